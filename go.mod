@@ -1,0 +1,3 @@
+module github.com/hull-go/hull
+
+go 1.26
