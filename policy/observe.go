@@ -1,0 +1,64 @@
+package policy
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Observer is told what calls came to. Executors call it outside of every lock, on the caller's goroutine; it must not
+// block. The story is valid only during the call.
+type Observer interface {
+	Call(now Time, c *Call, s *Story)
+}
+
+// Story is what happened to one call.
+type Story struct {
+	// Class is the call's final class, Err its error or nil.
+	Class Class
+	Err   error
+	// Took is the time from beginning to end.
+	Took time.Duration
+	// Attempts are those that began, in that order.
+	Attempts []AttemptStory
+	// Stopped says in one sentence why no further attempt was made after a failure, or "".
+	Stopped string
+}
+
+// AttemptStory is what happened to one attempt.
+type AttemptStory struct {
+	// Node is where it went, nil around a plain function.
+	Node Node
+	// Start is when it began; Took how long it ran so far. Class is valid if it has ended.
+	Start Time
+	Took  time.Duration
+	Ended bool
+	Class Class
+	// Hedge: it was started beside another one.
+	Hedge bool
+}
+
+// Counters count what a pipeline did, since it was made.
+type Counters struct {
+	calls, refused, dryRefused, attempts, retries, hedges, budgetEmpty, abandoned atomic.Int64
+}
+
+// Snapshot is a reading of a pipeline's counters.
+type Snapshot struct {
+	// Calls that began, and how many of them a policy refused.
+	Calls, Refused int64
+	// DryRefused counts what policies in dry-run would have refused.
+	DryRefused int64
+	// Attempts that were started; Retries and Hedges are those among them that were not first.
+	Attempts, Retries, Hedges int64
+	// BudgetEmpty counts attempts not made because the budget could not pay.
+	BudgetEmpty int64
+	// Abandoned is how many attempts are running now though their call has ended.
+	Abandoned int64
+}
+
+// Snapshot reads the counters. Each is exact; together they may be a few calls apart.
+func (p *Pipeline) Snapshot() Snapshot {
+	n := &p.n
+	return Snapshot{n.calls.Load(), n.refused.Load(), n.dryRefused.Load(), n.attempts.Load(), n.retries.Load(), n.hedges.Load(),
+		n.budgetEmpty.Load(), n.abandoned.Load()}
+}

@@ -1,0 +1,192 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hull-go/hull/status"
+)
+
+// Nodes chooses where an attempt goes. balance.Picker is one; a function call needs none.
+type Nodes interface {
+	// Pick chooses a node for an attempt of c, avoiding those already tried as long as another is there. A refusal ends the
+	// call's attempts. Each Admit is followed by exactly one Done.
+	Pick(now Time, rnd rand.Source, c *Call, tried []Node) (Node, Verdict)
+	// Done reports what became of the attempt. Attempts that were picked but never started have class ClassRefused.
+	Done(now Time, rnd rand.Source, n Node, p Permit, e Ended)
+}
+
+// Node is a place that can serve attempts. Implementations are pointers, compared by identity.
+type Node interface {
+	// ID is the instance's name in discovery.
+	ID() string
+}
+
+// Timeouts says how long an attempt may take.
+type Timeouts interface {
+	// Attempt returns the time that the next attempt of c gets if the caller has left for it (0 = no deadline); last
+	// says that no other attempt can follow. The executor caps it by what is left.
+	Attempt(now Time, c *Call, left time.Duration, last bool) time.Duration
+	// Fair reports whether an attempt that ran for d when its caller's deadline passed had a fair chance, so that the
+	// failure is the node's and not the caller's.
+	Fair(now Time, d time.Duration) bool
+	// Done records an attempt.
+	Done(now Time, e Ended)
+}
+
+// Retries says whether a failed attempt is followed by another, and when.
+type Retries interface {
+	// Attempts is the largest number of attempts, the first included.
+	Attempts() int
+	// Again is asked after attempt n (from 1) has failed with class cl and fate; pushback is the server's. It returns how
+	// long to wait, or false and why not in one constant sentence. Budget and deadline are the executor's business.
+	Again(now Time, rnd rand.Source, c *Call, n int, cl Class, fate status.Fate, pushback time.Duration) (wait time.Duration, ok bool, why string)
+}
+
+// Hedging says when a call that has no answer yet gets another attempt beside the running ones.
+type Hedging interface {
+	// Delay returns how long after the latest attempt's start the next one begins, when n attempts have begun; false = no more.
+	Delay(now Time, c *Call, n int) (time.Duration, bool)
+	// Done records an attempt, for delays learned from latencies.
+	Done(now Time, e Ended)
+}
+
+// Budget bounds how many extra attempts there may be. Retries and hedges of one client to one service share it.
+type Budget interface {
+	// Spend takes tokens for one extra attempt, or reports that there are not enough.
+	Spend(now Time, tokens int) bool
+	// Earn puts tokens in.
+	Earn(now Time, tokens int)
+}
+
+// Slot is a gate in its place in a pipeline.
+type Slot struct {
+	// Name appears in refusals and statistics: "breaker", "concurrency" …
+	Name string
+	Gate Gate
+	Mode Mode
+}
+
+// Options describes a Pipeline. Every field may be left out. The order of the fields is the order in which they are
+// asked; it cannot be changed, see the package comment.
+type Options struct {
+	// Key names what the pipeline protects in refusals, for instance "greeter/greeter.Greeter/Hello".
+	Key string
+	// Rate is asked once per call; the server's per-caller limits and the client's own rate limit.
+	Rate Slot
+	// Gates are a user's own, asked once per call after Rate.
+	Gates []Slot
+	// Breaker is asked once per call, told the call's final result, and asked whether it still holds before each further attempt.
+	Breaker Slot
+
+	// Retries drive the attempts one after the other; nil = one attempt.
+	Retries Retries
+	// Hedging starts attempts beside running ones, for calls that are SideEffectFree; nil = none.
+	Hedging Hedging
+	// Budget pays for every attempt after the first; nil = unbounded.
+	Budget Budget
+
+	// Throttle is asked per attempt, before a node is chosen.
+	Throttle Slot
+	// Nodes chooses the node of each attempt.
+	Nodes Nodes
+	// Concurrency is asked per attempt, when the node is known. Its permit is held until the attempt has really ended.
+	Concurrency Slot
+	// Timeouts bound each attempt; nil = what is left of the call.
+	Timeouts Timeouts
+
+	// Classify sorts errors of the attempts; nil = Classify.
+	Classify func(error) Class
+	// Observer is told what happened; nil = nobody.
+	Observer Observer
+}
+
+// MaxAttempts is the largest number of attempts that one call can have, hedges included.
+const MaxAttempts = 8
+
+// maxGates bounds the call-level gates, so that a call's permits need no allocation.
+const maxGates = 6
+
+// Pipeline is a validated, immutable arrangement of policies. It is safe for concurrent use; its state lives in the
+// policies.
+type Pipeline struct {
+	opt   Options
+	gates []Slot // call level, in order, without those that are off
+	brk   int    // index of the breaker in gates, or −1
+	max   int    // attempts
+	n     Counters
+}
+
+// New checks o and returns the pipeline. All faults are reported together.
+func New(o Options) (*Pipeline, error) {
+	p := &Pipeline{opt: o, brk: -1, max: 1}
+	var errs []error
+	if o.Classify == nil {
+		p.opt.Classify = Classify
+	}
+	names := map[string]bool{}
+	check := func(s Slot, what string) bool {
+		switch {
+		case s.Gate == nil && s.Name != "":
+			errs = append(errs, fmt.Errorf("%s %q has no gate: set Slot.Gate or leave the slot out", what, s.Name))
+			return false
+		case s.Gate == nil:
+			return false
+		case s.Mode > Off:
+			errs = append(errs, fmt.Errorf("%s %q: mode %d is none of on, dry-run, off", what, s.Name, s.Mode))
+			return false
+		case s.Name == "":
+			errs = append(errs, fmt.Errorf("%s has no name: refusals could not say who refused; set Slot.Name", what))
+			return false
+		case names[s.Name]:
+			errs = append(errs, fmt.Errorf("two slots are named %q: give each its own name", s.Name))
+			return false
+		}
+		names[s.Name] = true
+		return s.Mode != Off
+	}
+	if check(o.Rate, "rate limit") {
+		p.gates = append(p.gates, o.Rate)
+	}
+	for _, s := range o.Gates {
+		if s.Gate == nil {
+			errs = append(errs, fmt.Errorf("own gate %q is nil", s.Name))
+		} else if check(s, "own gate") {
+			p.gates = append(p.gates, s)
+		}
+	}
+	if check(o.Breaker, "breaker") {
+		p.brk = len(p.gates)
+		p.gates = append(p.gates, o.Breaker)
+	}
+	if len(p.gates) > maxGates {
+		errs = append(errs, fmt.Errorf("%d gates around one call: at most %d", len(p.gates), maxGates))
+	}
+	if !check(o.Throttle, "throttle") {
+		p.opt.Throttle = Slot{}
+	}
+	if !check(o.Concurrency, "concurrency") {
+		p.opt.Concurrency = Slot{}
+	}
+	if o.Retries != nil {
+		p.max = o.Retries.Attempts()
+		if p.max < 1 || p.max > MaxAttempts {
+			errs = append(errs, fmt.Errorf("%d attempts: want 1 to %d, the first included", p.max, MaxAttempts))
+		}
+	}
+	if o.Hedging != nil && o.Retries == nil {
+		errs = append(errs, errors.New("hedging without retries: a hedge is an extra attempt, so set Retries with the number of attempts a call may have"))
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("policy: pipeline %q: %w", o.Key, errors.Join(errs...))
+	}
+	return p, nil
+}
+
+// Key returns the name of what the pipeline protects.
+func (p *Pipeline) Key() string { return p.opt.Key }
+
+// Options returns what the pipeline was made of.
+func (p *Pipeline) Options() Options { return p.opt }
