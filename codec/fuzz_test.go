@@ -36,6 +36,7 @@ func FuzzJSONMessage(f *testing.F) {
 }
 
 func checkMessage(t *testing.T, c codec.Codec, data []byte) {
+	t.Helper()
 	var first, second echopb.EchoMessage
 	if c.Unmarshal(data, &first) != nil {
 		return
