@@ -37,8 +37,8 @@ type AttemptStory struct {
 	Hedge bool
 }
 
-// Counters count what a pipeline did, since it was made.
-type Counters struct {
+// counters count what a pipeline did, since it was made.
+type counters struct {
 	calls, refused, dryRefused, attempts, retries, hedges, budgetEmpty, abandoned atomic.Int64
 }
 

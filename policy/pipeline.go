@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/hull-go/hull/status"
@@ -116,7 +117,8 @@ type Pipeline struct {
 	gates []Slot // call level, in order, without those that are off
 	brk   int    // index of the breaker in gates, or −1
 	max   int    // attempts
-	n     Counters
+	n     counters
+	pool  sync.Pool // of *drive
 }
 
 // New checks o and returns the pipeline. All faults are reported together.
@@ -166,6 +168,8 @@ func New(o Options) (*Pipeline, error) {
 	}
 	if !check(o.Throttle, "throttle") {
 		p.opt.Throttle = Slot{}
+	} else if _, ok := o.Throttle.Gate.(Line); ok {
+		errs = append(errs, fmt.Errorf("throttle %q makes attempts wait in a line: only the concurrency slot and call-level gates can", o.Throttle.Name))
 	}
 	if !check(o.Concurrency, "concurrency") {
 		p.opt.Concurrency = Slot{}

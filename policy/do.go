@@ -1,0 +1,166 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hull-go/hull/status"
+)
+
+// Do runs fn through p on the caller's goroutine, again where p retries, and returns its value. fn's context ends when the
+// attempt's time is up; a function that ignores its context needs Detach. Errors are fn's own, or a *status.Error if a
+// policy refused or the time was up.
+//
+// Unless c says otherwise (one may be given) fn is not idempotent, so only failures that prove that nothing was done are
+// repeated.
+func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), c ...Call) (T, error) {
+	f := function[T]{fn: fn}
+	winner, err := p.Drive(ctx, first(c), &f)
+	return f.value(winner), err
+}
+
+// DoElse is Do with a fallback: if the call fails, for whatever reason but the caller's own cancellation, its result is
+// that of instead, which is given the error.
+func DoElse[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), instead func(context.Context, error) (T, error), c ...Call) (T, error) {
+	v, err := Do(ctx, p, fn, c...)
+	if err == nil || errors.Is(context.Cause(ctx), context.Canceled) {
+		return v, err
+	}
+	return instead(ctx, err)
+}
+
+// Detach is Do for functions that ignore their context: fn runs on a goroutine of its own, and Detach returns when the time
+// is up. What still runs then keeps its place in the concurrency limit until it ends and is counted in
+// Snapshot.Abandoned. Its value is lost.
+func Detach[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), c ...Call) (T, error) {
+	f := &function[T]{fn: fn}
+	call := first(c)
+	if d, ok := ctx.Deadline(); ok {
+		call.Deadline = Earliest(call.Deadline, At(d))
+	}
+	winner, err := p.driveConcurrent(ctx, call, f, true)
+	return f.value(winner), err
+}
+
+func first(c []Call) Call {
+	if len(c) > 0 {
+		return c[0]
+	}
+	return Call{}
+}
+
+// function is the Runner of a plain function.
+type function[T any] struct {
+	fn func(context.Context) (T, error)
+
+	mu     sync.Mutex
+	values [MaxAttempts]T
+}
+
+func (f *function[T]) Run(ctx context.Context, a Attempt) error {
+	c := attemptContext{Context: ctx, deadline: a.Deadline}
+	v, err := f.fn(&c)
+	c.end()
+	f.mu.Lock()
+	f.values[a.N] = v
+	f.mu.Unlock()
+	if err != nil && a.Deadline != 0 && errors.Is(err, context.DeadlineExceeded) && !isStatus(err) {
+		err = &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Cause: err}
+	}
+	return err
+}
+
+func isStatus(err error) bool {
+	_, ok := errors.AsType[*status.Error](err)
+	return ok
+}
+
+func (f *function[T]) value(winner int) (v T) {
+	if winner < 0 {
+		return v
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.values[winner]
+}
+
+// attemptContext is the context of an attempt. It makes a timer only when somebody asks for Done.
+type attemptContext struct {
+	context.Context // the call's
+	deadline        Time
+
+	mu     sync.Mutex
+	inner  context.Context // with timer; nil until asked for
+	cancel context.CancelFunc
+	over   bool
+}
+
+func (c *attemptContext) Deadline() (time.Time, bool) {
+	if c.deadline == 0 {
+		return c.Context.Deadline()
+	}
+	return c.deadline.Clock(), true
+}
+
+func (c *attemptContext) Done() <-chan struct{} {
+	if c.deadline == 0 {
+		return c.Context.Done()
+	}
+	return c.timed().Done()
+}
+
+func (c *attemptContext) timed() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner == nil {
+		c.inner, c.cancel = context.WithDeadlineCause(c.Context, c.deadline.Clock(), ErrAttemptTimeout)
+		if c.over {
+			c.cancel()
+		}
+	}
+	return c.inner
+}
+
+func (c *attemptContext) Err() error {
+	if c.deadline == 0 {
+		return c.Context.Err()
+	}
+	c.mu.Lock()
+	inner, over := c.inner, c.over
+	c.mu.Unlock()
+	switch {
+	case inner != nil:
+		return inner.Err()
+	case over:
+		return context.Canceled
+	case c.Context.Err() != nil:
+		return c.Context.Err()
+	case Now() >= c.deadline:
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// Value asks the timed context once there is one, so that contexts derived from this one find their parent in it and need
+// no goroutine.
+func (c *attemptContext) Value(key any) any {
+	c.mu.Lock()
+	inner := c.inner
+	c.mu.Unlock()
+	if inner != nil {
+		return inner.Value(key)
+	}
+	return c.Context.Value(key)
+}
+
+// end ends the context with its attempt.
+func (c *attemptContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}

@@ -1,0 +1,213 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/hull-go/hull/status"
+)
+
+// Causes of the end of an attempt's context, for context.Cause.
+var (
+	// ErrAttemptTimeout: the attempt took longer than it was given; the call may go on with another.
+	ErrAttemptTimeout = errors.New("policy: the attempt took too long")
+	// ErrLost: another attempt of the same call has answered, or the call has ended otherwise.
+	ErrLost = errors.New("policy: the result is no longer wanted")
+)
+
+// Runner performs the attempts of one call for Drive.
+type Runner interface {
+	// Run performs an attempt and returns its error. It must end soon after a.Deadline and after ctx ends. It is called on
+	// several goroutines at once if the call is hedged.
+	Run(ctx context.Context, a Attempt) error
+}
+
+// Drive runs one call through p in real time: the executor for everything that is not a simulation. The first attempt
+// runs on the caller's goroutine; unless the call is hedged or has to wait, no goroutine, timer or channel is made.
+// It returns the number of the attempt whose result is the call's, or −1, and the call's error, always a *status.Error or
+// what Run returned. A panic in Run passes through, after every permit has been given back.
+//
+// c.Deadline is tightened by ctx's.
+func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err error) {
+	if d, ok := ctx.Deadline(); ok {
+		c.Deadline = Earliest(c.Deadline, At(d))
+	}
+	if p.opt.Hedging != nil && c.SideEffectFree && c.PathAttempt <= 1 {
+		return p.driveConcurrent(ctx, c, r, false)
+	}
+	d, _ := p.pool.Get().(*drive)
+	if d == nil {
+		d = &drive{p: p}
+	}
+	winner, err = d.plain(ctx, c, r)
+	if d.x.Idle() && len(d.grants) == 0 {
+		d.x.Reset()
+		p.pool.Put(d)
+	}
+	return winner, err
+}
+
+// Source is the randomness of executors: the runtime's own, safe for concurrent use.
+type Source struct{}
+
+// Uint64 implements rand.Source.
+func (Source) Uint64() uint64 { return rand.Uint64() }
+
+// drive turns an Exec on the caller's goroutine, one attempt at a time.
+type drive struct {
+	p     *Pipeline
+	x     Exec
+	story Story
+
+	mu     sync.Mutex
+	grants []grant
+	bell   chan struct{} // made when somebody waits for grants
+}
+
+type grant struct {
+	tag uint32
+	v   Verdict
+}
+
+// Granted implements Waiter.
+func (d *drive) Granted(tag uint32, v Verdict) {
+	d.mu.Lock()
+	d.grants = append(d.grants, grant{tag, v})
+	bell := d.bell
+	d.bell = nil
+	d.mu.Unlock()
+	if bell != nil {
+		close(bell)
+	}
+}
+
+func (d *drive) grant() (g grant, ok bool, bell <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.grants) > 0 {
+		g = d.grants[0]
+		d.grants = d.grants[:copy(d.grants, d.grants[1:])]
+		return g, true, nil
+	}
+	if d.bell == nil {
+		d.bell = make(chan struct{})
+	}
+	return grant{}, false, d.bell
+}
+
+// plain runs the call. Steps never start two attempts at once here: without hedging, one attempt follows the other.
+func (d *drive) plain(ctx context.Context, c Call, r Runner) (int, error) {
+	now := Now()
+	s := d.x.Begin(now, Source{}, d.p, c, d, false)
+	for {
+		if s.Release != 0 {
+			d.x.Release(now, Source{}, d.p, s.Release)
+		}
+		switch {
+		case s.Done:
+			if !d.x.Idle() { // a verdict is on its way to a call that has ended; it is handed out already
+				d.collect()
+			}
+			winner, class, err := d.x.End()
+			d.p.observe(now, &d.x, &d.story)
+			_ = class
+			return winner, err
+		case s.Start != 0:
+			k := 0
+			for !s.Start.Has(k) {
+				k++
+			}
+			s = d.attempt(ctx, r, k)
+			now = Now()
+		default:
+			s, now = d.wait(ctx, s.Wake)
+		}
+	}
+}
+
+// collect takes the verdicts that are still to arrive. Whoever gave them has only to finish a function call.
+func (d *drive) collect() {
+	for !d.x.Idle() {
+		g, ok, bell := d.grant()
+		if !ok {
+			<-bell
+			continue
+		}
+		now := Now()
+		s := d.x.Granted(now, Source{}, g.tag, g.v)
+		d.x.Release(now, Source{}, d.p, s.Release)
+	}
+}
+
+// attempt runs attempt k. Its result is reported also when Run panics or calls runtime.Goexit.
+func (d *drive) attempt(ctx context.Context, r Runner, k int) (s Steps) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		now := Now()
+		s := d.x.Result(now, Source{}, k, errPanicked)
+		if !s.Done { // nobody is left to take a further attempt
+			more := d.x.Cancel(now, Source{}, errPanicked)
+			s.Release |= more.Release
+		}
+		d.x.Release(now, Source{}, d.p, s.Release)
+		d.p.observe(now, &d.x, &d.story)
+	}()
+	err := r.Run(ctx, d.x.Attempt(k))
+	returned = true
+	return d.x.Result(Now(), Source{}, k, err)
+}
+
+var errPanicked = &status.Error{Code: status.Internal, Kind: status.Panicked, Message: "the function panicked or ended its goroutine"}
+
+// wait passes the time until at, a verdict, or the end of ctx.
+func (d *drive) wait(ctx context.Context, at Time) (Steps, Time) {
+	g, ok, bell := d.grant()
+	if ok {
+		now := Now()
+		return d.x.Granted(now, Source{}, g.tag, g.v), now
+	}
+	var timeout <-chan time.Time
+	if at != 0 {
+		t := time.NewTimer(at.Sub(Now()))
+		defer t.Stop()
+		timeout = t.C
+	}
+	select {
+	case <-bell:
+		g, _, _ = d.grant()
+		now := Now()
+		return d.x.Granted(now, Source{}, g.tag, g.v), now
+	case <-timeout:
+		now := max(Now(), at)
+		return d.x.Wake(now, Source{}), now
+	case <-ctx.Done():
+		now := Now()
+		return d.x.Cancel(now, Source{}, context.Cause(ctx)), now
+	}
+}
+
+func (p *Pipeline) observe(now Time, x *Exec, s *Story) {
+	if p.opt.Observer == nil {
+		return
+	}
+	x.Story(now, s)
+	p.opt.Observer.Call(now, x.Call(), s)
+}
+
+// panicError carries a panic from an attempt's goroutine to the caller's.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
+
+func recovered(v any) *panicError { return &panicError{v, debug.Stack()} }

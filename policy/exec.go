@@ -1,0 +1,420 @@
+package policy
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hull-go/hull/status"
+)
+
+// Set is a set of attempts, numbered from 0.
+type Set uint8
+
+func one(k int) Set { return 1 << k }
+
+// Has reports whether k is in s.
+func (s Set) Has(k int) bool { return s&one(k) != 0 }
+
+// Len returns the number of attempts in s.
+func (s Set) Len() int { return bits.OnesCount8(uint8(s)) }
+
+// Steps is what an executor has to do after it has given an Exec an event. Do them in any order, without locks that
+// gates or attempts might want.
+type Steps struct {
+	// Start these attempts now; Attempt describes each. Every one of them is followed by one Result.
+	Start Set
+	// Cancel these running attempts: their results are no longer wanted, but still have to be reported when they have ended.
+	Cancel Set
+	// Wake: give the event Wake then, unless a later Steps says otherwise. Zero = no need.
+	Wake Time
+	// Release: permits came back to gates in which others wait; call Exec.Release.
+	Release Set
+	// Done: the call has its result; see Exec.End.
+	Done bool
+}
+
+// Attempt describes an attempt that is to be started.
+type Attempt struct {
+	// N numbers the attempts of a call from 0.
+	N int
+	// Node is where it goes; nil around a plain function.
+	Node Node
+	// Deadline is when the attempt must have ended; zero = never.
+	Deadline Time
+	// Hedge: it runs beside others.
+	Hedge bool
+}
+
+// Exec is one whole call as a state machine. Events go in (Begin, Wake, Granted, Result, Cancel), Steps come out. Order,
+// retries, budgets, hedging and recording live here once, whoever turns it: Do, an RPC client, or a simulator.
+// It is pure: no clock, no goroutine, no I/O. It is not safe for concurrent use; its gates are.
+type Exec struct {
+	p        *Pipeline
+	call     Call
+	waiter   Waiter
+	detached bool
+
+	began   Time
+	steps   Steps
+	wake    Time // as last told
+	retryAt Time
+	hedgeAt Time
+
+	phase   phase
+	probe   bool
+	gate    uint8 // the call-level gate that is being asked
+	heldSet Set   // call-level gates whose permits are held
+	seat    seat  // where the call itself waits
+	n       uint8 // attempts begun
+	running Set   // attempts that were started and have not ended
+	lost    Set   // those among them that were given up (detached only)
+	unpaid  Set   // attempts whose turn to wait was left but whose verdict is still to arrive; the call's own is lateCall
+	late    bool  // the same for the call itself
+
+	winner  int8
+	class   Class
+	err     error
+	stopped string
+
+	held [maxGates]Permit
+	att  [MaxAttempts]attempt
+}
+
+type phase uint8
+
+const (
+	phaseGates phase = iota
+	phaseAttempts
+	phaseDone
+)
+
+// seat is a wait: until a time (Wait) or for a verdict (Park).
+type seat struct {
+	kind   seatKind
+	at     Time
+	ticket Ticket
+}
+
+type seatKind uint8
+
+const (
+	seatNone seatKind = iota
+	seatTimed
+	seatParked
+)
+
+type stage uint8
+
+const (
+	stageThrottle stage = iota
+	stageNode
+	stageConcurrency
+	stageStart
+	stageRunning
+	stageEnded
+)
+
+type attempt struct {
+	node                           Node
+	err                            error
+	throttle, pick, place          Permit
+	start, deadline                Time
+	own                            time.Duration // the attempt's timeout before the caller's deadline capped it; 0 = none
+	took                           time.Duration
+	seat                           seat
+	stage                          stage
+	class                          Class
+	hasThrottle, hasPick, hasPlace bool
+	hedge, cancelled               bool
+}
+
+// tagCall is the mark of the call itself in a Line; attempts use their number.
+const tagCall = MaxAttempts
+
+// concurrencyBit marks the concurrency slot in Steps.Release; lower bits are call-level gates.
+const concurrencyBit = maxGates
+
+// Begin starts the call. w is told the verdicts of waits; it may be nil if no gate is a Line. detached means that
+// attempts may outlive their deadline: then Wake events end them, and their Results arrive whenever they really end.
+func (x *Exec) Begin(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter, detached bool) Steps {
+	x.p, x.call, x.waiter, x.detached, x.began = p, c, w, detached, now
+	x.winner = -1
+	p.n.calls.Add(1)
+	if x.expired(now) {
+		x.finishErr(now, rnd, ClassDeadlineSoon, &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
+			Message: "the deadline had passed before the call began"})
+		return x.take(now)
+	}
+	x.askGates(now, rnd)
+	return x.take(now)
+}
+
+// Reset makes x ready for another call. It must be Idle.
+func (x *Exec) Reset() {
+	for i := range x.att[:x.n] {
+		x.att[i] = attempt{}
+	}
+	x.p, x.waiter, x.err = nil, nil, nil
+	x.call = Call{}
+	x.steps, x.wake, x.retryAt, x.hedgeAt = Steps{}, 0, 0, 0
+	x.phase, x.probe, x.gate, x.heldSet, x.seat, x.n = phaseGates, false, 0, 0, seat{}, 0
+	x.running, x.lost, x.unpaid, x.late = 0, 0, 0, false
+	x.winner, x.class, x.stopped = 0, 0, ""
+}
+
+// Idle reports whether the call has ended and nothing of it is outstanding: no attempt runs, no verdict is to arrive.
+func (x *Exec) Idle() bool {
+	return x.phase == phaseDone && x.running == 0 && x.unpaid == 0 && !x.late
+}
+
+// Call returns the call as policies see it.
+func (x *Exec) Call() *Call { return &x.call }
+
+// Attempt describes attempt k.
+func (x *Exec) Attempt(k int) Attempt {
+	a := &x.att[k]
+	return Attempt{N: k, Node: a.node, Deadline: a.deadline, Hedge: a.hedge}
+}
+
+// End returns how the call ended: the attempt whose result is the call's, or −1, and its error. Valid once Steps.Done was seen.
+func (x *Exec) End() (winner int, class Class, err error) { return int(x.winner), x.class, x.err }
+
+// Story tells what happened so far, into s, whose slice is reused.
+func (x *Exec) Story(now Time, s *Story) {
+	s.Class, s.Err, s.Took, s.Stopped = x.class, x.err, now.Sub(x.began), x.stopped
+	s.Attempts = s.Attempts[:0]
+	for i := range x.att[:x.n] {
+		a := &x.att[i]
+		if a.start == 0 {
+			continue // never left
+		}
+		as := AttemptStory{Node: a.node, Start: a.start, Took: a.took, Ended: a.stage == stageEnded, Class: a.class, Hedge: a.hedge}
+		if !as.Ended {
+			as.Took = now.Sub(a.start)
+		}
+		s.Attempts = append(s.Attempts, as)
+	}
+}
+
+func (x *Exec) expired(now Time) bool { return x.call.Deadline != 0 && now >= x.call.Deadline }
+
+// take hands out the collected steps, with the time of the next Wake if that changed.
+func (x *Exec) take(now Time) Steps {
+	s := x.steps
+	x.steps = Steps{}
+	if x.phase == phaseDone {
+		return s
+	}
+	if w := x.nextWake(); w != x.wake {
+		x.wake = w
+		if w != 0 {
+			s.Wake = max(w, now)
+		}
+	}
+	return s
+}
+
+func (x *Exec) nextWake() Time {
+	w := Earliest(x.retryAt, x.hedgeAt)
+	waits := x.retryAt != 0
+	if x.seat.kind != seatNone {
+		w, waits = Earliest(w, x.seat.at), true
+	}
+	for i := range x.att[:x.n] {
+		a := &x.att[i]
+		switch {
+		case a.stage < stageRunning && a.seat.kind != seatNone:
+			w, waits = Earliest(w, a.seat.at), true
+		case a.stage == stageRunning && x.detached && !x.lost.Has(i):
+			w = Earliest(w, a.deadline)
+		}
+	}
+	if (waits && x.running == 0) || x.detached {
+		w = Earliest(w, x.call.Deadline)
+	}
+	return w
+}
+
+// askGates asks the call-level gates from where it left off, then starts the first attempt.
+func (x *Exec) askGates(now Time, rnd rand.Source) {
+	for int(x.gate) < len(x.p.gates) {
+		s := &x.p.gates[x.gate]
+		v := s.Gate.Admit(now, rnd, &x.call)
+		switch x.settle(now, rnd, s, &v, &x.seat, tagCall) {
+		case went:
+			x.hold(v)
+		case waits:
+			if v.Decision == Wait {
+				x.hold(v) // the permit is held while the time passes
+			}
+			return
+		case refused:
+			x.refuse(now, rnd, s, v)
+			return
+		case unasked:
+		}
+		x.gate++
+	}
+	x.phase = phaseAttempts
+	x.startAttempt(now, rnd, false)
+}
+
+// hold keeps the permit of the current call-level gate.
+func (x *Exec) hold(v Verdict) {
+	x.held[x.gate] = v.Permit
+	x.heldSet |= one(int(x.gate))
+	x.probe = x.probe || v.Probe
+}
+
+type answer uint8
+
+const (
+	went    answer = iota // admitted, the permit counts
+	waits                 // sits in a seat
+	refused               // not admitted
+	unasked               // dry-run: goes on without a permit
+)
+
+// settle turns a verdict into what it means for a call, joining the line where it says so. v is the final verdict.
+func (x *Exec) settle(now Time, rnd rand.Source, s *Slot, v *Verdict, at *seat, tag uint32) answer {
+	if v.Decision == Admit {
+		return went
+	}
+	if s.Mode == DryRun {
+		x.p.n.dryRefused.Add(1)
+		if v.Decision == Wait {
+			s.Gate.Done(now, rnd, v.Permit, Ignored)
+		}
+		return unasked
+	}
+	if v.Decision == Park {
+		line, ok := s.Gate.(Line)
+		if !ok || x.waiter == nil {
+			*v = Verdict{Decision: Refuse, State: v.State, Reason: "the gate parks calls but cannot be waited in here"}
+			return refused
+		}
+		var t Ticket
+		if t, *v = line.Join(now, rnd, &x.call, Waiting{Waiter: x.waiter, Tag: tag}); v.Decision == Park {
+			*at = seat{kind: seatParked, at: Earliest(v.At, x.call.Deadline), ticket: t}
+			return waits
+		}
+		if v.Decision == Admit {
+			return went
+		}
+	}
+	if v.Decision == Wait {
+		if x.call.Deadline == 0 || v.At < x.call.Deadline {
+			*at = seat{kind: seatTimed, at: v.At}
+			return waits
+		}
+		s.Gate.Done(now, rnd, v.Permit, Ignored)
+		*v = Verdict{Decision: Refuse, At: v.At, State: "busy", Reason: "its turn would come after the call's deadline"}
+	}
+	return refused
+}
+
+// refuse ends the call, or only the attempt that asked, with a gate's refusal.
+func (x *Exec) refuse(now Time, rnd rand.Source, s *Slot, v Verdict) {
+	x.p.n.refused.Add(1)
+	x.finishErr(now, rnd, ClassRefused, x.refusal(now, s.Name, v))
+}
+
+func (x *Exec) refusal(now Time, policy string, v Verdict) *status.Error {
+	r := &status.Refusal{Policy: policy, Key: x.p.opt.Key, State: v.State, Reason: v.Reason}
+	if v.At > now {
+		r.RetryAfter = v.At.Sub(now)
+	}
+	e := &status.Error{Code: status.Unavailable, Fate: status.NotSent, Kind: status.Refused, Refusal: r}
+	switch policy {
+	case x.p.opt.Rate.Name:
+		e.Code = status.ResourceExhausted
+	case nodesName:
+		e.Kind = status.NoNode
+	}
+	return e
+}
+
+// nodesName is the name of node choice in refusals.
+const nodesName = "balancer"
+
+// finishErr ends the call with an error of the executor's own.
+func (x *Exec) finishErr(now Time, rnd rand.Source, cl Class, err error) {
+	x.winner, x.err = -1, err
+	x.finish(now, rnd, cl)
+}
+
+// finish records the call and gives back what the call itself holds. Attempts that still run are cancelled; they keep
+// what is theirs until their results arrive.
+func (x *Exec) finish(now Time, rnd rand.Source, cl Class) {
+	x.class, x.phase = cl, phaseDone
+	x.retryAt, x.hedgeAt = 0, 0
+	o := cl.Counts().Breaker
+	for i := range x.p.gates {
+		if !x.heldSet.Has(i) {
+			continue
+		}
+		x.p.gates[i].Gate.Done(now, rnd, x.held[i], o)
+		if _, ok := x.p.gates[i].Gate.(Line); ok {
+			x.steps.Release |= one(i)
+		}
+	}
+	x.heldSet = 0
+	x.leaveSeat(now, &x.seat, int(x.gate), tagCall)
+	for k := range x.att[:x.n] {
+		a := &x.att[k]
+		if a.stage < stageRunning {
+			x.leaveSeat(now, &a.seat, concurrencyBit, uint32(k))
+			x.abort(now, rnd, k)
+		}
+	}
+	left := x.running &^ x.lost
+	for k := range x.att[:x.n] {
+		if left.Has(k) {
+			x.att[k].cancelled = true
+		}
+	}
+	x.steps.Cancel |= left
+	x.p.n.abandoned.Add(int64(left.Len()))
+	x.steps.Done = true
+}
+
+// leaveSeat gives up a wait. If the verdict is already on its way, Granted settles it when it arrives.
+func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
+	if s.kind == seatParked {
+		slot := &x.p.opt.Concurrency
+		if gate != concurrencyBit {
+			slot = &x.p.gates[gate]
+		}
+		if !slot.Gate.(Line).Leave(now, s.ticket) {
+			if tag == tagCall {
+				x.late = true
+			} else {
+				x.unpaid |= one(int(tag))
+			}
+		}
+	}
+	*s = seat{}
+}
+
+// Release hands permits that came back to those who wait for them. It may be called without the lock that protects x.
+func (x *Exec) Release(now Time, rnd rand.Source, p *Pipeline, set Set) {
+	for i := 0; set != 0; i++ {
+		if !set.Has(i) {
+			continue
+		}
+		set &^= one(i)
+		g := p.opt.Concurrency.Gate
+		if i != concurrencyBit {
+			g = p.gates[i].Gate
+		}
+		line := g.(Line)
+		for {
+			w, v, ok := line.Next(now, rnd)
+			if !ok {
+				break
+			}
+			w.Waiter.Granted(w.Tag, v)
+		}
+	}
+}

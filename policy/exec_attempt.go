@@ -1,0 +1,507 @@
+package policy
+
+import (
+	"math/rand/v2"
+
+	"github.com/hull-go/hull/status"
+)
+
+// startAttempt begins one more attempt. The caller has seen to budget and number.
+func (x *Exec) startAttempt(now Time, rnd rand.Source, hedge bool) {
+	k := int(x.n)
+	x.n++
+	x.att[k].hedge = hedge
+	x.advance(now, rnd, k)
+}
+
+// advance asks attempt k's gates from where it left off: throttle → node → concurrency → timeout.
+func (x *Exec) advance(now Time, rnd rand.Source, k int) {
+	a := &x.att[k]
+	o := &x.p.opt
+	if a.stage == stageThrottle {
+		if o.Throttle.Gate != nil {
+			v := o.Throttle.Gate.Admit(now, rnd, &x.call)
+			switch x.settle(now, rnd, &o.Throttle, &v, &a.seat, uint32(k)) {
+			case went:
+				a.throttle, a.hasThrottle = v.Permit, true
+			case waits:
+				a.throttle, a.hasThrottle = v.Permit, true // held while the time passes
+				return
+			case refused:
+				x.attemptRefused(now, rnd, k, o.Throttle.Name, v)
+				return
+			case unasked:
+			}
+		}
+		a.stage = stageNode
+	}
+	if a.stage == stageNode {
+		if o.Nodes != nil {
+			var buf [MaxAttempts]Node
+			tried := buf[:0]
+			for i := range x.att[:k] {
+				if n := x.att[i].node; n != nil {
+					tried = append(tried, n)
+				}
+			}
+			n, v := o.Nodes.Pick(now, rnd, &x.call, tried)
+			if v.Decision != Admit || n == nil {
+				x.attemptRefused(now, rnd, k, nodesName, v)
+				return
+			}
+			a.node, a.pick, a.hasPick = n, v.Permit, true
+		}
+		a.stage = stageConcurrency
+	}
+	if a.stage == stageConcurrency {
+		if s := &o.Concurrency; s.Gate != nil {
+			v := s.Gate.Admit(now, rnd, &x.call)
+			switch x.settle(now, rnd, s, &v, &a.seat, uint32(k)) {
+			case went:
+				a.place, a.hasPlace = v.Permit, true
+			case waits:
+				a.place, a.hasPlace = v.Permit, v.Decision == Wait
+				return
+			case refused:
+				x.attemptRefused(now, rnd, k, s.Name, v)
+				return
+			case unasked:
+			}
+		}
+		a.stage = stageStart
+	}
+	x.run(now, k)
+}
+
+// run sets attempt k's timeout and lets it start.
+func (x *Exec) run(now Time, k int) {
+	a := &x.att[k]
+	o := &x.p.opt
+	a.stage, a.start, a.deadline = stageRunning, now, x.call.Deadline
+	if o.Timeouts != nil {
+		left, _ := x.call.Left(now)
+		last := o.Retries == nil || int(x.n) >= x.p.max || !x.call.Idempotent || x.call.PathAttempt > 1 || x.probe
+		if a.own = o.Timeouts.Attempt(now, &x.call, left, last); a.own > 0 {
+			a.deadline = Earliest(x.call.Deadline, now.Add(a.own))
+		}
+	}
+	x.running |= one(k)
+	x.steps.Start |= one(k)
+	x.p.n.attempts.Add(1)
+	x.scheduleHedge(now)
+}
+
+func (x *Exec) scheduleHedge(now Time) {
+	x.hedgeAt = 0
+	if x.p.opt.Hedging == nil || !x.call.SideEffectFree || x.probe || int(x.n) >= x.p.max || x.call.PathAttempt > 1 {
+		return
+	}
+	if d, ok := x.p.opt.Hedging.Delay(now, &x.call, int(x.n)); ok {
+		if at := now.Add(d); x.call.Deadline == 0 || at < x.call.Deadline {
+			x.hedgeAt = at
+		}
+	}
+}
+
+// hedge begins an attempt beside the running ones, if breaker and budget allow.
+func (x *Exec) hedge(now Time, rnd rand.Source) {
+	x.hedgeAt = 0
+	if int(x.n) >= x.p.max || !x.breakerHolds(now) {
+		return
+	}
+	if b := x.p.opt.Budget; b != nil && !b.Spend(now, ClassLoser.Counts().Cost) {
+		x.p.n.budgetEmpty.Add(1)
+		return
+	}
+	x.p.n.hedges.Add(1)
+	x.startAttempt(now, rnd, true)
+}
+
+// attemptRefused ends an attempt that never started. If others run, the call waits for them; if an earlier one failed,
+// that failure is the call's; else the refusal is.
+func (x *Exec) attemptRefused(now Time, rnd rand.Source, k int, policy string, v Verdict) {
+	x.abort(now, rnd, k)
+	if x.active() {
+		return
+	}
+	err := x.refusal(now, policy, v)
+	if i := x.lastEnded(); i >= 0 {
+		x.stopped = "no further attempt: " + policy + ": " + v.Reason
+		x.winner, x.err = int8(i), x.att[i].err
+		x.finish(now, rnd, x.att[i].class)
+		return
+	}
+	x.p.n.refused.Add(1)
+	x.finishErr(now, rnd, ClassRefused, err)
+}
+
+// abort gives back what an attempt that never started holds.
+func (x *Exec) abort(now Time, rnd rand.Source, k int) {
+	a := &x.att[k]
+	a.stage, a.class = stageEnded, ClassRefused
+	x.giveBack(now, rnd, a, Ignored, Ended{Class: ClassRefused}, Ignored)
+}
+
+// giveBack settles an attempt's permits, each once.
+func (x *Exec) giveBack(now Time, rnd rand.Source, a *attempt, throttle Outcome, e Ended, place Outcome) {
+	o := &x.p.opt
+	if a.hasThrottle {
+		a.hasThrottle = false
+		o.Throttle.Gate.Done(now, rnd, a.throttle, throttle)
+	}
+	if a.hasPick {
+		a.hasPick = false
+		o.Nodes.Done(now, rnd, a.node, a.pick, e)
+	}
+	if a.hasPlace {
+		a.hasPlace = false
+		x.freePlace(now, rnd, a, place)
+	}
+}
+
+func (x *Exec) freePlace(now Time, rnd rand.Source, a *attempt, outcome Outcome) {
+	g := x.p.opt.Concurrency.Gate
+	g.Done(now, rnd, a.place, outcome)
+	if _, ok := g.(Line); ok {
+		x.steps.Release |= one(concurrencyBit)
+	}
+}
+
+// active reports whether something of the call is still to come without a further decision.
+func (x *Exec) active() bool {
+	if x.running&^x.lost != 0 || x.retryAt != 0 {
+		return true
+	}
+	for i := range x.att[:x.n] {
+		if a := &x.att[i]; a.stage < stageRunning && a.seat.kind != seatNone {
+			return true
+		}
+	}
+	return false
+}
+
+// Result reports that attempt k has ended with err, nil for success. The first result that is an answer is the call's.
+func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
+	if !x.running.Has(k) {
+		return x.take(now)
+	}
+	a := &x.att[k]
+	x.running &^= one(k)
+	if x.lost.Has(k) { // given up long ago; only its place was still in use
+		x.lost &^= one(k)
+		x.p.n.abandoned.Add(-1)
+		if a.hasPlace {
+			a.hasPlace = false
+			x.freePlace(now, rnd, a, Ignored)
+		}
+		return x.take(now)
+	}
+	if x.phase == phaseDone {
+		x.p.n.abandoned.Add(-1)
+	}
+	a.err = err
+	x.ended(now, rnd, k, x.classify(now, a, err), true)
+	return x.take(now)
+}
+
+// ended records an attempt and decides what follows. free says that its place is free again.
+func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
+	a, o := &x.att[k], &x.p.opt
+	a.stage, a.class, a.took = stageEnded, cl, now.Sub(a.start)
+	c := cl.Counts()
+	e := Ended{Class: cl, Took: a.took}
+	hadPlace := a.hasPlace
+	if !free {
+		a.hasPlace = false
+	}
+	x.giveBack(now, rnd, a, c.Throttle, e, c.Limit)
+	if !free {
+		a.hasPlace = hadPlace
+	}
+	if o.Timeouts != nil {
+		o.Timeouts.Done(now, e)
+	}
+	if o.Hedging != nil {
+		o.Hedging.Done(now, e)
+	}
+	if k == 0 && c.Earn > 0 && o.Budget != nil {
+		o.Budget.Earn(now, c.Earn)
+	}
+	if x.phase == phaseDone {
+		return
+	}
+	switch {
+	case final(cl):
+		x.winner, x.err = int8(k), a.err
+		x.finish(now, rnd, cl)
+	case x.active():
+		if x.hedgeAt != 0 && c.Retry != RetryNever { // a failure is reason enough not to wait for the delay
+			x.hedge(now, rnd)
+		}
+	default:
+		x.again(now, rnd, k)
+	}
+}
+
+// final reports whether a result is the call's at once, whatever else runs: an answer, or the caller's own end.
+func final(cl Class) bool {
+	switch cl {
+	case ClassOK, ClassCaller, ClassAborted, ClassTooLarge, ClassQuota, ClassCancelled, ClassDeadlineLate, ClassDeadlineSoon:
+		return true
+	}
+	return false
+}
+
+// classify sorts a result, and tells whose deadline it was that passed.
+func (x *Exec) classify(now Time, a *attempt, err error) Class {
+	cl := x.p.opt.Classify(err)
+	if cl != ClassTimeout && cl != ClassCancelled {
+		return cl
+	}
+	if a.cancelled {
+		return ClassLoser
+	}
+	if cl == ClassTimeout && x.expired(now) {
+		ran, t := now.Sub(a.start), x.p.opt.Timeouts
+		if t == nil || (a.own > 0 && ran >= a.own) || t.Fair(now, ran) {
+			return ClassDeadlineLate
+		}
+		return ClassDeadlineSoon
+	}
+	return cl
+}
+
+// again decides, when attempt k has failed and nothing else runs, whether another follows.
+func (x *Exec) again(now Time, rnd rand.Source, k int) {
+	a, o := &x.att[k], &x.p.opt
+	stop := func(why string) {
+		x.stopped = why
+		x.winner, x.err = int8(k), a.err
+		x.finish(now, rnd, a.class)
+	}
+	if o.Retries == nil {
+		stop("")
+		return
+	}
+	if x.probe {
+		stop("a probe is not retried")
+		return
+	}
+	if int(x.n) >= x.p.max {
+		stop("the attempts are used up")
+		return
+	}
+	e := status.From(a.err)
+	wait, ok, why := o.Retries.Again(now, rnd, &x.call, int(x.n), a.class, e.Fate, e.Pushback)
+	if !ok {
+		stop(why)
+		return
+	}
+	at := now.Add(wait)
+	if x.call.Deadline != 0 && at >= x.call.Deadline {
+		stop("the deadline would pass before the next attempt")
+		return
+	}
+	if !x.breakerHolds(now) {
+		stop("the breaker opened meanwhile")
+		return
+	}
+	if cost := a.class.Counts().Cost; cost > 0 && o.Budget != nil && !o.Budget.Spend(now, cost) {
+		x.p.n.budgetEmpty.Add(1)
+		stop("the retry budget is empty")
+		return
+	}
+	x.p.n.retries.Add(1)
+	if wait <= 0 {
+		x.startAttempt(now, rnd, false)
+		return
+	}
+	x.retryAt = at
+}
+
+func (x *Exec) breakerHolds(now Time) bool {
+	if x.p.brk < 0 || !x.heldSet.Has(x.p.brk) || x.p.gates[x.p.brk].Mode != On {
+		return true
+	}
+	r, ok := x.p.gates[x.p.brk].Gate.(Revoker)
+	return !ok || r.Holds(now, x.held[x.p.brk])
+}
+
+// Wake says that the time asked for has come. Waking too early or too often does no harm.
+func (x *Exec) Wake(now Time, rnd rand.Source) Steps {
+	x.wake = 0
+	if x.phase == phaseDone {
+		return x.take(now)
+	}
+	if x.expired(now) && (x.detached || x.running == 0) {
+		x.timeOut(now, rnd)
+		return x.take(now)
+	}
+	if x.seat.kind != seatNone && now >= x.seat.at {
+		x.callWaited(now, rnd)
+	}
+	for k := 0; k < int(x.n) && x.phase == phaseAttempts; k++ {
+		a := &x.att[k]
+		switch {
+		case a.stage < stageRunning && a.seat.kind != seatNone && now >= a.seat.at:
+			x.attemptWaited(now, rnd, k)
+		case a.stage == stageRunning && x.detached && !x.lost.Has(k) && a.deadline != 0 && now >= a.deadline:
+			x.giveUp(now, rnd, k)
+		}
+	}
+	if x.phase == phaseAttempts && x.retryAt != 0 && now >= x.retryAt {
+		x.retryAt = 0
+		if !x.breakerHolds(now) {
+			k := int(x.n) - 1
+			x.stopped = "the breaker opened meanwhile"
+			x.winner, x.err = int8(k), x.att[k].err
+			x.finish(now, rnd, x.att[k].class)
+		} else {
+			x.startAttempt(now, rnd, false)
+		}
+	}
+	if x.phase == phaseAttempts && x.hedgeAt != 0 && now >= x.hedgeAt {
+		x.hedge(now, rnd)
+	}
+	return x.take(now)
+}
+
+// callWaited ends the call's own wait, whose time has come.
+func (x *Exec) callWaited(now Time, rnd rand.Source) {
+	s := &x.p.gates[x.gate]
+	if x.seat.kind == seatTimed {
+		x.seat = seat{}
+		x.gate++
+		x.askGates(now, rnd)
+		return
+	}
+	t := x.seat.ticket
+	if !s.Gate.(Line).Leave(now, t) {
+		x.seat.at = x.call.Deadline // the verdict is on its way
+		return
+	}
+	x.seat = seat{}
+	x.refuse(now, rnd, s, Verdict{State: "full", Reason: "waited in vain for a place"})
+}
+
+// attemptWaited ends attempt k's wait, whose time has come.
+func (x *Exec) attemptWaited(now Time, rnd rand.Source, k int) {
+	a := &x.att[k]
+	if a.seat.kind == seatTimed {
+		a.seat = seat{}
+		a.stage++
+		x.advance(now, rnd, k)
+		return
+	}
+	s := &x.p.opt.Concurrency
+	if !s.Gate.(Line).Leave(now, a.seat.ticket) {
+		a.seat.at = x.call.Deadline
+		return
+	}
+	a.seat = seat{}
+	x.attemptRefused(now, rnd, k, s.Name, Verdict{State: "full", Reason: "waited in vain for a place"})
+}
+
+// giveUp ends a detached attempt at its deadline though it runs on. Its place stays taken until it really ends.
+func (x *Exec) giveUp(now Time, rnd rand.Source, k int) {
+	a := &x.att[k]
+	x.lost |= one(k)
+	x.p.n.abandoned.Add(1)
+	x.steps.Cancel |= one(k)
+	a.err = &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Message: "the attempt did not end in time"}
+	x.ended(now, rnd, k, x.classify(now, a, a.err), false)
+}
+
+// timeOut ends the call because its deadline has passed.
+func (x *Exec) timeOut(now Time, rnd rand.Source) {
+	for k := 0; k < int(x.n) && x.phase != phaseDone; k++ {
+		if x.running.Has(k) && !x.lost.Has(k) {
+			x.giveUp(now, rnd, k)
+		}
+	}
+	if x.phase == phaseDone {
+		return
+	}
+	e := &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent, Message: "the deadline passed while the call waited"}
+	cl := ClassDeadlineSoon
+	if last := x.lastEnded(); last >= 0 { // it had failed before and was waiting for another try
+		f := status.From(x.att[last].err)
+		e.Fate, e.Cause, e.Message = f.Fate, x.att[last].err, "the deadline passed before another attempt; the last one failed"
+		cl = x.att[last].class
+	}
+	x.finishErr(now, rnd, cl, e)
+}
+
+func (x *Exec) lastEnded() int {
+	for k := int(x.n) - 1; k >= 0; k-- {
+		if x.att[k].stage == stageEnded && x.att[k].err != nil {
+			return k
+		}
+	}
+	return -1
+}
+
+// Granted brings the verdict of a wait.
+func (x *Exec) Granted(now Time, rnd rand.Source, tag uint32, v Verdict) Steps {
+	if tag == tagCall {
+		s := &x.p.gates[x.gate]
+		if x.late || x.seat.kind != seatParked {
+			x.late = false
+			x.refund(now, rnd, s, v, int(x.gate))
+			return x.take(now)
+		}
+		x.seat = seat{}
+		if v.Decision != Admit {
+			x.refuse(now, rnd, s, v)
+			return x.take(now)
+		}
+		x.hold(v)
+		x.gate++
+		x.askGates(now, rnd)
+		return x.take(now)
+	}
+	k := int(tag)
+	a := &x.att[k]
+	if x.unpaid.Has(k) || a.seat.kind != seatParked {
+		x.unpaid &^= one(k)
+		x.refund(now, rnd, &x.p.opt.Concurrency, v, concurrencyBit)
+		return x.take(now)
+	}
+	a.seat = seat{}
+	if v.Decision != Admit {
+		x.attemptRefused(now, rnd, k, x.p.opt.Concurrency.Name, v)
+		return x.take(now)
+	}
+	a.place, a.hasPlace = v.Permit, true
+	a.stage++
+	x.advance(now, rnd, k)
+	return x.take(now)
+}
+
+// refund gives back a place that arrived after its call had ended.
+func (x *Exec) refund(now Time, rnd rand.Source, s *Slot, v Verdict, bit int) {
+	if v.Decision != Admit {
+		return
+	}
+	s.Gate.Done(now, rnd, v.Permit, Ignored)
+	x.steps.Release |= one(bit)
+}
+
+// Cancel says that the caller has given up; cause is context.Cause of its context.
+func (x *Exec) Cancel(now Time, rnd rand.Source, cause error) Steps {
+	if x.phase == phaseDone {
+		return x.take(now)
+	}
+	if x.expired(now) && x.running == 0 {
+		x.timeOut(now, rnd)
+		return x.take(now)
+	}
+	e := &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Cause: cause}
+	if x.running != 0 {
+		e.Fate = status.Maybe
+	} else if k := x.lastEnded(); k >= 0 {
+		e.Fate = status.FateOf(x.att[k].err)
+	}
+	x.finishErr(now, rnd, ClassCancelled, e)
+	return x.take(now)
+}
