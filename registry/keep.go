@@ -1,0 +1,153 @@
+package registry
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	probeEvery   = 10 * time.Second
+	probeTimeout = 2 * time.Second
+	maxProbes    = 8
+)
+
+// touch asks the housekeeper to look at a service.
+func (r *Registry) touch(w *watch) {
+	r.dirtyMu.Lock()
+	r.dirty[w] = struct{}{}
+	r.dirtyMu.Unlock()
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// keepHouse is the one goroutine for all that falls due: absent nodes, idle services, the disk. It looks only at
+// services that were touched or are due.
+func (r *Registry) keepHouse() {
+	const never = 24 * time.Hour
+	timer := time.NewTimer(never)
+	defer timer.Stop()
+	due := map[*watch]time.Time{}
+	for {
+		select {
+		case <-r.ctx.Done():
+			r.flush(due)
+			return
+		case <-r.kick:
+		case <-timer.C:
+		}
+		now := time.Now()
+		r.dirtyMu.Lock()
+		for w := range r.dirty {
+			due[w] = now
+			delete(r.dirty, w)
+		}
+		r.dirtyMu.Unlock()
+		next := now.Add(never)
+		for w, t := range due {
+			if !t.After(now) {
+				if t = w.tend(now); t.IsZero() {
+					delete(due, w)
+					continue
+				}
+				due[w] = t
+			}
+			if t.Before(next) {
+				next = t
+			}
+		}
+		timer.Reset(max(next.Sub(now), time.Millisecond))
+	}
+}
+
+// flush writes what is not on the disk yet.
+func (r *Registry) flush(due map[*watch]time.Time) {
+	r.dirtyMu.Lock()
+	defer r.dirtyMu.Unlock()
+	for w := range r.dirty {
+		due[w] = time.Time{}
+	}
+	for w := range due {
+		w.save(time.Now(), true)
+	}
+}
+
+// tend does what is due for one service and returns when to come back; zero = not before it is touched.
+func (w *watch) tend(now time.Time) time.Time {
+	var next time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	w.r.mu.Lock()
+	if w.views == 0 && w.r.services[w.name] == w && !w.r.closed {
+		if end := w.idleSince.Add(w.r.opt.Linger); end.After(now) {
+			at(end)
+		} else {
+			w.r.drop(w)
+		}
+	}
+	w.r.mu.Unlock()
+	if w.ctx.Err() != nil {
+		w.save(now, true)
+		return time.Time{}
+	}
+
+	w.mu.Lock()
+	changed := w.b.expire(now)
+	if w.fromDisk != nil {
+		if end := w.began.Add(patience); end.After(now) {
+			at(end)
+		} else {
+			changed = w.b.adopt(w.fromDisk) || changed
+			w.fromDisk = nil
+		}
+	}
+	at(w.b.deadline())
+	w.publish(changed)
+	at(w.probeDue(now))
+	w.mu.Unlock()
+	at(w.save(now, false))
+	return next
+}
+
+// probeDue starts the probes of absent nodes if it is time, and returns when it will be; w.mu is held.
+func (w *watch) probeDue(now time.Time) time.Time {
+	if w.r.opt.Probe == nil || w.b.absent == 0 {
+		return time.Time{}
+	}
+	if end := w.probed.Add(probeEvery); end.After(now) {
+		return end
+	}
+	w.probed = now
+	var nodes []*Node
+	for _, e := range w.b.entries {
+		if !e.absent.IsZero() && now.Sub(e.vouched) >= probeEvery {
+			nodes = append(nodes, e.node)
+		}
+	}
+	if len(nodes) > 0 {
+		w.r.wg.Go(func() { w.probe(nodes) })
+	}
+	return now.Add(probeEvery)
+}
+
+func (w *watch) probe(nodes []*Node) {
+	slots := make(chan struct{}, maxProbes)
+	for _, n := range nodes {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(w.ctx, probeTimeout)
+			defer cancel()
+			if healthy := w.r.opt.Probe(ctx, n); w.ctx.Err() == nil {
+				w.report(n.ID, healthy)
+			}
+		}()
+	}
+	for range maxProbes {
+		slots <- struct{}{}
+	}
+}
