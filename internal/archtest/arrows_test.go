@@ -1,0 +1,150 @@
+package archtest
+
+import (
+	"strings"
+	"testing"
+)
+
+// arrows says which package of the module may import which: the drawing in
+// docs/architecture.md, as a table. The first row that fits a package counts.
+// Names are paths below the module; "." is the front door, a/* what lies
+// directly below a, a/... also a itself, and "..." everything but programs.
+//
+// Tests may import what their package may, what is in forTests, and what their
+// row adds.
+var arrows = []struct {
+	packages string
+	imports  string
+	tests    string
+}{
+	// The vocabulary.
+	{"status", "", ""},
+	{"codec", "", ""},
+	{"policy", "status", "policy/policytest"},
+
+	// One package per policy; each stands alone above the vocabulary.
+	{"policy/policytest", "status policy", "policy/*"},
+	{"policy/hedge", "status policy policy/retry", "policy/policytest"}, // hedges are paid from the retry budget
+	{"policy/*", "status policy", "policy/*"},
+
+	// The wire.
+	{"transport", "status policy codec", ""},
+	{"transport/memnet", "", ""}, // a net.Conn with faults; knows nothing of calls
+	{"transport/transporttest", "status policy codec transport transport/memnet internal/*", "transport/*"},
+	{"transport/*", "status policy codec transport internal/*", "transport/memnet transport/transporttest"},
+
+	// Discovery: a driver sees its parent only.
+	{"registry", "status policy", "registry/memregistry registry/registrytest"},
+	{"registry/registrytest", "status policy registry", "registry/memregistry"},
+	{"registry/*", "registry", "registry/registrytest"},
+
+	// What is put together from those.
+	{"balance", "status policy registry", ""},
+	{"spec", "status policy policy/* balance", ""},
+
+	// The front door, with the two drivers that need no configuration.
+	{".", "status policy policy/* codec transport transport/pool transport/muxtransport registry registry/fileregistry balance spec internal/*",
+		"hulltest registry/* transport/*"},
+
+	// What stands on the front door.
+	{"hulltest", "...", ""},
+	{"internal/cli", "...", ""},
+	{"cmd/hull", "... demo", ""},
+	{"demo/...", "... demo/...", ""},
+	{"examples/...", "... examples/...", ""},
+
+	// Small parts used by several packages: leaves.
+	{"internal/*", "", ""},
+}
+
+// programs are what nothing imports, unless its row names it.
+const programs = "cmd/... demo/... examples/..."
+
+// forTests is what every test may import: leaves, and generated code.
+const forTests = "internal/* examples/greeter/greeterpb"
+
+// allowed reports whether the package may import the other, and if not why.
+func allowed(name, imported string, inTest bool) (why string, ok bool) {
+	for _, row := range arrows {
+		if !matchAny(row.packages, name) {
+			continue
+		}
+		list := row.imports
+		if inTest {
+			list += " " + row.tests + " " + forTests + " " + name
+		}
+		if matchAny(programs, imported) {
+			// "..." does not stand for programs.
+			list = strings.Join(strings.Fields(strings.ReplaceAll(" "+list+" ", " ... ", " ")), " ")
+		}
+		if matchAny(list, imported) {
+			return "", true
+		}
+		return "its row allows: " + list, false
+	}
+	return "it is in no row of the table arrows in internal/archtest/arrows_test.go: add it there and to docs/architecture.md", false
+}
+
+func TestArrows(t *testing.T) {
+	eachPackage(t, func(t *testing.T, _ graph, p *pkg, name string) {
+		if why, ok := allowed(name, name, true); !ok {
+			t.Errorf("package %s: %s", name, why)
+			return
+		}
+		check := func(imports []string, inTest bool) {
+			for _, path := range imports {
+				imported, local := localName(path)
+				if !local {
+					continue
+				}
+				if why, ok := allowed(name, imported, inTest); !ok {
+					what := "package " + name
+					if inTest {
+						what = "a test of package " + name
+					}
+					t.Errorf("%s imports %s, against docs/architecture.md; %s", what, imported, why)
+				}
+			}
+		}
+		check(p.Imports, false)
+		check(p.TestImports, true)
+		check(p.XTestImports, true)
+	})
+}
+
+// The table's reading is code too.
+func TestAllowed(t *testing.T) {
+	tests := []struct {
+		name, imported string
+		inTest, want   bool
+	}{
+		{"status", "policy", false, false},
+		{"status", "internal/echopb", false, false},
+		{"status", "internal/echopb", true, true},
+		{"policy", "status", false, true},
+		{"policy/breaker", "policy", false, true},
+		{"policy/breaker", "policy/retry", false, false},
+		{"policy/breaker", "policy/policytest", true, true},
+		{"policy/hedge", "policy/retry", false, true},
+		{"registry/fileregistry", "registry", false, true},
+		{"registry/fileregistry", "status", false, false},
+		{"transport/muxtransport", "registry", false, false},
+		{".", "registry/fileregistry", false, true},
+		{".", "registry/memregistry", false, false},
+		{".", "registry/memregistry", true, true},
+		{".", "examples/greeter/greeterpb", false, false},
+		{"hulltest", ".", false, true},
+		{"hulltest", "demo", false, false},
+		{"internal/cli", "examples/greeter", false, false},
+		{"cmd/hull", "internal/cli", false, true},
+		{"demo/ui", "demo/backend", false, true},
+		{"demo/ui", "cmd/hull", false, false},
+		{"internal/echopb", "status", false, false},
+		{"mystery", "status", false, false},
+	}
+	for _, tt := range tests {
+		if why, got := allowed(tt.name, tt.imported, tt.inTest); got != tt.want {
+			t.Errorf("allowed(%s, %s, test %v) = %v, want %v (%s)", tt.name, tt.imported, tt.inTest, got, tt.want, why)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package archtest
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// realTime lists the packages whose tests may sleep outside a synctest bubble,
+// and why no bubble can hold them. Everywhere else a test that sleeps is slow
+// on a good day and fails on a bad one.
+var realTime = map[string]string{
+	"demo":                  "its services are processes of the operating system",
+	"cmd/hull":              "it is run as a process",
+	"registry/fileregistry": "locks and the death of processes are the kernel's",
+}
+
+// statefulVars lists package-level variables that hold state although none
+// should, as "package.name", and why each is right.
+var statefulVars = map[string]string{}
+
+// fileProblems lists what is wrong with one source file of the named package.
+func fileProblems(file *ast.File, name string, isTest bool) []string {
+	var problems []string
+	if isTest {
+		if _, listed := realTime[name]; !listed && !imports(file, "testing/synctest") && calls(file, "time", "Sleep") {
+			problems = append(problems, "a test that calls time.Sleep runs in a testing/synctest bubble; or wait for the event itself")
+		}
+		return problems
+	}
+	if ast.IsGenerated(file) {
+		return nil
+	}
+	for _, decl := range file.Decls {
+		switch d := decl.(type) {
+		case *ast.FuncDecl:
+			if d.Recv == nil && d.Name.Name == "init" {
+				problems = append(problems, "func init: nothing may happen because a package was linked; let the caller say it")
+			}
+		case *ast.GenDecl:
+			if d.Tok == token.VAR {
+				problems = append(problems, varProblems(d, name)...)
+			}
+		}
+	}
+	return problems
+}
+
+// varProblems lists what is wrong with a declaration of package-level
+// variables.
+func varProblems(d *ast.GenDecl, name string) []string {
+	var problems []string
+	for _, spec := range d.Specs {
+		v, ok := spec.(*ast.ValueSpec)
+		if !ok {
+			continue
+		}
+		stateful := false
+		for _, e := range append([]ast.Expr{v.Type}, v.Values...) {
+			stateful = stateful || isState(e)
+		}
+		for _, id := range v.Names {
+			if id.IsExported() && !strings.HasPrefix(id.Name, "Err") {
+				problems = append(problems, "var "+id.Name+": an exported variable can be changed by anyone; make it a constant or a function (errors are called Err...)")
+			}
+			if _, listed := statefulVars[name+"."+id.Name]; stateful && !listed {
+				problems = append(problems, "var "+id.Name+": package-level state outlives whoever made it; let a client, a server or another value own it")
+			}
+		}
+	}
+	return problems
+}
+
+// isState reports whether a variable's type or value is from sync or
+// sync/atomic, or a pointer to such: what guards or holds something that
+// changes. A sync.OnceValue is a constant that is worked out late.
+func isState(e ast.Expr) bool {
+	switch x := e.(type) {
+	case *ast.StarExpr:
+		return isState(x.X)
+	case *ast.UnaryExpr:
+		return isState(x.X)
+	case *ast.CompositeLit:
+		return isState(x.Type)
+	case *ast.IndexExpr:
+		return isState(x.X)
+	case *ast.CallExpr:
+		if id, ok := x.Fun.(*ast.Ident); ok && id.Name == "new" && len(x.Args) == 1 {
+			return isState(x.Args[0])
+		}
+	case *ast.SelectorExpr:
+		id, ok := x.X.(*ast.Ident)
+		return ok && (id.Name == "sync" || id.Name == "atomic")
+	}
+	return false
+}
+
+func imports(file *ast.File, path string) bool {
+	return slices.ContainsFunc(file.Imports, func(s *ast.ImportSpec) bool {
+		p, err := strconv.Unquote(s.Path.Value)
+		return err == nil && p == path
+	})
+}
+
+// calls reports whether the file mentions function fn of an imported package.
+func calls(file *ast.File, pkgName, fn string) bool {
+	found := false
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == fn {
+			if id, ok := s.X.(*ast.Ident); ok && id.Name == pkgName {
+				found = true
+			}
+		}
+		return !found
+	})
+	return found
+}
+
+func TestSource(t *testing.T) {
+	dir := root(t)
+	eachPackage(t, func(t *testing.T, _ graph, p *pkg, name string) {
+		documented := false
+		check := func(files []string, isTest bool) {
+			for _, f := range files {
+				path := filepath.Join(p.Dir, f)
+				file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				documented = documented || !isTest && file.Doc != nil
+				short, err := filepath.Rel(dir, path)
+				if err != nil {
+					short = path
+				}
+				for _, problem := range fileProblems(file, name, isTest) {
+					t.Errorf("%s: %s", short, problem)
+				}
+			}
+		}
+		check(p.GoFiles, false)
+		check(p.TestGoFiles, true)
+		check(p.XTestGoFiles, true)
+		if !documented && len(p.GoFiles) > 0 {
+			t.Errorf("package %s has no package comment: say in doc.go what it is for and how to think of it", name)
+		}
+	})
+}
+
+func TestFileProblems(t *testing.T) {
+	tests := []struct {
+		name   string
+		source string
+		isTest bool
+		want   string // part of the only problem; empty for none
+	}{
+		{"init", "package p; func init() {}", false, "func init"},
+		{"method called init", "package p; type t int; func (t) init() {}", false, ""},
+		{"generated", "// Code generated by x. DO NOT EDIT.\n\npackage p\n\nfunc init() {}\nvar X = 1", false, ""},
+		{"exported variable", "package p; var Default = 1", false, "var Default"},
+		{"error", `package p; import "errors"; var ErrGone = errors.New("gone")`, false, ""},
+		{"table", "package p; var names = [...]string{1: `a`}", false, ""},
+		{"interface check", "package p; var _ I = T{}", false, ""},
+		{"pool", `package p; import "sync"; var pool = sync.Pool{New: f}`, false, "var pool"},
+		{"mutex", `package p; import "sync"; var mu sync.Mutex`, false, "var mu"},
+		{"counter", `package p; import "sync/atomic"; var n = new(atomic.Int64)`, false, "var n"},
+		{"pointer", `package p; import "sync/atomic"; var n atomic.Pointer[int]`, false, "var n"},
+		{"late constant", `package p; import "sync"; var v = sync.OnceValue(f)`, false, ""},
+		{"sleeping test", `package p; import "time"; func TestX() { time.Sleep(1) }`, true, "time.Sleep"},
+		{"bubble", `package p; import ("time"; "testing/synctest"); func TestX() { time.Sleep(1) }`, true, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file, err := parser.ParseFile(token.NewFileSet(), "x.go", tt.source, parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := fileProblems(file, "p", tt.isTest)
+			if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.Contains(got[0], tt.want)) {
+				t.Errorf("problems %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// The architecture document is the way into the code, so it names every
+// package. Before there is one there is nothing to hold it to.
+func TestArchitectureNamesEveryPackage(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(root(t), "docs", "architecture.md"))
+	if os.IsNotExist(err) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eachPackage(t, func(t *testing.T, _ graph, _ *pkg, name string) {
+		if !names(string(doc), name) {
+			t.Errorf("docs/architecture.md does not mention package %s", name)
+		}
+	})
+}
+
+// names reports whether text mentions a package: by its path, or by its last
+// element as a word. One mention of examples/ stands for all examples.
+func names(text, name string) bool {
+	if name == "." {
+		return strings.Contains(text, modulePath)
+	}
+	if strings.HasPrefix(name, "examples/") {
+		return strings.Contains(text, "examples/")
+	}
+	last := name[strings.LastIndexByte(name, '/')+1:]
+	return slices.Contains(strings.FieldsFunc(text, func(r rune) bool {
+		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}), last)
+}
