@@ -178,4 +178,6 @@ type Ended struct {
 	Class Class
 	// Took is the time from the attempt's start to its end.
 	Took time.Duration
+	// Untimed: Took says nothing about the latency, as with streams.
+	Untimed bool
 }

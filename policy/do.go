@@ -18,7 +18,7 @@ import (
 func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), c ...Call) (T, error) {
 	f := function[T]{fn: fn}
 	winner, err := p.Drive(ctx, first(c), &f)
-	return f.value(winner), err
+	return f.of(winner), err
 }
 
 // DoElse is Do with a fallback: if the call fails, for whatever reason but the caller's own cancellation, its result is
@@ -41,7 +41,7 @@ func Detach[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T
 		call.Deadline = Earliest(call.Deadline, At(d))
 	}
 	winner, err := p.driveConcurrent(ctx, call, f, true)
-	return f.value(winner), err
+	return f.of(winner), err
 }
 
 func first(c []Call) Call {
@@ -51,21 +51,35 @@ func first(c []Call) Call {
 	return Call{}
 }
 
-// function is the Runner of a plain function.
+// function is the Runner of a plain function. The first attempt's context and value live in it, so that a call that
+// needs no second attempt allocates once.
 type function[T any] struct {
-	fn func(context.Context) (T, error)
+	fn    func(context.Context) (T, error)
+	ctx   attemptContext
+	value T
 
-	mu     sync.Mutex
-	values [MaxAttempts]T
+	mu   sync.Mutex
+	more map[int]T // of further attempts
 }
 
 func (f *function[T]) Run(ctx context.Context, a Attempt) error {
-	c := attemptContext{Context: ctx, deadline: a.Deadline}
-	v, err := f.fn(&c)
-	c.end()
-	f.mu.Lock()
-	f.values[a.N] = v
-	f.mu.Unlock()
+	c := &f.ctx
+	if a.N > 0 {
+		c = new(attemptContext)
+	}
+	c.Context, c.deadline = ctx, a.Deadline
+	defer c.end()
+	v, err := f.fn(c)
+	if a.N == 0 {
+		f.value = v
+	} else {
+		f.mu.Lock()
+		if f.more == nil {
+			f.more = map[int]T{}
+		}
+		f.more[a.N] = v
+		f.mu.Unlock()
+	}
 	if err != nil && a.Deadline != 0 && errors.Is(err, context.DeadlineExceeded) && !isStatus(err) {
 		err = &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Cause: err}
 	}
@@ -77,13 +91,17 @@ func isStatus(err error) bool {
 	return ok
 }
 
-func (f *function[T]) value(winner int) (v T) {
-	if winner < 0 {
+// of returns the value of the attempt that decided the call.
+func (f *function[T]) of(winner int) (v T) {
+	switch {
+	case winner < 0:
 		return v
+	case winner == 0:
+		return f.value
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.values[winner]
+	return f.more[winner]
 }
 
 // attemptContext is the context of an attempt. It makes a timer only when somebody asks for Done.

@@ -20,7 +20,7 @@ var (
 	ErrLost = errors.New("policy: the result is no longer wanted")
 )
 
-// Runner performs the attempts of one call for Drive.
+// Runner performs the attempts of one call for Drive. A Runner that is an Observer is told what its own call came to.
 type Runner interface {
 	// Run performs an attempt and returns its error. It must end soon after a.Deadline and after ctx ends. It is called on
 	// several goroutines at once if the call is hedged.
@@ -40,16 +40,25 @@ func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err
 	if p.opt.Hedging != nil && c.SideEffectFree && c.PathAttempt <= 1 {
 		return p.driveConcurrent(ctx, c, r, false)
 	}
-	d, _ := p.pool.Get().(*drive)
-	if d == nil {
-		d = &drive{p: p}
+	d := p.get()
+	winner, err = d.plain(ctx, c, r, false)
+	p.put(d)
+	return winner, err
+}
+
+func (p *Pipeline) get() *drive {
+	if d, ok := p.pool.Get().(*drive); ok {
+		return d
 	}
-	winner, err = d.plain(ctx, c, r)
+	return &drive{p: p}
+}
+
+// put keeps d for another call, unless a panic left something of it behind.
+func (p *Pipeline) put(d *drive) {
 	if d.x.Idle() && len(d.grants) == 0 {
 		d.x.Reset()
 		p.pool.Put(d)
 	}
-	return winner, err
 }
 
 // Source is the randomness of executors: the runtime's own, safe for concurrent use.
@@ -101,7 +110,8 @@ func (d *drive) grant() (g grant, ok bool, bell <-chan struct{}) {
 }
 
 // plain runs the call. Steps never start two attempts at once here: without hedging, one attempt follows the other.
-func (d *drive) plain(ctx context.Context, c Call, r Runner) (int, error) {
+// With open it returns as soon as an attempt has succeeded, before its result is reported.
+func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, error) {
 	now := Now()
 	s := d.x.Begin(now, Source{}, d.p, c, d, false)
 	for {
@@ -113,16 +123,18 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner) (int, error) {
 			if !d.x.Idle() { // a verdict is on its way to a call that has ended; it is handed out already
 				d.collect()
 			}
-			winner, class, err := d.x.End()
-			d.p.observe(now, &d.x, &d.story)
-			_ = class
+			winner, _, err := d.x.End()
+			d.p.observe(now, &d.x, &d.story, r)
 			return winner, err
 		case s.Start != 0:
 			k := 0
 			for !s.Start.Has(k) {
 				k++
 			}
-			s = d.attempt(ctx, r, k)
+			var began bool
+			if s, began = d.attempt(ctx, r, k, open); began {
+				return k, nil
+			}
 			now = Now()
 		default:
 			s, now = d.wait(ctx, s.Wake)
@@ -145,7 +157,7 @@ func (d *drive) collect() {
 }
 
 // attempt runs attempt k. Its result is reported also when Run panics or calls runtime.Goexit.
-func (d *drive) attempt(ctx context.Context, r Runner, k int) (s Steps) {
+func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Steps, began bool) {
 	returned := false
 	defer func() {
 		if returned {
@@ -158,11 +170,14 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int) (s Steps) {
 			s.Release |= more.Release
 		}
 		d.x.Release(now, Source{}, d.p, s.Release)
-		d.p.observe(now, &d.x, &d.story)
+		d.p.observe(now, &d.x, &d.story, r)
 	}()
 	err := r.Run(ctx, d.x.Attempt(k))
 	returned = true
-	return d.x.Result(Now(), Source{}, k, err)
+	if open && err == nil {
+		return Steps{}, true
+	}
+	return d.x.Result(Now(), Source{}, k, err), false
 }
 
 var errPanicked = &status.Error{Code: status.Internal, Kind: status.Panicked, Message: "the function panicked or ended its goroutine"}
@@ -194,12 +209,19 @@ func (d *drive) wait(ctx context.Context, at Time) (Steps, Time) {
 	}
 }
 
-func (p *Pipeline) observe(now Time, x *Exec, s *Story) {
-	if p.opt.Observer == nil {
+// observe tells the pipeline's Observer, and the Runner if it is one itself.
+func (p *Pipeline) observe(now Time, x *Exec, s *Story, r Runner) {
+	own, ok := r.(Observer)
+	if p.opt.Observer == nil && !ok {
 		return
 	}
 	x.Story(now, s)
-	p.opt.Observer.Call(now, x.Call(), s)
+	if p.opt.Observer != nil {
+		p.opt.Observer.Call(now, x.Call(), s)
+	}
+	if ok {
+		own.Call(now, x.Call(), s)
+	}
 }
 
 // panicError carries a panic from an attempt's goroutine to the caller's.

@@ -28,12 +28,12 @@ func (p *Pipeline) driveConcurrent(ctx context.Context, c Call, r Runner, detach
 	stop := context.AfterFunc(ctx, func() {
 		d.turn(func(now Time) Steps { return d.x.Cancel(now, Source{}, context.Cause(ctx)) }, false)
 	})
+	defer stop()
 	inline := d.turn(func(now Time) Steps { return d.x.Begin(now, Source{}, p, c, d, detached) }, !detached)
 	for inline >= 0 { // the caller's goroutine runs what is to be started while it would only wait
 		inline = d.run(inline, true)
 	}
 	<-d.done
-	stop()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil {
@@ -44,7 +44,7 @@ func (p *Pipeline) driveConcurrent(ctx context.Context, c Call, r Runner, detach
 	}
 	winner, _, err := d.x.End()
 	var s Story
-	p.observe(Now(), &d.x, &s)
+	p.observe(Now(), &d.x, &s, r)
 	return winner, err
 }
 

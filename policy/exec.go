@@ -54,6 +54,7 @@ type Exec struct {
 	call     Call
 	waiter   Waiter
 	detached bool
+	stream   bool // the attempt is committed to: it is not repeated, and its duration is not a latency
 
 	began   Time
 	steps   Steps
@@ -159,7 +160,7 @@ func (x *Exec) Reset() {
 	x.call = Call{}
 	x.steps, x.wake, x.retryAt, x.hedgeAt = Steps{}, 0, 0, 0
 	x.phase, x.probe, x.gate, x.heldSet, x.seat, x.n = phaseGates, false, 0, 0, seat{}, 0
-	x.running, x.lost, x.unpaid, x.late = 0, 0, 0, false
+	x.running, x.lost, x.unpaid, x.late, x.stream = 0, 0, 0, false, false
 	x.winner, x.class, x.stopped = 0, 0, ""
 }
 
@@ -167,6 +168,10 @@ func (x *Exec) Reset() {
 func (x *Exec) Idle() bool {
 	return x.phase == phaseDone && x.running == 0 && x.unpaid == 0 && !x.late
 }
+
+// Commit says that the running attempt is a stream that has begun: whatever becomes of it, no other follows, and how long it
+// lasts is not a latency.
+func (x *Exec) Commit() { x.stream = true }
 
 // Call returns the call as policies see it.
 func (x *Exec) Call() *Call { return &x.call }

@@ -209,7 +209,7 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	a, o := &x.att[k], &x.p.opt
 	a.stage, a.class, a.took = stageEnded, cl, now.Sub(a.start)
 	c := cl.Counts()
-	e := Ended{Class: cl, Took: a.took}
+	e := Ended{Class: cl, Took: a.took, Untimed: x.stream}
 	hadPlace := a.hasPlace
 	if !free {
 		a.hasPlace = false
@@ -218,10 +218,10 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	if !free {
 		a.hasPlace = hadPlace
 	}
-	if o.Timeouts != nil {
+	if o.Timeouts != nil && !x.stream {
 		o.Timeouts.Done(now, e)
 	}
-	if o.Hedging != nil {
+	if o.Hedging != nil && !x.stream {
 		o.Hedging.Done(now, e)
 	}
 	if k == 0 && c.Earn > 0 && o.Budget != nil {
@@ -281,6 +281,10 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 	}
 	if o.Retries == nil {
 		stop("")
+		return
+	}
+	if x.stream {
+		stop("a stream that has begun is not repeated")
 		return
 	}
 	if x.probe {
