@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"time"
+)
+
+// Client and server are processes of their own: this program started again
+// with one of these as its first argument. They are told what to do by lines
+// on their standard input, answer with JSON lines on their standard output,
+// and end when the input does, so none outlives the one who started them.
+const (
+	roleServe = "serve"
+	roleLoad  = "load"
+)
+
+// Words on the standard input of the children.
+const (
+	wordBegin = "begin" // server: collect garbage, then tell the usage
+	wordEnd   = "end"   // server: tell the usage
+	wordGo    = "go"    // client: measure
+)
+
+// hello is the first line of a child: a server's address, or that a client is
+// warm.
+type hello struct {
+	Addr string `json:"addr,omitempty"`
+}
+
+// loadResult is the client's part of a measurement.
+type loadResult struct {
+	Calls  uint64        `json:"calls"`
+	Took   time.Duration `json:"took_ns"`
+	P50    time.Duration `json:"p50_ns"`
+	P99    time.Duration `json:"p99_ns"`
+	Before usage         `json:"before"`
+	After  usage         `json:"after"`
+}
+
+// isRole tells whether args, without the program's name, start a child.
+func isRole(args []string) bool {
+	return len(args) > 0 && (args[0] == roleServe || args[0] == roleLoad)
+}
+
+// runRole is the main function of a child.
+func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out io.Writer) error {
+	fs := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	name := fs.String("rival", "", "name of the rival")
+	addr := fs.String("addr", "", "address to call")
+	c := fs.Int("c", 1, "workers")
+	size := fs.Int("size", 100, "bytes of a message")
+	d := fs.Duration("d", time.Second, "how long to measure")
+	warm := fs.Duration("warm", time.Second, "how long to warm up")
+	if err := fs.Parse(args[1:]); err != nil {
+		return err
+	}
+	picked, err := pick(all, *name)
+	if err != nil {
+		return err
+	}
+	if len(picked) != 1 {
+		return fmt.Errorf("-rival: one name is needed")
+	}
+	if args[0] == roleServe {
+		return serveRole(ctx, picked[0], in, out)
+	}
+	return loadRole(ctx, picked[0], *addr, *c, *size, *warm, *d, in, out)
+}
+
+func serveRole(ctx context.Context, r Rival, in io.Reader, out io.Writer) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(ctx, ln) }()
+	words := lines(in)
+	enc := json.NewEncoder(out)
+	if err := enc.Encode(hello{Addr: ln.Addr().String()}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case err := <-served:
+			return fmt.Errorf("server ended: %w", err)
+		case word, ok := <-words:
+			if !ok {
+				return nil
+			}
+			if word == wordBegin {
+				runtime.GC()
+			}
+			if err := enc.Encode(takeUsage()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func loadRole(ctx context.Context, r Rival, addr string, c, size int, warm, d time.Duration, in io.Reader, out io.Writer) error {
+	caller, err := r.Dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	l := newLoad(caller, c, size)
+	if _, err := l.run(warm); err != nil {
+		return err
+	}
+	runtime.GC()
+	words := lines(in)
+	enc := json.NewEncoder(out)
+	if err := enc.Encode(hello{}); err != nil {
+		return err
+	}
+	if _, ok := <-words; !ok {
+		return nil
+	}
+	go func() {
+		<-words // nothing follows, so this is the end of the input
+		os.Exit(1)
+	}()
+	res := loadResult{Before: takeUsage()}
+	if res.Took, err = l.run(d); err != nil {
+		return err
+	}
+	res.After = takeUsage()
+	res.Calls = l.calls()
+	q := l.quantiles(0.50, 0.99)
+	res.P50, res.P99 = q[0], q[1]
+	return enc.Encode(res)
+}
+
+// lines sends each line of in, and closes the channel at its end. It reads
+// until then, so it is for processes that end with their input.
+func lines(in io.Reader) <-chan string {
+	ch := make(chan string)
+	go func() {
+		defer close(ch)
+		sc := bufio.NewScanner(in)
+		for sc.Scan() {
+			ch <- sc.Text()
+		}
+	}()
+	return ch
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/hull-go/hull/bench/echopb"
+)
+
+// grpcRival is grpc-go, which every ratio compares with by default. Neither
+// two connections nor NumStreamWorkers (2 or 8) made a difference beyond the
+// noise, so it stays with its defaults.
+type grpcRival struct{}
+
+func (grpcRival) Info() Info {
+	return Info{
+		Name:   "grpc",
+		Module: "google.golang.org/grpc",
+		Setup:  "defaults: one connection, a goroutine per call; deadline by context",
+	}
+}
+
+func (grpcRival) Serve(ctx context.Context, ln net.Listener) error {
+	srv := grpc.NewServer()
+	echopb.RegisterEchoServer(srv, grpcEcho{})
+	stop := context.AfterFunc(ctx, srv.Stop)
+	defer stop()
+	return srv.Serve(ln)
+}
+
+func (grpcRival) Dial(_ context.Context, addr string) (Caller, error) {
+	// passthrough: the address needs no name resolution.
+	cc, err := grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
+	}
+	return &grpcCaller{cc: cc, client: echopb.NewEchoClient(cc)}, nil
+}
+
+type grpcEcho struct {
+	echopb.UnimplementedEchoServer
+	echo
+}
+
+// Echo resolves the choice between the two embedded ones.
+func (s grpcEcho) Echo(ctx context.Context, m *echopb.Msg) (*echopb.Msg, error) {
+	return s.echo.Echo(ctx, m)
+}
+
+type grpcCaller struct {
+	cc     *grpc.ClientConn
+	client echopb.EchoClient
+}
+
+func (c *grpcCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.client.Echo(ctx, m)
+}
+
+func (c *grpcCaller) Close() error { return c.cc.Close() }
