@@ -54,11 +54,17 @@ func New() *Engine {
 	return &Engine{records: map[key]*record{}, watchers: map[*watcher]struct{}{}}
 }
 
-// FromURL returns a new engine for "mem://" or "mem:"; nothing else may be in the URL. An engine is shared by handing
-// it around, so one from a URL is of use only within one program.
+// Parameters are the query parameters of a mem URL: none.
+func Parameters() []registry.Parameter { return nil }
+
+// FromURL returns a new engine for "mem://"; nothing else may be in the URL. An engine is shared by handing it around,
+// so one from a URL is of use only within one program.
 func FromURL(u *url.URL) (registry.Driver, error) {
-	if u.Scheme != "mem" || u.Host != "" || u.Path != "" || u.Opaque != "" || u.RawQuery != "" {
+	if u.Scheme != "mem" || u.Host != "" || u.Path != "" || u.Opaque != "" {
 		return nil, errors.New("memregistry: the URL is \"mem://\" and nothing more")
+	}
+	if _, err := registry.CheckQuery(u, Parameters()); err != nil {
+		return nil, fmt.Errorf("memregistry: %w", err)
 	}
 	return New(), nil
 }

@@ -1,0 +1,500 @@
+package fileregistry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/hull-go/hull/registry"
+)
+
+const (
+	maxEntries = 100_000 // names looked at
+	maxKept    = 10_000  // files kept open
+	maxBad     = 4096    // bad files remembered, so that they are not read again
+	maxReports = 64      // bad files reported
+
+	// listEvery bounds how long a change can be missed should both the notification and the directory's time fail.
+	listEvery = 2 * time.Second
+	// sweepEvery is how often files of services nobody watches are looked at, to clear dead ones away.
+	sweepEvery = 5 * time.Minute
+	// straggler is how old a temporary file must be to be swept.
+	straggler = time.Minute
+	// stall is a pause of the scanner that means this process itself was stopped.
+	stall = time.Second
+	// spacing is the least time between two looks that notifications ask for.
+	spacing = 5 * time.Millisecond
+	// soon is the pause before a second look at a node that is just deregistering.
+	soon = 3 * time.Millisecond
+)
+
+// entry is the file of one node, kept open.
+type entry struct {
+	name string
+	file *os.File
+	fd   uintptr
+	info os.FileInfo
+	node *registry.Node
+	ttl  time.Duration
+
+	mtime time.Time // by the file system's clock, compared for equality only
+	beat  time.Time // when mtime was last seen to change, by this process's monotonic clock
+	hung  bool
+	// unlinked: its name is gone or leads elsewhere, and yet its lock was held.
+	unlinked bool
+}
+
+// read opens and reads a node's file.
+func (d *Driver) read(dir *directory, name string) (*entry, error) {
+	f, fi, err := dir.open(name)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{name: name, file: f, fd: f.Fd(), info: fi, mtime: fi.ModTime(), beat: time.Now()}
+	err = d.fill(e)
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (d *Driver) fill(e *entry) error {
+	if uid, known := owner(e.info); known && !d.opt.Shared && uid != os.Geteuid() {
+		return fmt.Errorf("it belongs to user %d", uid)
+	}
+	if e.info.Size() > maxFile {
+		return fmt.Errorf("%d bytes: at most %d are read", e.info.Size(), maxFile)
+	}
+	data, err := io.ReadAll(io.LimitReader(e.file, maxFile+1))
+	if err != nil {
+		return err
+	}
+	r, err := decode(e.name, data)
+	if err != nil {
+		return err
+	}
+	e.node, e.ttl = r.Node, r.ttl
+	return nil
+}
+
+// alive reports whether the node's process lives; if not, and the name still leads to this file, it is removed.
+func (e *entry) alive(dir *directory) bool {
+	if free, err := isFree(e.fd); err != nil || !free {
+		return true
+	}
+	if same, _ := dir.is(e.name, e.info); same {
+		_ = dir.root.Remove(e.name)
+	}
+	return false
+}
+
+// scanner is the one goroutine that looks at the directory for all watches and leases of a driver.
+type scanner struct {
+	d      *Driver
+	events *fsnotify.Watcher // nil = polling alone
+
+	dir      *directory
+	changed  time.Time // the directory's own time at the last listing
+	again    bool      // list again at the next look
+	listed   time.Time
+	cost     time.Duration // of the last listing
+	swept    time.Time
+	last     time.Time         // the last look
+	beats    time.Time         // the last look at heartbeats
+	services map[string]string // watched: prefix → service
+	entries  map[string]*entry
+	bad      map[string]os.FileInfo
+	reports  int
+	dirty    map[string]bool // services whose set has changed
+	left     map[string][]registry.Departure
+}
+
+func newScanner(d *Driver) *scanner {
+	return &scanner{d: d, services: map[string]string{}, entries: map[string]*entry{}, bad: map[string]os.FileInfo{},
+		dirty: map[string]bool{}, left: map[string][]registry.Departure{}}
+}
+
+// run looks until nothing is watched or held any more.
+func (s *scanner) run() {
+	defer s.close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var events <-chan fsnotify.Event
+	var errs <-chan error
+	for {
+		select {
+		case <-timer.C:
+		case <-s.d.wake:
+		case e := <-events:
+			if !s.matters(e) {
+				continue
+			}
+			s.again = true
+			// Many events come at once; one look serves them all.
+			if wait := spacing - time.Since(s.last); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
+		case <-errs:
+			s.again = true // events may have been lost
+		}
+		next, ok := s.look(time.Now())
+		if !ok {
+			return
+		}
+		if s.events != nil {
+			events, errs = s.events.Events, s.events.Errors
+		} else {
+			events, errs = nil, nil
+		}
+		timer.Reset(next)
+	}
+}
+
+// matters reports whether a notification is more than a heartbeat or somebody else's business.
+func (s *scanner) matters(e fsnotify.Event) bool {
+	if !e.Has(fsnotify.Create) && !e.Has(fsnotify.Remove) && !e.Has(fsnotify.Rename) {
+		return false
+	}
+	_, node := isNodeFile(filepath.Base(e.Name))
+	return node || e.Name == s.dir.path
+}
+
+func (s *scanner) close() {
+	for _, e := range s.entries {
+		_ = e.file.Close()
+	}
+	if s.events != nil {
+		_ = s.events.Close()
+	}
+}
+
+// look brings everything up to date and returns when to look again, and false when there is nothing left to do.
+func (s *scanner) look(now time.Time) (next time.Duration, ok bool) {
+	poll := s.d.opt.Poll
+	if gap := now.Sub(s.last); !s.last.IsZero() && gap > poll*10+stall {
+		for _, e := range s.entries {
+			e.beat = e.beat.Add(gap)
+		}
+	}
+	s.last = now
+	leases, fresh, ok := s.demand()
+	if !ok {
+		return 0, false
+	}
+	dir, err := s.d.directory()
+	if err == nil {
+		err = s.follow(dir, fresh, now)
+	}
+	if err != nil {
+		s.fail(err)
+		return 10 * poll, true
+	}
+	for _, l := range leases {
+		l.look()
+	}
+	next = poll
+	if s.probe() {
+		next = min(next, soon)
+	}
+	if now.Sub(s.beats) >= 10*poll {
+		s.beats = now
+		s.heartbeats(now)
+	}
+	s.publish()
+	if len(s.services) == 0 {
+		next = 10 * poll
+	}
+	return next, true
+}
+
+// demand takes up what is wanted now; fresh says that a service is new.
+func (s *scanner) demand() (leases []*lease, fresh, ok bool) {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if s.d.closed || len(s.d.subs)+len(s.d.leases) == 0 {
+		s.d.scanning = false
+		return nil, false, false
+	}
+	wanted := make(map[string]string, len(s.services))
+	for sub := range s.d.subs {
+		p := prefix(sub.service)
+		wanted[p] = sub.service
+		if _, known := s.services[p]; !known {
+			fresh = true
+		}
+		if !sub.ready {
+			s.dirty[sub.service] = true
+		}
+	}
+	for name, e := range s.entries {
+		if p, _ := isNodeFile(name); wanted[p] == "" {
+			_ = e.file.Close()
+			delete(s.entries, name)
+		}
+	}
+	s.services = wanted
+	return slices.Collect(maps.Keys(s.d.leases)), fresh, true
+}
+
+// follow lists the directory if it may have changed.
+func (s *scanner) follow(dir *directory, fresh bool, now time.Time) error {
+	if dir != s.dir {
+		s.dir, fresh = dir, true
+		s.subscribe()
+	}
+	changed, err := dir.modified()
+	if err != nil {
+		return explain(dir.path, err)
+	}
+	moved := !changed.Equal(s.changed)
+	if !fresh && !moved && !s.again && now.Sub(s.listed) < listEvery {
+		return nil
+	}
+	// A directory full of junk must not keep a core busy.
+	if !fresh && now.Sub(s.listed) < 10*s.cost {
+		s.again = true
+		return nil
+	}
+	// Two changes within one tick of the file system's clock look like one, so look once more after each.
+	s.changed, s.again, s.listed = changed, moved, now
+	err = s.list(now)
+	s.cost = time.Since(now)
+	return err
+}
+
+// subscribe asks for notifications, where they cost one descriptor and not one per file.
+func (s *scanner) subscribe() {
+	if s.events != nil {
+		_ = s.events.Close()
+		s.events = nil
+	}
+	if runtime.GOOS != "linux" && runtime.GOOS != "windows" {
+		return
+	}
+	w, err := fsnotify.NewBufferedWatcher(64)
+	if err == nil {
+		if err = w.Add(s.dir.path); err != nil {
+			_ = w.Close()
+		}
+	}
+	if err != nil {
+		s.d.opt.Logger.Debug("fileregistry: no notifications, polling alone", "dir", s.dir.path, "error", err)
+		return
+	}
+	s.events = w
+}
+
+// list takes up what is in the directory.
+func (s *scanner) list(now time.Time) error {
+	sweep := now.Sub(s.swept) >= sweepEvery
+	if sweep {
+		s.swept = now
+	}
+	seen := make(map[string]bool, len(s.entries))
+	var names, others []string
+	more, err := s.dir.names(maxEntries, func(name string) {
+		p, ok := isNodeFile(name)
+		if ok && s.services[p] != "" {
+			names = append(names, name)
+			seen[name] = true
+		} else if sweep {
+			others = append(others, name)
+		}
+	})
+	if err != nil {
+		return explain(s.dir.path, err)
+	}
+	if more {
+		s.report(s.dir.path, fmt.Errorf("more than %d files: the rest is ignored", maxEntries))
+	}
+	for _, name := range names {
+		s.take(name, now)
+	}
+	for name, e := range s.entries {
+		e.unlinked = e.unlinked || !seen[name]
+	}
+	for name := range s.bad {
+		if !seen[name] {
+			delete(s.bad, name)
+		}
+	}
+	for _, name := range others {
+		s.sweep(name, now)
+	}
+	return nil
+}
+
+// take takes up one name of a watched service.
+func (s *scanner) take(name string, now time.Time) {
+	old := s.entries[name]
+	fi, err := s.dir.root.Lstat(name)
+	if err != nil {
+		return // gone again: the next listing tells
+	}
+	if old != nil && os.SameFile(fi, old.info) {
+		old.unlinked = false
+		return
+	}
+	if b := s.bad[name]; b != nil && os.SameFile(b, fi) && b.ModTime().Equal(fi.ModTime()) && b.Size() == fi.Size() {
+		return
+	}
+	if old == nil && len(s.entries) >= maxKept {
+		s.report(name, fmt.Errorf("more than %d nodes: the rest is ignored", maxKept))
+		return
+	}
+	e, err := s.d.read(s.dir, name)
+	if errors.Is(err, os.ErrNotExist) {
+		s.again = true
+		return
+	}
+	if err != nil {
+		s.reject(name, fi, err)
+		if old != nil { // something that is no node is in its place
+			s.forget(old)
+		}
+		return
+	}
+	if old != nil {
+		_ = old.file.Close()
+		if e.node.Equal(old.node) {
+			e.node = old.node
+		}
+	}
+	s.entries[name] = e
+	s.dirty[e.node.Service] = true
+}
+
+// reject remembers a bad file and reports it once.
+func (s *scanner) reject(name string, fi os.FileInfo, err error) {
+	if len(s.bad) >= maxBad {
+		clear(s.bad)
+	}
+	s.bad[name] = fi
+	s.report(name, err)
+}
+
+func (s *scanner) report(name string, err error) {
+	if s.reports++; s.reports <= maxReports {
+		s.d.opt.Logger.Warn("fileregistry: skipped", "file", fmt.Sprintf("%.100q", name), "error", err)
+	}
+}
+
+// sweep clears a dead file of a service nobody watches, or a forgotten temporary one, away.
+func (s *scanner) sweep(name string, now time.Time) {
+	if _, ok := isNodeFile(name); ok {
+		if e, err := s.d.read(s.dir, name); err == nil {
+			e.alive(s.dir)
+			_ = e.file.Close()
+		}
+		return
+	}
+	if name[0] != '.' || len(name) < len(tempSuffix) || name[len(name)-len(tempSuffix):] != tempSuffix {
+		return
+	}
+	f, fi, err := s.dir.open(name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if uid, known := owner(fi); known && uid != os.Geteuid() {
+		return
+	}
+	// Its age is by two clocks, but the worst that comes of it is that somebody's registration has to be tried again.
+	if free, err := isFree(f.Fd()); err == nil && free && now.Sub(fi.ModTime()) > straggler {
+		_ = s.dir.root.Remove(name)
+	}
+}
+
+// probe asks of every node whether its process lives. It returns true if one is just going.
+func (s *scanner) probe() (going bool) {
+	for name, e := range s.entries {
+		free, err := isFree(e.fd)
+		if err != nil || !free {
+			// Held, though its name is gone: it is deregistering, or somebody else took its file away.
+			going = going || e.unlinked && time.Since(s.listed) < 10*soon
+			continue
+		}
+		same, exists := s.dir.is(name, e.info)
+		if exists && !same {
+			s.again, going = true, true // updated or restarted: the listing takes the new file up
+			continue
+		}
+		why := "deregistered"
+		if same {
+			why = "its process died"
+			if err := s.dir.root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+				s.reject(name, e.info, fmt.Errorf("its process died, and the file cannot be removed: %w", err))
+			}
+		}
+		s.left[e.node.Service] = append(s.left[e.node.Service], registry.Departure{ID: e.node.ID, Why: why})
+		s.forget(e)
+	}
+	return going
+}
+
+func (s *scanner) forget(e *entry) {
+	_ = e.file.Close()
+	delete(s.entries, e.name)
+	s.dirty[e.node.Service] = true
+}
+
+// heartbeats finds the nodes that hang.
+func (s *scanner) heartbeats(now time.Time) {
+	for _, e := range s.entries {
+		fi, err := e.file.Stat()
+		if err != nil {
+			continue
+		}
+		if t := fi.ModTime(); !t.Equal(e.mtime) {
+			e.mtime, e.beat = t, now
+		}
+		if hung := now.Sub(e.beat) > e.ttl; hung != e.hung {
+			e.hung = hung
+			s.dirty[e.node.Service] = true
+		}
+	}
+}
+
+// publish hands the changed sets to those who watch.
+func (s *scanner) publish() {
+	if len(s.dirty) == 0 {
+		return
+	}
+	sets := make(map[string][]*registry.Node, len(s.dirty))
+	for _, e := range s.entries {
+		if s.dirty[e.node.Service] && !e.hung {
+			sets[e.node.Service] = append(sets[e.node.Service], e.node)
+		}
+	}
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	for sub := range s.d.subs {
+		if s.dirty[sub.service] {
+			sub.ready, sub.nodes = true, slices.Clone(sets[sub.service])
+			sub.left = append(sub.left, s.left[sub.service]...)
+			sub.notify()
+		}
+	}
+	clear(s.dirty)
+	clear(s.left)
+}
+
+// fail ends every watch: the Registry keeps what it has and comes back.
+func (s *scanner) fail(err error) {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	for sub := range s.d.subs {
+		sub.err = err
+		sub.notify()
+	}
+}
