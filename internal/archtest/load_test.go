@@ -74,7 +74,8 @@ var loadGraphs = sync.OnceValues(func() (map[string]graph, error) {
 })
 
 func loadGraph(system string) (graph, error) {
-	cmd := exec.Command("go", "list", "-deps",
+	// -e: what does not build is the compiler's to report.
+	cmd := exec.Command("go", "list", "-e", "-deps",
 		"-json=ImportPath,Dir,Standard,Module,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports,Deps", "./...")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")

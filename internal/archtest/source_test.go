@@ -4,10 +4,10 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -25,11 +25,12 @@ var realTime = map[string]string{
 // should, as "package.name", and why each is right.
 var statefulVars = map[string]string{}
 
-// fileProblems lists what is wrong with one source file of the named package.
-func fileProblems(file *ast.File, name string, isTest bool) []string {
+// fileProblems lists what is wrong with one source file of the named package,
+// whose tests have the named functions that start a synctest bubble.
+func fileProblems(file *ast.File, name string, isTest bool, bubbles []string) []string {
 	var problems []string
 	if isTest {
-		if _, listed := realTime[name]; !listed && !imports(file, "testing/synctest") && calls(file, "time", "Sleep") {
+		if _, listed := realTime[name]; !listed && uses(file, "time", "Sleep") && !inBubble(file, bubbles) {
 			problems = append(problems, "a test that calls time.Sleep runs in a testing/synctest bubble; or wait for the event itself")
 		}
 		return problems
@@ -101,20 +102,19 @@ func isState(e ast.Expr) bool {
 	return false
 }
 
-func imports(file *ast.File, path string) bool {
-	return slices.ContainsFunc(file.Imports, func(s *ast.ImportSpec) bool {
-		p, err := strconv.Unquote(s.Path.Value)
-		return err == nil && p == path
-	})
-}
-
-// calls reports whether the file mentions function fn of an imported package.
-func calls(file *ast.File, pkgName, fn string) bool {
+// inBubble reports whether the node starts a synctest bubble: by itself,
+// through hulltest, or through one of the named functions. That the sleeps are
+// inside is left to the reader.
+func inBubble(node ast.Node, bubbles []string) bool {
 	found := false
-	ast.Inspect(file, func(n ast.Node) bool {
-		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == fn {
-			if id, ok := s.X.(*ast.Ident); ok && id.Name == pkgName {
-				found = true
+	ast.Inspect(node, func(n ast.Node) bool {
+		if c, ok := n.(*ast.CallExpr); ok {
+			switch f := c.Fun.(type) {
+			case *ast.Ident:
+				found = found || slices.Contains(bubbles, f.Name)
+			case *ast.SelectorExpr:
+				id, ok := f.X.(*ast.Ident)
+				found = found || ok && (id.Name == "synctest" || id.Name == "hulltest")
 			}
 		}
 		return !found
@@ -122,35 +122,95 @@ func calls(file *ast.File, pkgName, fn string) bool {
 	return found
 }
 
+// bubbleStarters lists the functions of the files that start a bubble, also
+// through each other.
+func bubbleStarters(files []*ast.File) []string {
+	var found []string
+	for before := -1; before < len(found); {
+		before = len(found)
+		for _, file := range files {
+			for _, decl := range file.Decls {
+				f, ok := decl.(*ast.FuncDecl)
+				if ok && f.Recv == nil && !slices.Contains(found, f.Name.Name) && inBubble(f, found) {
+					found = append(found, f.Name.Name)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// uses reports whether the node mentions a name of an imported package.
+func uses(node ast.Node, pkgName, name string) bool {
+	found := false
+	ast.Inspect(node, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == name {
+			id, ok := s.X.(*ast.Ident)
+			found = found || ok && id.Name == pkgName
+		}
+		return !found
+	})
+	return found
+}
+
+// parse reads source files, by path.
+func parse(t *testing.T, dir string, names []string) map[string]*ast.File {
+	t.Helper()
+	files := map[string]*ast.File{}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		files[path] = file
+	}
+	return files
+}
+
 func TestSource(t *testing.T) {
 	dir := root(t)
 	eachPackage(t, func(t *testing.T, _ graph, p *pkg, name string) {
-		documented := false
-		check := func(files []string, isTest bool) {
-			for _, f := range files {
-				path := filepath.Join(p.Dir, f)
-				file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
-				if err != nil {
-					t.Error(err)
-					continue
-				}
-				documented = documented || !isTest && file.Doc != nil
+		code := parse(t, p.Dir, p.GoFiles)
+		tests := parse(t, p.Dir, append(slices.Clone(p.TestGoFiles), p.XTestGoFiles...))
+		bubbles := bubbleStarters(slices.Collect(maps.Values(tests)))
+		check := func(files map[string]*ast.File, isTest bool) {
+			for path, file := range files {
 				short, err := filepath.Rel(dir, path)
 				if err != nil {
 					short = path
 				}
-				for _, problem := range fileProblems(file, name, isTest) {
+				for _, problem := range fileProblems(file, name, isTest, bubbles) {
 					t.Errorf("%s: %s", short, problem)
 				}
 			}
 		}
-		check(p.GoFiles, false)
-		check(p.TestGoFiles, true)
-		check(p.XTestGoFiles, true)
+		check(code, false)
+		check(tests, true)
+		documented := false
+		for _, file := range code {
+			documented = documented || file.Doc != nil
+		}
 		if !documented && len(p.GoFiles) > 0 {
 			t.Errorf("package %s has no package comment: say in doc.go what it is for and how to think of it", name)
 		}
 	})
+}
+
+func TestBubbleStarters(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "x.go", `package p
+func TestX() { outer(f) }
+func outer() { inner(nil) }
+func inner() { synctest.Test(t, f) }
+func f() { time.Sleep(1) }`, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := bubbleStarters([]*ast.File{file})
+	if want := []string{"inner", "outer", "TestX"}; !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+		t.Errorf("starters %v, want %v", got, want)
+	}
 }
 
 func TestFileProblems(t *testing.T) {
@@ -173,7 +233,8 @@ func TestFileProblems(t *testing.T) {
 		{"pointer", `package p; import "sync/atomic"; var n atomic.Pointer[int]`, false, "var n"},
 		{"late constant", `package p; import "sync"; var v = sync.OnceValue(f)`, false, ""},
 		{"sleeping test", `package p; import "time"; func TestX() { time.Sleep(1) }`, true, "time.Sleep"},
-		{"bubble", `package p; import ("time"; "testing/synctest"); func TestX() { time.Sleep(1) }`, true, ""},
+		{"bubble", `package p; import ("time"; "testing/synctest"); func TestX() { synctest.Test(t, func() { time.Sleep(1) }) }`, true, ""},
+		{"bubble of a helper", `package p; import "time"; func TestX() { inWorld(func() { time.Sleep(1) }) }`, true, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -181,7 +242,7 @@ func TestFileProblems(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := fileProblems(file, "p", tt.isTest)
+			got := fileProblems(file, "p", tt.isTest, []string{"inWorld"})
 			if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.Contains(got[0], tt.want)) {
 				t.Errorf("problems %q, want %q", got, tt.want)
 			}
