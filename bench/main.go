@@ -10,8 +10,8 @@
 // Figures are medians of the rounds. Ratios are taken inside each round, and
 // their median is what counts; a single one may swing by a quarter.
 //
-// Every call of every rival has a deadline of 5 s, except where a rival has no
-// deadlines. Every rival encodes with protobuf's own Go code, except net/rpc
+// Every call of every rival has a deadline of 5 s, except net/rpc, which has
+// none, and the row that says so. Every rival encodes with protobuf's own Go code, except net/rpc
 // (gob) and http-json. -list says how each is configured.
 package main
 
@@ -113,7 +113,7 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 					failed = append(failed, err)
 					continue
 				}
-				fmt.Fprintf(progress, "round %d/%d  %-14v %-13s %8.0f req/s  p50 %6.0f µs  p99 %7.0f µs\n",
+				fmt.Fprintf(progress, "round %d/%d  %-14v %-15s %8.0f req/s  p50 %6.0f µs  p99 %7.0f µs\n",
 					round+1, *rounds, lv, name, m.PerSecond, m.P50, m.P99)
 				rep.add(round, lv, name, m)
 			}

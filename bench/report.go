@@ -167,7 +167,7 @@ func (rep *report) print(out io.Writer) error {
 			fmt.Fprintln(w, "\treq/s\t×\tp50 µs\t×\tp99 µs\t×\tCPU µs/req\t×\tallocs c/s\tRSS MiB c/s\t\t")
 		}
 		// The name is padded by hand: the other columns are aligned to the right.
-		name := fmt.Sprintf("%-13s", r.Rival)
+		name := fmt.Sprintf("%-15s", r.Rival)
 		m := r.Median
 		if m == nil {
 			fmt.Fprintf(w, "%s\tfailed\t\t\t\t\t\t\t\t\t\t\t\n", name)

@@ -56,6 +56,7 @@ type Info struct {
 func rivals() []Rival {
 	return []Rival{
 		grpcRival{},
+		grpcRival{noDeadline: true},
 		netrpcRival{},
 		fasthttpRival{},
 		fasthttpPipeRival{},
