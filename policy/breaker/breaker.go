@@ -1,0 +1,318 @@
+package breaker
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/internal/window"
+	"github.com/hull-go/hull/policy"
+)
+
+// Kinds of event in the window.
+const (
+	kindOK = iota
+	kindFailed
+	kindSlow
+	kinds
+)
+
+// Breaker is the circuit breaker of one dependency, as a rule one method of one service. It is a policy.Gate and a
+// policy.Revoker, safe for concurrent use.
+type Breaker struct {
+	opt    Options
+	window *window.Ring
+
+	// word is generation and state: one load tells whether a call may go and whether a result still counts.
+	word atomic.Uint64
+	// until: open, when it ends; half-open, before when no probe goes; ramp, when it ends.
+	until   atomic.Int64
+	streak  atomic.Int64 // failures in a row
+	refused atomic.Int64
+
+	mu        sync.Mutex // guards what follows, and every change of word and until
+	since     policy.Time
+	openings  int
+	successes int
+	probe     probe
+	notBefore policy.Time
+	log       log
+}
+
+// probe is the lease of a half-open breaker.
+type probe struct {
+	out   bool
+	seq   uint32
+	lease policy.Time // when it is taken back
+}
+
+var (
+	_ policy.Gate    = (*Breaker)(nil)
+	_ policy.Revoker = (*Breaker)(nil)
+)
+
+// New returns a closed breaker. The error names everything that is wrong with o.
+func New(o Options) (*Breaker, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	b := &Breaker{opt: o, window: window.New(int64(o.Window), o.Buckets, kinds)}
+	b.log.add(0, Closed, Closed, "created")
+	return b, nil
+}
+
+func split(w uint64) (gen uint32, s State) { return uint32(w >> 8), State(w & 0xff) }
+
+// Admit implements policy.Gate. A refusal's State is the breaker's, At when the next call has a chance.
+func (b *Breaker) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) policy.Verdict {
+	gen, s := split(b.word.Load())
+	switch s {
+	case Closed, ForcedClosed, Disabled:
+		return policy.Verdict{Permit: policy.Permit{Start: now, Gen: gen}}
+	case Open:
+		if at := policy.Time(b.until.Load()); now < at {
+			return b.refuse(s, at)
+		}
+	case HalfOpen:
+		if at := policy.Time(b.until.Load()); now < at {
+			return b.refuse(s, at)
+		}
+	case Ramp:
+		if end := policy.Time(b.until.Load()); now < end {
+			return b.admitRamp(now, rnd, gen, end)
+		}
+	case ForcedOpen:
+		return b.refuse(s, 0)
+	}
+	return b.admitSlow(now, rnd)
+}
+
+// admitRamp admits a share that grows from 10 % at the ramp's beginning to 100 % at its end.
+func (b *Breaker) admitRamp(now policy.Time, rnd rand.Source, gen uint32, end policy.Time) policy.Verdict {
+	done := 1 - float64(end.Sub(now))/float64(b.opt.Ramp)
+	if uniform(rnd) < 0.1+0.9*max(done, 0) {
+		return policy.Verdict{Permit: policy.Permit{Start: now, Gen: gen}}
+	}
+	return b.refuse(Ramp, now)
+}
+
+// uniform draws from [0, 1).
+func uniform(rnd rand.Source) float64 { return float64(rnd.Uint64()>>11) / (1 << 53) }
+
+func (b *Breaker) refuse(s State, at policy.Time) policy.Verdict {
+	b.refused.Add(1)
+	v := policy.Verdict{Decision: policy.Refuse, At: at, State: s.String()}
+	switch s {
+	case HalfOpen:
+		v.Reason = "a probe has to succeed first"
+	case Ramp:
+		v.Reason = "it recovers, and not all calls are let through yet"
+	case ForcedOpen:
+		v.Reason = "it was opened by hand"
+	default:
+		v.Reason = "too many calls failed"
+	}
+	return v
+}
+
+// admitSlow asks again with the mutex held, once time has done its work.
+func (b *Breaker) admitSlow(now policy.Time, rnd rand.Source) policy.Verdict {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(now, rnd)
+	gen, s := split(b.word.Load())
+	at := policy.Time(b.until.Load())
+	switch s {
+	case Closed, ForcedClosed, Disabled:
+		return policy.Verdict{Permit: policy.Permit{Start: now, Gen: gen}}
+	case Ramp:
+		return b.admitRamp(now, rnd, gen, at)
+	case ForcedOpen:
+		return b.refuse(s, 0)
+	case HalfOpen:
+		if b.probe.out {
+			return b.refuse(s, max(at, b.probe.lease))
+		}
+		if now >= at {
+			b.probe = probe{out: true, seq: b.probe.seq + 1, lease: now.Add(b.opt.ProbeLease)}
+			b.until.Store(int64(now.Add(b.opt.ProbeEvery)))
+			return policy.Verdict{Probe: true, Permit: policy.Permit{Start: now, Gen: gen, Slot: b.probe.seq}}
+		}
+	}
+	return b.refuse(s, at)
+}
+
+// Done implements policy.Gate.
+func (b *Breaker) Done(now policy.Time, rnd rand.Source, p policy.Permit, o policy.Outcome) {
+	gen, s := split(b.word.Load())
+	if gen != p.Gen {
+		return // of another time
+	}
+	switch s {
+	case Closed, Ramp, ForcedClosed:
+		b.count(now, rnd, gen, s, p, o)
+	case HalfOpen:
+		b.probed(now, rnd, p, o)
+	}
+}
+
+// count counts a result and opens the breaker if that is one too many.
+func (b *Breaker) count(now policy.Time, rnd rand.Source, gen uint32, s State, p policy.Permit, o policy.Outcome) {
+	slow := false
+	if b.opt.Slow > 0 && (o == policy.Success || o == policy.Failure || o == policy.TimedOut) && now.Sub(p.Start) >= b.opt.Slow {
+		b.window.Add(int64(now), gen, kindSlow)
+		slow = b.opt.SlowCalls > 0
+	}
+	failed := false
+	switch o {
+	case policy.Success:
+		b.window.Add(int64(now), gen, kindOK)
+		if b.opt.Consecutive > 0 && b.streak.Load() != 0 {
+			b.streak.Store(0)
+		}
+	case policy.Failure, policy.TimedOut:
+		b.window.Add(int64(now), gen, kindFailed)
+		failed = true
+		if b.opt.Consecutive > 0 {
+			b.streak.Add(1)
+		}
+	default:
+		return
+	}
+	if (failed || slow) && s != ForcedClosed {
+		if why := b.tooBad(now, gen, failed, slow); why != "" {
+			b.trip(now, rnd, gen, why)
+		}
+	}
+}
+
+// tooBad says why a result that failed, was slow, or both, has to open the breaker, or "".
+func (b *Breaker) tooBad(now policy.Time, gen uint32, failed, slow bool) string {
+	if failed && b.opt.Consecutive > 0 && b.streak.Load() >= int64(b.opt.Consecutive) {
+		return "too many calls failed in a row"
+	}
+	n := b.window.Sum(int64(now), gen)
+	total := n[kindOK] + n[kindFailed]
+	switch {
+	case total < int64(b.opt.MinCalls):
+		return ""
+	case failed && float64(n[kindFailed]) >= b.opt.Failures*float64(total):
+		return "too many calls failed"
+	case slow && float64(n[kindSlow]) >= b.opt.SlowCalls*float64(total):
+		return "too many calls were slow"
+	}
+	return ""
+}
+
+// trip opens a breaker that is still in generation gen.
+func (b *Breaker) trip(now policy.Time, rnd rand.Source, gen uint32, why string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(now, rnd)
+	g, s := split(b.word.Load())
+	if g != gen || (s != Closed && s != Ramp) {
+		return // somebody else was faster
+	}
+	if s == Closed && now.Sub(b.since) >= b.opt.Window {
+		b.openings = 0
+	}
+	b.open(now, rnd, why)
+}
+
+// probed takes in a probe's result. Only the probe that holds the lease counts.
+func (b *Breaker) probed(now policy.Time, rnd rand.Source, p policy.Permit, o policy.Outcome) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(now, rnd)
+	if gen, s := split(b.word.Load()); gen != p.Gen || s != HalfOpen || !b.probe.out || b.probe.seq != p.Slot {
+		return
+	}
+	b.probe.out = false
+	switch o {
+	case policy.Success:
+		b.until.Store(0)
+		if b.successes++; b.successes >= b.opt.Successes {
+			b.close(now)
+		}
+	case policy.Failure, policy.TimedOut:
+		b.open(now, rnd, "a probe failed")
+	}
+}
+
+// advance does what was due by now. The mutex is held.
+func (b *Breaker) advance(now policy.Time, rnd rand.Source) {
+	for {
+		_, s := split(b.word.Load())
+		at := policy.Time(b.until.Load())
+		switch {
+		case s == Open && now >= at:
+			b.until.Store(0)
+			b.enter(at, HalfOpen, "its time is over")
+		case s == HalfOpen && b.probe.out && now >= b.probe.lease:
+			b.probe.out = false
+			b.open(b.probe.lease, rnd, "a probe did not come back")
+		case s == Ramp && now >= at:
+			// The same generation: calls admitted during the ramp belong to the window that goes on.
+			b.log.add(at, Ramp, Closed, "all calls are let through again")
+			b.since = at
+			b.word.Store(b.word.Load()&^0xff | uint64(Closed))
+		default:
+			return
+		}
+	}
+}
+
+// open opens the breaker at now, for longer each time in a row. The mutex is held.
+func (b *Breaker) open(now policy.Time, rnd rand.Source, why string) {
+	d := b.opt.Open
+	for range b.openings {
+		if d >= b.opt.OpenCap/2 {
+			d = b.opt.OpenCap
+			break
+		}
+		d *= 2
+	}
+	b.openings++
+	b.successes = 0
+	j := b.opt.Jitter
+	// The cap bounds the longest draw, so that there is a spread at the cap as well.
+	mean := min(float64(d), float64(b.opt.OpenCap)/(1+j))
+	until := now.Add(time.Duration(mean * (1 - j + 2*j*uniform(rnd))))
+	until = max(until, min(b.notBefore, now.Add(b.opt.OpenCap)))
+	b.until.Store(int64(until))
+	b.enter(now, Open, why)
+}
+
+// close begins the ramp, or closes at once if there is none. The mutex is held.
+func (b *Breaker) close(now policy.Time) {
+	if b.opt.Ramp < 0 {
+		b.enter(now, Closed, "enough probes succeeded")
+		return
+	}
+	b.until.Store(int64(now.Add(b.opt.Ramp)))
+	b.enter(now, Ramp, "enough probes succeeded")
+}
+
+// enter changes the state and begins a new generation. What the new state reads must be in place before. The mutex is held.
+func (b *Breaker) enter(at policy.Time, to State, why string) {
+	gen, from := split(b.word.Load())
+	b.log.add(at, from, to, why)
+	b.since = at
+	b.streak.Store(0)
+	b.word.Store(uint64(gen+1)<<8 | uint64(to))
+}
+
+// Holds implements policy.Revoker: a call that was admitted earlier makes no further attempt while the breaker is open, nor half-open
+// unless it is the probe.
+func (b *Breaker) Holds(_ policy.Time, p policy.Permit) bool {
+	gen, s := split(b.word.Load())
+	switch s {
+	case Open, ForcedOpen:
+		return false
+	case HalfOpen:
+		return gen == p.Gen
+	}
+	return true
+}

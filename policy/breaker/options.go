@@ -1,0 +1,104 @@
+package breaker
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hull-go/hull/internal/window"
+)
+
+// Options describes a breaker. Every zero means the default that stands beside it.
+type Options struct {
+	// Window is how far back results count: 10 s. It should be longer than the call's timeout, else failures and the
+	// calls they belong to are counted in different windows.
+	Window time.Duration
+	// Buckets is how many parts the window slides in: 10.
+	Buckets int
+	// MinCalls is how many results the window must hold before the breaker can open: 20.
+	MinCalls int
+	// Failures is the share of failed calls, above 0 and up to 1, at which it opens: 0.5.
+	Failures float64
+	// Consecutive failures open it too, whatever the share; 0 = they do not.
+	Consecutive int
+	// Slow is from how long on a call is counted as slow; 0 = slow calls are not counted.
+	Slow time.Duration
+	// SlowCalls is the share of slow calls at which it opens; 0 = they are only counted.
+	SlowCalls float64
+	// Open is how long it stays open the first time: 1 s. Each opening in a row doubles it.
+	Open time.Duration
+	// OpenCap is the longest time it stays open, Jitter included: 30 s, or Open if that is more.
+	OpenCap time.Duration
+	// Jitter is the share by which open times vary, so that callers do not come back together: 0.2. Negative = none.
+	Jitter float64
+	// ProbeEvery is how long after a probe the next may go if the first said nothing: 1 s.
+	ProbeEvery time.Duration
+	// ProbeLease is how long a probe may take before it is taken back as failed: 5 s, the default call timeout, or
+	// ProbeEvery if that is more.
+	ProbeLease time.Duration
+	// Successes is how many probes in a row must succeed: 3.
+	Successes int
+	// Ramp is how long the share of admitted calls grows from 10 to 100 % after closing: 1 s. Negative = all at once.
+	Ramp time.Duration
+}
+
+// withDefaults fills in the zeroes and returns all faults together.
+func (o Options) withDefaults() (Options, error) {
+	var errs []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	share := func(name string, v *float64, def float64) {
+		fault(!(*v >= 0 && *v <= 1), "%s is %v: want a share above 0 and up to 1, or 0 for the default", name, *v)
+		if *v == 0 {
+			*v = def
+		}
+	}
+	length := func(name string, v *time.Duration, def time.Duration) {
+		fault(*v < 0, "%s is %v: want a positive time, or 0 for %v", name, *v, def)
+		if *v == 0 {
+			*v = def
+		}
+	}
+	number := func(name string, v *int, def int) {
+		fault(*v < 0, "%s is %d: want a positive number, or 0 for %d", name, *v, def)
+		if *v == 0 {
+			*v = def
+		}
+	}
+	length("Window", &o.Window, 10*time.Second)
+	number("Buckets", &o.Buckets, 10)
+	number("MinCalls", &o.MinCalls, 20)
+	share("Failures", &o.Failures, 0.5)
+	number("Consecutive", &o.Consecutive, 0)
+	length("Slow", &o.Slow, 0)
+	share("SlowCalls", &o.SlowCalls, 0)
+	fault(o.SlowCalls > 0 && o.Slow == 0, "SlowCalls without Slow: say from how long on a call is slow")
+	length("Open", &o.Open, time.Second)
+	length("OpenCap", &o.OpenCap, max(30*time.Second, o.Open))
+	fault(o.OpenCap < o.Open, "OpenCap %v is less than Open %v", o.OpenCap, o.Open)
+	fault(math.IsNaN(o.Jitter) || o.Jitter >= 1, "Jitter is %v: want a share below 1, 0 for 0.2, negative for none", o.Jitter)
+	switch {
+	case o.Jitter == 0:
+		o.Jitter = 0.2
+	case o.Jitter < 0:
+		o.Jitter = 0
+	}
+	length("ProbeEvery", &o.ProbeEvery, time.Second)
+	length("ProbeLease", &o.ProbeLease, max(5*time.Second, o.ProbeEvery))
+	fault(o.ProbeLease < o.ProbeEvery, "ProbeLease %v is less than ProbeEvery %v: a probe would be taken back before the next may go", o.ProbeLease, o.ProbeEvery)
+	number("Successes", &o.Successes, 3)
+	if o.Ramp == 0 {
+		o.Ramp = time.Second
+	}
+	fault(o.Buckets > 1000, "Buckets is %d: at most 1000", o.Buckets)
+	fault(o.Buckets > 0 && o.Window > 0 && int64(o.Window)/int64(o.Buckets) < window.MinBucket,
+		"Window %v in %d buckets: a bucket must be at least 1ms long", o.Window, o.Buckets)
+	if len(errs) > 0 {
+		return o, fmt.Errorf("breaker: %w", errors.Join(errs...))
+	}
+	return o, nil
+}
