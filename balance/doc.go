@@ -1,0 +1,38 @@
+// Package balance chooses the node of each attempt, and stops choosing nodes that callers see fail.
+//
+// A Picker belongs to one client and one service. It is a policy.Nodes: Pick chooses, Done is told what became of it.
+// Nothing in it reads a clock, starts a goroutine or sets a timer: what is due is done by the next Pick.
+//
+// Three questions are asked, one after the other:
+//
+//   - Who may serve? Nodes that match the Selector and the filter, that publish the method (or publish no methods at
+//     all) and are not draining. If no node publishes the method, all are asked: a node may serve more than it publishes.
+//   - Who is avoided? See below. The others are the pool.
+//   - Who in the pool? The Strategy says; P2C with peak-EWMA unless told otherwise.
+//
+// # Who is avoided, and for how long
+//
+// Three things speak against a node. They differ in how sure they are, and so in how they end:
+//
+//   - It is down: a connection was refused, or a request could not leave, or the node said that it is draining. That
+//     is a fact; one answer to a later attempt refutes it. Until then a probe goes once a second.
+//   - It is a suspect: calls are in flight and nothing has been heard from it for max(3 × p99, 100 ms), or an attempt
+//     timed out with nothing heard since it began. Any answer lifts it; probes as above.
+//   - It is ejected, which is a judgement: 5 failures in a row, or a success rate below the fleet's mean − 1.9σ. It
+//     ends after 5 s × the number of ejections (at most 60 s, with jitter), or when two attempts succeed.
+//
+// Judgements can be wrong about everybody at once, so at most half of the nodes are ejected, and never one without
+// which no good node would be left. Facts are not capped: a refused connection gains nothing by being tried again. If
+// fewer than half of the reachable nodes are in good standing, the ejected ones serve too (Snapshot.Panic); if no node
+// is, all are tried. So a Picker with nodes always picks one.
+//
+// A probe is an ordinary first attempt of an ordinary call, an idempotent one if any comes along within three
+// seconds, and only while another node is there to repeat it on. It is not marked as a Probe in its Verdict, because
+// that would forbid just this repetition.
+//
+// # What latency is charged
+//
+// An answer counts as it is. A failure counts as the fleet's p99 at least, and twice as much as the node's estimate
+// was, or a node that fails fast would attract everybody. Cancelled attempts and hedge losers are lower bounds: they
+// can only raise an estimate. An idle node drifts towards the fleet's median, where new nodes start.
+package balance

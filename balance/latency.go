@@ -1,0 +1,111 @@
+package balance
+
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+// estimate is a peak-sensitive moving average of latency (Finagle's PeakEwma): a sample above it replaces it, one
+// below pulls it down with the time constant. Value and time share one word, so that no lock is needed: nanoseconds as
+// float32 above, and time in units of 2¹⁸ ns (0.26 ms) below. Samples within one unit of the last count only as peaks.
+type estimate struct{ bits atomic.Uint64 }
+
+const unitShift = 18
+
+func pack(v float32, stamp uint32) uint64 { return uint64(math.Float32bits(v))<<32 | uint64(stamp) }
+
+func unpack(b uint64) (float32, uint32) { return math.Float32frombits(uint32(b >> 32)), uint32(b) }
+
+func stampOf(now policy.Time) uint32 { return uint32(uint64(now) >> unitShift) }
+
+// load returns the estimate, 0 = none, and how long ago it was made.
+func (e *estimate) load(now policy.Time) (float32, time.Duration) {
+	v, stamp := unpack(e.bits.Load())
+	return v, since(now, stamp)
+}
+
+// since saturates at 6 days: stamps wrap after 13, and what is older is forgotten anyway.
+func since(now policy.Time, stamp uint32) time.Duration {
+	return max(0, time.Duration(int32(stampOf(now)-stamp))<<unitShift)
+}
+
+// observe takes a sample in nanoseconds.
+func (e *estimate) observe(now policy.Time, sample float32, decay time.Duration) {
+	sample = max(sample, 1)
+	for {
+		old := e.bits.Load()
+		v, stamp := unpack(old)
+		next := sample
+		if v > sample {
+			x := float64(since(now, stamp)) / float64(decay)
+			switch {
+			case x == 0:
+				return
+			case x < 1.0/64:
+				next = sample + (v-sample)*float32(1-x+x*x/2)
+			default:
+				next = sample + (v-sample)*float32(math.Exp(-x))
+			}
+		}
+		if e.bits.CompareAndSwap(old, pack(next, stampOf(now))) {
+			return
+		}
+	}
+}
+
+// raise takes a lower bound in nanoseconds: it lifts the estimate or does nothing. base is what a missing estimate stands for.
+func (e *estimate) raise(now policy.Time, bound, base float32) {
+	for {
+		old := e.bits.Load()
+		v, _ := unpack(old)
+		if bound <= v || (v == 0 && bound <= base) || e.bits.CompareAndSwap(old, pack(bound, stampOf(now))) {
+			return
+		}
+	}
+}
+
+func (e *estimate) reset() { e.bits.Store(0) }
+
+// histogram counts durations in buckets a quarter of an octave wide, from 1 µs to 68 s.
+type histogram [bucketCount]atomic.Uint32
+
+const bucketCount = 104
+
+func bucketOf(d time.Duration) int {
+	u := uint64(max(d, 0)) >> 10
+	if u < 4 {
+		return int(u)
+	}
+	shift := bits.Len64(u) - 3
+	return min(shift*4+int(u>>shift), bucketCount-1)
+}
+
+// bucketEnd is the upper edge of a bucket.
+func bucketEnd(i int) time.Duration {
+	if i < 4 {
+		return time.Duration(i+1) << 10
+	}
+	return time.Duration(i%4+5) << (i/4 - 1 + 10)
+}
+
+// quantile returns the upper edge of the bucket with the q-th quantile, or 0 of fewer than least counts.
+func quantile(counts *[bucketCount]float64, q, least float64) time.Duration {
+	total := 0.0
+	for _, c := range counts {
+		total += c
+	}
+	if total < least {
+		return 0
+	}
+	left := total * (1 - q)
+	for i := bucketCount - 1; i > 0; i-- {
+		if left -= counts[i]; left < 0 {
+			return bucketEnd(i)
+		}
+	}
+	return bucketEnd(0)
+}

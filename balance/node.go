@@ -1,0 +1,174 @@
+package balance
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+)
+
+// Node is a node as one Picker knows it: what discovery says and what callers have seen. It stays the same pointer as
+// long as ID and address do. All methods are safe for concurrent use.
+type Node struct {
+	core *core
+	id   string
+	info atomic.Pointer[registry.Node]
+
+	// What every Pick and Done touches.
+	inflight atomic.Int32
+	streak   atomic.Int32  // failures in a row
+	flags    atomic.Uint32 // why it is avoided
+	share    atomic.Uint32 // weight relative to the heaviest node, as float32 bits
+	ramp     atomic.Int64  // end of slow start
+	heard    atomic.Int64  // when the node last gave a sign of life, or its first call in flight began
+	ewma     estimate
+	ok       atomic.Uint64 // attempts by what they count for in the success rate
+	failed   atomic.Uint64
+	other    atomic.Uint64
+	took     histogram
+
+	handle atomic.Pointer[any]
+
+	// The rest is guarded by core.mu.
+	mark       uint64         // the Update that listed it last
+	since      policy.Time    // of flags
+	until      [3]policy.Time // when each of them ends by itself
+	nextProbe  policy.Time
+	good       int  // successes since it was ejected
+	timedOut   bool // suspected because of a timeout
+	ejections  int  // multiplier of the next ejection's time
+	why        string
+	lastOK     uint64 // readings of the last tick and sweep
+	tickOK     uint64
+	lastFailed uint64
+	windowN    float64 // answers since the last sweep, and their time in nanoseconds
+	windowSum  float64
+}
+
+// Why a node is avoided.
+const (
+	isSuspect uint32 = 1 << iota
+	isEjected
+	isDown
+)
+
+// expired returns the flags whose time is over at now. It is called with core.mu held.
+func (n *Node) expired(now policy.Time) (over uint32) {
+	for i, t := range n.until {
+		if t <= now {
+			over |= 1 << i
+		}
+	}
+	return over & n.flags.Load()
+}
+
+// last is when the last of n's flags ends by itself.
+func (n *Node) last() policy.Time { return max(n.until[0], n.until[1], n.until[2]) }
+
+// ID is the instance's name in discovery.
+func (n *Node) ID() string { return n.id }
+
+// Info is what discovery says about the node, now.
+func (n *Node) Info() *registry.Node { return n.info.Load() }
+
+// InFlight is how many attempts were picked for the node and are not done.
+func (n *Node) InFlight() int { return int(n.inflight.Load()) }
+
+// Latency is the estimate of what an attempt takes: peak-EWMA, drifting towards the fleet's median while the node is idle.
+func (n *Node) Latency(now policy.Time) time.Duration { return time.Duration(n.latency(now)) }
+
+// Share is the part of an equal share that the node should get: its weight relative to the heaviest node's, less
+// during slow start. It is above 0 and at most 1.
+func (n *Node) Share(now policy.Time) float64 {
+	return float64(math.Float32frombits(n.share.Load())) * n.ramped(now)
+}
+
+// Heard tells the Picker that the node has given a sign of life, for instance a frame of a long stream. Answers to
+// attempts need not be told: Done counts them.
+func (n *Node) Heard(now policy.Time) {
+	n.heard.Store(int64(now))
+	if n.flags.Load()&isSuspect != 0 {
+		n.core.mu.Lock()
+		n.core.absolve(now, n, isSuspect, "it was heard from")
+		n.core.release()
+	}
+}
+
+// Handle is what the client has stored with the node, its pool of connections for instance; nil = nothing.
+func (n *Node) Handle() any {
+	if h := n.handle.Load(); h != nil {
+		return *h
+	}
+	return nil
+}
+
+// HandleOrStore stores h unless something is stored already, and returns what is stored and whether it was there before.
+func (n *Node) HandleOrStore(h any) (stored any, loaded bool) {
+	for {
+		if old := n.handle.Load(); old != nil {
+			return *old, true
+		}
+		if n.handle.CompareAndSwap(nil, &h) {
+			return h, false
+		}
+	}
+}
+
+// rampFloor is the share with which slow start begins.
+const rampFloor = 0.1
+
+// ramped is slow start's factor.
+func (n *Node) ramped(now policy.Time) float64 {
+	left := n.ramp.Load() - int64(now)
+	if left <= 0 {
+		return 1
+	}
+	return max(rampFloor, 1-float64(left)/float64(max(1, n.core.slowStart.Load())))
+}
+
+// whole reports whether the node gets an equal share; it is the usual case and cheap to see.
+func (n *Node) whole(now policy.Time) bool {
+	return n.share.Load() == wholeShare && n.ramp.Load() <= int64(now)
+}
+
+// wholeShare is 1 as float32 bits.
+const wholeShare = 0x3f800000
+
+// cost is what one more attempt on the node costs: P2C compares it.
+func (n *Node) cost(now policy.Time) float32 {
+	return n.latency(now) * float32(n.inflight.Load()+1) / math.Float32frombits(n.share.Load())
+}
+
+// begin counts an attempt in.
+func (n *Node) begin(now policy.Time) {
+	if n.inflight.Add(1) == 1 {
+		n.heard.Store(int64(now))
+	}
+}
+
+// stalled reports whether nothing has been heard for too long though calls are in flight.
+func (n *Node) stalled(now policy.Time) bool {
+	return int64(now)-n.heard.Load() > n.core.stall.Load() && n.inflight.Load() > 0
+}
+
+func (n *Node) latency(now policy.Time) float32 {
+	v, idle := n.ewma.load(now)
+	median := math.Float32frombits(n.core.median.Load())
+	if v == 0 {
+		return median
+	}
+	decay := time.Duration(n.core.decay.Load())
+	if idle < decay/8 {
+		return v
+	}
+	return median + (v-median)*float32(math.Exp(-float64(idle)/float64(decay)))
+}
+
+// penalty is what a failed attempt counts as: at least the fleet's p99, and twice the estimate until that is 16 × p99.
+func (n *Node) penalty(now policy.Time, took time.Duration) float32 {
+	p99 := n.core.tail()
+	v, _ := n.ewma.load(now)
+	return max(float32(took), p99, min(2*v, 16*p99))
+}

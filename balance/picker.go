@@ -1,0 +1,335 @@
+package balance
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+)
+
+// Picker chooses among the nodes of one service. It is a policy.Nodes, safe for concurrent use; Pick takes no lock
+// unless something has changed, and allocates nothing for a first attempt.
+type Picker struct {
+	*core
+	sel Selector
+	cur atomic.Pointer[set]
+}
+
+var _ policy.Nodes = (*Picker)(nil)
+
+// core is what the Pickers of one service share: the nodes and what is known about them.
+type core struct {
+	gen atomic.Uint64 // of the sets; they are rebuilt by the Pick that finds theirs is old
+	due atomic.Int64  // when tick is to run
+
+	// Read by nodes on the way.
+	median    atomic.Uint32 // of the nodes' latencies, nanoseconds as float32 bits
+	p99       atomic.Int64  // of all answers in the last ten seconds or so; 0 = not known
+	stall     atomic.Int64  // Ejection.Stall as it is now
+	decay     atomic.Int64
+	slowStart atomic.Int64
+	limit     atomic.Int32 // Ejection.Consecutive; the largest number = never
+
+	mu        sync.Mutex
+	opt       Options
+	service   string
+	updates   uint64
+	nodes     []*Node // sorted by ID
+	byKey     map[key]*Node
+	changes   []Change // to be told when mu is free
+	fleet     [bucketCount]float64
+	nextTick  policy.Time
+	nextSweep policy.Time
+	n         counters
+}
+
+// key is a node's identity: what keeps its statistics, and its connections.
+type key struct{ id, address string }
+
+type counters struct {
+	ejections, dryEjections, probes, slow int64
+}
+
+const (
+	noMedian  = 0x49742400 // 1e6 ns as float32 bits: stands for the median until the first answer
+	coldTail  = float32(100 * time.Millisecond)
+	coldStall = time.Second
+	minStall  = 100 * time.Millisecond
+)
+
+// New returns a Picker without nodes: Update brings them.
+func New(o Options) (*Picker, error) {
+	o, err := o.with()
+	if err != nil {
+		return nil, err
+	}
+	p := &Picker{core: &core{byKey: map[key]*Node{}}}
+	p.median.Store(noMedian)
+	p.mu.Lock()
+	p.configure(o)
+	p.release()
+	return p, nil
+}
+
+// With returns a Picker for the nodes that match sel too. It shares nodes, statistics and configuration with p; for
+// calls that choose, make it once and keep it.
+func (p *Picker) With(sel Selector) *Picker { return &Picker{core: p.core, sel: p.sel.And(sel)} }
+
+// Configure replaces the options and keeps all statistics. With ejection off, nobody is avoided any more.
+func (p *Picker) Configure(o Options) error {
+	o, err := o.with()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.configure(o)
+	p.release()
+	return nil
+}
+
+// Options returns the options in force, with their defaults filled in.
+func (p *Picker) Options() Options {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opt
+}
+
+func (k *core) configure(o Options) {
+	k.opt = o
+	k.decay.Store(int64(o.Decay))
+	k.slowStart.Store(int64(max(0, o.SlowStart)))
+	k.limit.Store(math.MaxInt32)
+	if o.Ejection.Consecutive > 0 && o.Ejection.Mode != policy.Off {
+		k.limit.Store(int32(min(o.Ejection.Consecutive, math.MaxInt32)))
+	}
+	if o.Ejection.Mode == policy.Off {
+		for _, n := range k.nodes {
+			for _, flag := range [...]uint32{isSuspect, isEjected, isDown} {
+				k.absolve(0, n, flag, "ejection was switched off")
+			}
+			n.streak.Store(0)
+			n.ejections = 0
+		}
+	}
+	k.capEjected(0)
+	k.setStall()
+	k.due.Store(0)
+	k.gen.Add(1)
+}
+
+// Update takes what discovery says now. It returns the nodes that are gone, whose handles can be closed when their
+// attempts have ended. Nodes keep their statistics as long as ID and address stay. nil is a service without nodes.
+func (p *Picker) Update(now policy.Time, s *registry.Service) (gone []*Node) {
+	k := p.core
+	k.mu.Lock()
+	defer k.release()
+	first := len(k.nodes) == 0
+	k.updates++
+	var heaviest int
+	if s != nil {
+		k.service = s.Name
+		for _, info := range s.Nodes {
+			id := key{info.ID, info.Address}
+			n := k.byKey[id]
+			if n == nil {
+				n = &Node{core: k, id: info.ID}
+				if !first && k.opt.SlowStart > 0 {
+					n.ramp.Store(int64(now.Add(k.opt.SlowStart)))
+				}
+				k.byKey[id] = n
+				k.nodes = append(k.nodes, n)
+			}
+			n.info.Store(info)
+			n.mark = k.updates
+			heaviest = max(heaviest, info.EffectiveWeight())
+		}
+	}
+	k.nodes = slices.DeleteFunc(k.nodes, func(n *Node) bool {
+		if n.mark == k.updates {
+			return false
+		}
+		delete(k.byKey, key{n.id, n.Info().Address})
+		gone = append(gone, n)
+		return true
+	})
+	slices.SortFunc(k.nodes, func(a, b *Node) int { return strings.Compare(a.id, b.id) })
+	for _, n := range k.nodes {
+		n.share.Store(math.Float32bits(float32(n.Info().EffectiveWeight()) / float32(max(1, heaviest))))
+	}
+	k.capEjected(now)
+	k.gen.Add(1)
+	return gone
+}
+
+// slotProbe marks the permit of a probe.
+const slotProbe = 1
+
+// Pick chooses a node. A refusal's State is "empty" (discovery knows no node), "unmatched" (none matches the selector
+// or filter) or "tried" (every node has been tried twice and cannot be reached).
+func (p *Picker) Pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) (policy.Node, policy.Verdict) {
+	return p.pick(now, rnd, c, tried, 3)
+}
+
+// pick passes over at most hung nodes that turn out to have been silent for too long.
+func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node, hung int) (policy.Node, policy.Verdict) {
+	k := p.core
+	s := p.cur.Load()
+	if s == nil || s.gen != k.gen.Load() || int64(now) >= k.due.Load() {
+		s = p.refresh(now, rnd)
+	}
+	if s.methods != nil {
+		s = s.serving(c.Method)
+	}
+	if len(s.pool) == 0 {
+		return nil, policy.Verdict{Decision: policy.Refuse, State: s.state, Reason: s.reason}
+	}
+	var n *Node
+	var slot uint32
+	switch {
+	case len(tried) > 0:
+		if n = s.further(now, rnd, c, tried); n == nil {
+			return nil, policy.Verdict{Decision: policy.Refuse, State: "tried", Reason: "no node can be reached, and this call has tried each of them twice"}
+		}
+	case s.probeDue(now, c):
+		if n = k.probe(now, rnd, c, s); n != nil {
+			slot = slotProbe
+			break
+		}
+		fallthrough
+	default:
+		n = s.strategy.Choose(now, rnd, c, s.pool)
+	}
+	if slot == 0 && hung > 0 && n.stalled(now) && n.flags.Load() == 0 && k.suspect(now, rnd, n) {
+		return p.pick(now, rnd, c, tried, hung-1)
+	}
+	n.begin(now)
+	return n, policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
+}
+
+// further chooses for a further attempt: among the untried in the pool, then the untried beyond it that may be
+// reached, then those that were tried least. It returns nil if only nodes are left that were down twice.
+func (s *set) further(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) *Node {
+	buf := scratch.Get().(*[]*Node)
+	from := untried((*buf)[:0], s.pool, tried, 0)
+	if len(from) == 0 {
+		from = untried(from, s.spare, tried, 0)
+	}
+	times := 1
+	for ; len(from) == 0; times++ {
+		from = untried(from, s.pool, tried, times)
+	}
+	var n *Node
+	if times <= 2 || !s.unreachable {
+		n = s.strategy.Choose(now, rnd, c, from)
+	}
+	clear(from)
+	*buf = from
+	scratch.Put(buf)
+	return n
+}
+
+// scratch holds lists of candidates for further attempts.
+var scratch = sync.Pool{New: func() any { return new([]*Node) }}
+
+// untried appends the nodes that appear in tried at most times times.
+func untried(to, nodes []*Node, tried []policy.Node, times int) []*Node {
+	for _, n := range nodes {
+		count := 0
+		for _, t := range tried {
+			if t == policy.Node(n) {
+				count++
+			}
+		}
+		if count <= times {
+			to = append(to, n)
+		}
+	}
+	return to
+}
+
+// Done records what became of an attempt.
+func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit policy.Permit, e policy.Ended) {
+	n, ok := node.(*Node)
+	if !ok || n == nil {
+		return
+	}
+	k := n.core
+	n.inflight.Add(-1)
+	if e.Class == policy.ClassRefused {
+		if permit.Slot == slotProbe {
+			k.unprobe(now, n)
+		}
+		return
+	}
+	counts := e.Class.Counts()
+	silent := n.heard.Load() <= int64(permit.Start)
+	heard := answers(e.Class)
+	if heard {
+		n.heard.Store(int64(now))
+	}
+	switch {
+	case counts.Rate == policy.Success:
+		n.ok.Add(1)
+		n.took[bucketOf(e.Took)].Add(1)
+		n.ewma.observe(now, float32(e.Took), time.Duration(k.decay.Load()))
+		if k.median.Load() == noMedian {
+			// The others may be as quick as the first one to answer.
+			k.median.CompareAndSwap(noMedian, math.Float32bits(max(1, float32(e.Took))))
+		}
+	case counts.Rate == policy.Failure:
+		n.failed.Add(1)
+		n.ewma.raise(now, n.penalty(now, e.Took), 0)
+	default:
+		n.other.Add(1)
+		switch {
+		case counts.LowerBound:
+			n.ewma.raise(now, float32(e.Took), math.Float32frombits(k.median.Load()))
+		case counts.Throttle == policy.Overloaded:
+			// The node is full, however quickly it says so.
+			n.ewma.raise(now, max(float32(e.Took), k.tail()), 0)
+		}
+	}
+	streak := int32(0)
+	switch counts.Node {
+	case policy.Success:
+		if n.streak.Load() != 0 {
+			n.streak.Store(0)
+		}
+	case policy.Failure:
+		streak = n.streak.Add(1)
+	}
+	in := finding{
+		class: e.Class, counts: counts, heard: heard,
+		down: counts.Down || e.Class == policy.ClassDraining,
+		// Nothing was heard during the whole attempt: others in flight fare no better.
+		hung:   silent && counts.Node == policy.Failure && counts.LowerBound,
+		streak: streak,
+	}
+	if n.flags.Load() != 0 || in.down || in.hung || streak >= k.limit.Load() {
+		k.judge(now, rnd, n, permit, in)
+	}
+}
+
+// answers reports whether a class proves that the node is there and answers.
+func answers(c policy.Class) bool {
+	switch c {
+	case policy.ClassUnsent, policy.ClassHandshake, policy.ClassReset, policy.ClassTimeout, policy.ClassDeadlineLate,
+		policy.ClassDeadlineSoon, policy.ClassCancelled, policy.ClassLoser, policy.ClassRefused, policy.ClassDraining:
+		return false
+	}
+	return true
+}
+
+// tail is the fleet's p99 in nanoseconds, or a guess while it is not known.
+func (k *core) tail() float32 {
+	if p := k.p99.Load(); p > 0 {
+		return float32(p)
+	}
+	return max(coldTail, math.Float32frombits(k.median.Load()))
+}
