@@ -433,10 +433,10 @@ func TestDelay(t *testing.T) {
 		w.n.Link("a", "b").Delay(30*time.Millisecond, 0)
 		w.n.Link("b", memnet.Any).Delay(20*time.Millisecond, 0)
 		start := time.Now()
-		at := func(what string, want time.Duration) {
+		at := func(what string, want int64) {
 			t.Helper()
-			if d := time.Since(start); d != want*time.Millisecond {
-				t.Fatalf("%s at %v, want %v ms", what, d, int64(want))
+			if d := time.Since(start).Milliseconds(); d != want {
+				t.Fatalf("%s at %d ms, want %d", what, d, want)
 			}
 		}
 		w.write(w.cli, "ping")

@@ -72,7 +72,7 @@ func (h *Host) Dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		err = dialTimeout{}
+		err = dialTimeoutError{}
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	}
@@ -225,14 +225,14 @@ func host(a addr) string {
 	return name
 }
 
-// dialTimeout is what a dial fails with when its context's deadline passes.
-type dialTimeout struct{}
+// dialTimeoutError is what a dial fails with when its context's deadline passes.
+type dialTimeoutError struct{}
 
-func (dialTimeout) Error() string   { return "i/o timeout" }
-func (dialTimeout) Timeout() bool   { return true }
-func (dialTimeout) Temporary() bool { return true }
+func (dialTimeoutError) Error() string   { return "i/o timeout" }
+func (dialTimeoutError) Timeout() bool   { return true }
+func (dialTimeoutError) Temporary() bool { return true }
 
 // Is makes the error the context's own as well as os.ErrDeadlineExceeded.
-func (dialTimeout) Is(err error) bool {
-	return err == context.DeadlineExceeded || err == os.ErrDeadlineExceeded //nolint:errorlint // Is compares
+func (dialTimeoutError) Is(err error) bool {
+	return err == context.DeadlineExceeded || err == os.ErrDeadlineExceeded
 }

@@ -111,14 +111,6 @@ func (p *pipe) setDeadline(s *side, t time.Time) error {
 	return nil
 }
 
-// freeze stops or releases the calls of one side.
-func (p *pipe) freeze(s *side, on bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.frozen = on
-	s.cond.Broadcast()
-}
-
 // read waits for data and copies it into b.
 func (p *pipe) read(b []byte) (int, error) {
 	p.mu.Lock()
