@@ -8,8 +8,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/hull-go/hull/status"
 )
 
 // Causes of the end of an attempt's context, for context.Cause.
@@ -164,11 +162,7 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Step
 			return
 		}
 		now := Now()
-		s := d.x.Result(now, Source{}, k, errPanicked)
-		if !s.Done { // nobody is left to take a further attempt
-			more := d.x.Cancel(now, Source{}, errPanicked)
-			s.Release |= more.Release
-		}
+		s := d.x.Panicked(now, Source{}, k)
 		d.x.Release(now, Source{}, d.p, s.Release)
 		d.p.observe(now, &d.x, &d.story, r)
 	}()
@@ -179,8 +173,6 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Step
 	}
 	return d.x.Result(Now(), Source{}, k, err), false
 }
-
-var errPanicked = &status.Error{Code: status.Internal, Kind: status.Panicked, Message: "the function panicked or ended its goroutine"}
 
 // wait passes the time until at, a verdict, or the end of ctx.
 func (d *drive) wait(ctx context.Context, at Time) (Steps, Time) {

@@ -130,15 +130,7 @@ func (d *concurrent) run(k int, callers bool) (next int) {
 			}
 		}
 		cancel(nil)
-		next = d.turn(func(now Time) Steps {
-			s := d.x.Result(now, Source{}, k, errPanicked)
-			if !s.Done {
-				more := d.x.Cancel(now, Source{}, errPanicked)
-				more.Release |= s.Release
-				s = more
-			}
-			return s
-		}, false)
+		next = d.turn(func(now Time) Steps { return d.x.Panicked(now, Source{}, k) }, false)
 	}()
 	err = d.r.Run(ctx, a)
 	returned = true

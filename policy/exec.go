@@ -127,7 +127,7 @@ type attempt struct {
 	stage                          stage
 	class                          Class
 	hasThrottle, hasPick, hasPlace bool
-	hedge, cancelled               bool
+	hedge, cancelled, fatal        bool
 }
 
 // tagCall is the mark of the call itself in a Line; attempts use their number.

@@ -204,6 +204,15 @@ func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
 	return x.take(now)
 }
 
+// Panicked reports that attempt k has ended by a panic or by runtime.Goexit: nobody is left to make another, so the call
+// ends with it.
+func (x *Exec) Panicked(now Time, rnd rand.Source, k int) Steps {
+	x.att[k].fatal = true
+	return x.Result(now, rnd, k, errPanicked)
+}
+
+var errPanicked = &status.Error{Code: status.Internal, Kind: status.Panicked, Message: "the function panicked or ended its goroutine"}
+
 // ended records an attempt and decides what follows. free says that its place is free again.
 func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	a, o := &x.att[k], &x.p.opt
@@ -231,7 +240,7 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 		return
 	}
 	switch {
-	case final(cl):
+	case final(cl) || a.fatal:
 		x.winner, x.err = int8(k), a.err
 		x.finish(now, rnd, cl)
 	case x.active():

@@ -52,19 +52,19 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	share := func(name string, v *float64, def float64) {
-		fault(!(*v >= 0 && *v <= 1), "%s is %v: want a share above 0 and up to 1, or 0 for the default", name, *v)
+		fault(!(*v >= 0 && *v <= 1), "option %s is %v: want a share above 0 and up to 1, or 0 for the default", name, *v)
 		if *v == 0 {
 			*v = def
 		}
 	}
 	length := func(name string, v *time.Duration, def time.Duration) {
-		fault(*v < 0, "%s is %v: want a positive time, or 0 for %v", name, *v, def)
+		fault(*v < 0, "option %s is %v: want a positive time, or 0 for %v", name, *v, def)
 		if *v == 0 {
 			*v = def
 		}
 	}
 	number := func(name string, v *int, def int) {
-		fault(*v < 0, "%s is %d: want a positive number, or 0 for %d", name, *v, def)
+		fault(*v < 0, "option %s is %d: want a positive number, or 0 for %d", name, *v, def)
 		if *v == 0 {
 			*v = def
 		}
@@ -76,11 +76,11 @@ func (o Options) withDefaults() (Options, error) {
 	number("Consecutive", &o.Consecutive, 0)
 	length("Slow", &o.Slow, 0)
 	share("SlowCalls", &o.SlowCalls, 0)
-	fault(o.SlowCalls > 0 && o.Slow == 0, "SlowCalls without Slow: say from how long on a call is slow")
+	fault(o.SlowCalls > 0 && o.Slow == 0, "option SlowCalls without Slow: say from how long on a call is slow")
 	length("Open", &o.Open, time.Second)
 	length("OpenCap", &o.OpenCap, max(30*time.Second, o.Open))
-	fault(o.OpenCap < o.Open, "OpenCap %v is less than Open %v", o.OpenCap, o.Open)
-	fault(math.IsNaN(o.Jitter) || o.Jitter >= 1, "Jitter is %v: want a share below 1, 0 for 0.2, negative for none", o.Jitter)
+	fault(o.OpenCap < o.Open, "option OpenCap %v is less than Open %v", o.OpenCap, o.Open)
+	fault(math.IsNaN(o.Jitter) || o.Jitter >= 1, "option Jitter is %v: want a share below 1, 0 for 0.2, negative for none", o.Jitter)
 	switch {
 	case o.Jitter == 0:
 		o.Jitter = 0.2
@@ -89,14 +89,14 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	length("ProbeEvery", &o.ProbeEvery, time.Second)
 	length("ProbeLease", &o.ProbeLease, max(5*time.Second, o.ProbeEvery))
-	fault(o.ProbeLease < o.ProbeEvery, "ProbeLease %v is less than ProbeEvery %v: a probe would be taken back before the next may go", o.ProbeLease, o.ProbeEvery)
+	fault(o.ProbeLease < o.ProbeEvery, "option ProbeLease %v is less than ProbeEvery %v: a probe would be taken back before the next may go", o.ProbeLease, o.ProbeEvery)
 	number("Successes", &o.Successes, 3)
 	if o.Ramp == 0 {
 		o.Ramp = time.Second
 	}
-	fault(o.Buckets > 1000, "Buckets is %d: at most 1000", o.Buckets)
+	fault(o.Buckets > 1000, "option Buckets is %d: at most 1000", o.Buckets)
 	fault(o.Buckets > 0 && o.Window > 0 && int64(o.Window)/int64(o.Buckets) < window.MinBucket,
-		"Window %v in %d buckets: a bucket must be at least 1ms long", o.Window, o.Buckets)
+		"option Window %v in %d buckets: a bucket must be at least 1ms long", o.Window, o.Buckets)
 	if len(errs) > 0 {
 		return o, fmt.Errorf("breaker: %w", errors.Join(errs...))
 	}
