@@ -16,7 +16,7 @@ import (
 // Unless c says otherwise (one may be given) fn is not idempotent, so only failures that prove that nothing was done are
 // repeated.
 func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), c ...Call) (T, error) {
-	f := function[T]{fn: fn}
+	f := function[T]{fn: fn, shared: p.opt.Hedging != nil}
 	winner, err := p.Drive(ctx, first(c), &f)
 	return f.of(winner), err
 }
@@ -35,7 +35,7 @@ func DoElse[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T
 // is up. What still runs then keeps its place in the concurrency limit until it ends and is counted in
 // Snapshot.Abandoned. Its value is lost.
 func Detach[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), c ...Call) (T, error) {
-	f := &function[T]{fn: fn}
+	f := &function[T]{fn: fn, shared: true}
 	call := first(c)
 	if d, ok := ctx.Deadline(); ok {
 		call.Deadline = Earliest(call.Deadline, At(d))
@@ -54,12 +54,13 @@ func first(c []Call) Call {
 // function is the Runner of a plain function. The first attempt's context and value live in it, so that a call that
 // needs no second attempt allocates once.
 type function[T any] struct {
-	fn    func(context.Context) (T, error)
-	ctx   attemptContext
-	value T
+	fn     func(context.Context) (T, error)
+	shared bool // attempts run on several goroutines, or outlive the call
+	ctx    attemptContext
+	value  T
 
 	mu   sync.Mutex
-	more map[int]T // of further attempts
+	more map[int]T // values that are not in value
 }
 
 func (f *function[T]) Run(ctx context.Context, a Attempt) error {
@@ -70,7 +71,7 @@ func (f *function[T]) Run(ctx context.Context, a Attempt) error {
 	c.Context, c.deadline = ctx, a.Deadline
 	defer c.end()
 	v, err := f.fn(c)
-	if a.N == 0 {
+	if a.N == 0 && !f.shared {
 		f.value = v
 	} else {
 		f.mu.Lock()
@@ -93,10 +94,10 @@ func isStatus(err error) bool {
 
 // of returns the value of the attempt that decided the call.
 func (f *function[T]) of(winner int) (v T) {
-	switch {
-	case winner < 0:
+	if winner < 0 {
 		return v
-	case winner == 0:
+	}
+	if winner == 0 && !f.shared {
 		return f.value
 	}
 	f.mu.Lock()
