@@ -76,7 +76,7 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 }
 
 func serveRole(ctx context.Context, r Rival, in io.Reader, out io.Writer) error {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

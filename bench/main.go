@@ -11,8 +11,8 @@
 // their median is what counts; a single one may swing by a quarter.
 //
 // Every call of every rival has a deadline of 5 s, except net/rpc, which has
-// none, and the row that says so. Every rival encodes with protobuf's own Go code, except net/rpc
-// (gob) and http-json. -list says how each is configured.
+// none, and the row that says so. Every rival encodes with protobuf's own Go
+// code, except net/rpc (gob) and http-json. -list says how each is configured.
 package main
 
 import (
