@@ -1,0 +1,229 @@
+package muxtransport
+
+import (
+	"fmt"
+
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// appendAnswer appends ANSWER, or END for a stream, with a message or the first part of one of total bytes. mu is held.
+func (c *serverConn) appendAnswer(ca *serverCall, typ byte, msg []byte, total int) {
+	if c.cause != nil {
+		return
+	}
+	before := len(c.buf)
+	b := append(c.buf, 0, 0, 0, 0, 0, 0, 0, 0)
+	ca.head.total = total
+	b = ca.head.append(b)
+	b = append(b, msg...)
+	putHeader(b[before:], len(b)-before-headerLen, typ, ca.id)
+	c.buf = b
+	c.appended += uint64(len(b) - before)
+}
+
+// refuse answers a call that is not going to start. The call is not in the table.
+func (c *serverConn) refuse(ca *serverCall, e *status.Error) {
+	typ := byte(typeAnswer)
+	if ca.opening {
+		typ = typeEnd
+	}
+	ca.head = answerHead{status: e}
+	c.mu.Lock()
+	c.appendAnswer(ca, typ, nil, 0)
+	c.mu.Unlock()
+	c.s.recycle(ca)
+}
+
+// sendAnswer sends the answer of a unary call, in parts if it is large, unless nobody waits for it any more. registered
+// says that the call is in the table for as long as somebody does.
+func (c *serverConn) sendAnswer(ca *serverCall, registered bool) {
+	ca.answered = true
+	rest := ca.out
+	first := true
+	for first || len(rest) > 0 {
+		c.mu.Lock()
+		if !c.awaitRoom() || registered && c.lookup(ca.id) != ca {
+			c.mu.Unlock()
+			return
+		}
+		part := rest[:min(len(rest), partSize)]
+		rest = rest[len(part):]
+		more := byte(0)
+		if len(rest) > 0 {
+			more = flagMore
+		} else {
+			c.leave(ca)
+		}
+		if first {
+			total := 0
+			if more != 0 {
+				total = len(ca.out)
+			}
+			c.appendAnswer(ca, typeAnswer|more, part, total)
+			first = false
+		} else {
+			before := len(c.buf)
+			c.buf = appendFrame(c.buf, typePart|more, ca.id, part...)
+			c.appended += uint64(len(c.buf) - before)
+		}
+		mine := c.claimFlush()
+		c.mu.Unlock()
+		if mine {
+			c.flush(true)
+		}
+	}
+}
+
+// awaitRoom waits until more may be appended, with mu held before and after. It returns false when the connection is gone.
+func (c *serverConn) awaitRoom() bool {
+	for c.roomFull() {
+		room := c.roomChan()
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-c.done:
+		}
+		c.mu.Lock()
+	}
+	return c.cause == nil
+}
+
+// gather begins a request that comes in parts.
+func (c *serverConn) gather(ca *serverCall, first []byte) error {
+	c.mu.Lock()
+	var refusal *status.Error
+	switch {
+	case ca.total <= len(first):
+		c.mu.Unlock()
+		return fmt.Errorf("call %#x: parts that do not fit its size: %w", ca.id, errMalformed)
+	case ca.total > c.sh.opts.MaxMessage:
+		refusal = c.tooLarge(ca.total)
+	case c.buffered+ca.total > c.sh.opts.MaxBuffered:
+		refusal = c.shedding("bytes")
+	default:
+		err := c.register(ca)
+		if err == nil {
+			ca.gathering, ca.held = true, ca.total
+			c.buffered += ca.held
+			ca.buf = append(ca.buf[:0], first...)
+		}
+		c.mu.Unlock()
+		return err
+	}
+	c.mu.Unlock()
+	c.refuse(ca, refusal)
+	return nil
+}
+
+// part takes in PART, the continuation of a unary request or of a stream's message.
+func (c *serverConn) part(f frame) error {
+	c.mu.Lock()
+	ca := c.lookup(f.id)
+	if ca == nil || !ca.gathering {
+		return c.streamPart(ca, f)
+	}
+	ca.buf = append(ca.buf, f.payload...)
+	if len(ca.buf) > ca.total || !f.more && len(ca.buf) < ca.total {
+		c.mu.Unlock()
+		return fmt.Errorf("call %#x: parts that do not fit its size: %w", ca.id, errMalformed)
+	}
+	if f.more {
+		c.mu.Unlock()
+		return nil
+	}
+	c.leave(ca)
+	c.buffered -= ca.held
+	ca.gathering, ca.held = false, 0
+	c.mu.Unlock()
+	return c.dispatch(ca)
+}
+
+// encodeAnswer turns what the handler returned into ca.head and ca.out.
+func (c *serverConn) encodeAnswer(ca *serverCall, out *transport.Outgoing) {
+	ca.out = ca.out[:0]
+	ca.head = answerHead{status: out.Status, header: out.Header, trailer: out.Trailer, load: out.Load}
+	if out.Status == nil {
+		cd := out.Codec
+		if cd == nil {
+			cd = codecByName(ca.in.Codec)
+		}
+		var err error
+		if ca.out, err = cd.Append(ca.out, out.Message); err != nil {
+			ca.head.status = &status.Error{Code: status.Internal, Message: "the answer does not encode: " + err.Error()}
+		} else if uint64(len(ca.out)) > c.peer.maxMessage {
+			c.sh.tooLarge.Add(1)
+			ca.head.status = answerTooLarge(len(ca.out), int(c.peer.maxMessage))
+		}
+	}
+	c.checkAnswer(&ca.head)
+	if ca.head.status != nil {
+		ca.out = ca.out[:0]
+	}
+}
+
+// checkAnswer makes sure that the head fits a frame, and that it claims nothing that only this package can know.
+func (c *serverConn) checkAnswer(h *answerHead) {
+	limit := int(min(c.peer.maxHeader, maxSendHeader))
+	if n := metadataSize(h.header) + metadataSize(h.trailer); n > limit && (h.header != nil || h.trailer != nil) {
+		c.sh.tooLarge.Add(1)
+		h.header, h.trailer = nil, nil
+		h.status = &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Message: errHeaderTooLarge{n, limit}.Error()}
+	}
+	if h.status != nil {
+		h.status = presentable(h.status)
+	}
+}
+
+// maxStatus is how much of a status' message and details travels.
+const maxStatus = 16 << 10
+
+// presentable returns e as it may travel: its fate is that of this call, not of one below it.
+func presentable(e *status.Error) *status.Error {
+	c := status.Error{Code: e.Code, Message: e.Message, Kind: e.Kind, Origin: e.Origin, Pushback: e.Pushback, Details: e.Details,
+		Fate: status.Processed}
+	if c.Message == "" && e.Cause != nil {
+		c.Message = e.Cause.Error()
+	}
+	if c.Code == status.OK {
+		c.Code = status.Unknown
+	}
+	refusal := false
+	switch e.Kind {
+	case status.Expired, status.Shed, status.Quota, status.Draining, status.NoMethod, status.TooLarge:
+		refusal = true
+	case status.Panicked:
+	default:
+		c.Kind = status.Answered
+	}
+	switch {
+	case e.Origin == status.Downstream:
+		c.Kind = status.Answered
+	case refusal && e.Fate == status.NotSent:
+		c.Fate = status.NotSent
+	}
+	size := len(c.Message)
+	if size > maxStatus/2 {
+		c.Message = c.Message[:maxStatus/2] + "…"
+		size = maxStatus / 2
+	}
+	for i, d := range c.Details {
+		if size += len(d.TypeURL) + len(d.Value) + 8; size > maxStatus {
+			c.Details = c.Details[:i:i]
+			break
+		}
+	}
+	return &c
+}
+
+// codecByName returns the built-in codec of that name, JSON if there is none.
+func codecByName(name string) codec.Codec {
+	switch name {
+	case "proto":
+		return codec.Proto{}
+	case "bytes":
+		return codec.Bytes{}
+	}
+	return codec.JSON{}
+}

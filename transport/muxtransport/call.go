@@ -1,0 +1,298 @@
+package muxtransport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// call is a call or stream as its client keeps it. Unary calls are reused; done has room for one token, which is sent
+// exactly once per use, by whoever took the call out of the table.
+type call struct {
+	done     chan struct{}
+	id       uint32
+	ordinal  uint64 // which CALL or OPEN of the connection it was; 0 = its first frame has not been appended
+	end      uint64 // position of the end of what was appended, of OPEN for a stream
+	whole    bool   // nothing of the request is left to append
+	deadline policy.Time
+	fate     status.Fate
+	stream   *clientStream
+	limit    int // of the answer's message
+
+	out []byte // the encoded request
+	// The answer: a status or a message, gathered in in when it comes in parts.
+	err       *status.Error
+	head      answerHead
+	in        []byte
+	gathering bool
+}
+
+// keepScratch is the largest buffer that a call keeps for the next one.
+const keepScratch = 16 << 10
+
+// unsent reports whether the call cannot have been processed when the kernel took the first taken bytes.
+func (ca *call) unsent(taken uint64) bool { return !ca.whole || ca.end > taken }
+
+// complete ends the call. It must have been taken out of the table.
+func (ca *call) complete(err *status.Error) {
+	if ca.stream != nil {
+		ca.stream.ended(err, nil)
+		return
+	}
+	ca.err = err
+	ca.done <- struct{}{}
+}
+
+// Call implements transport.Conn.
+func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *transport.Reply) *status.Error {
+	ca := c.d.calls.Get().(*call)
+	ca.deadline, ca.whole, ca.gathering, ca.limit = req.Deadline, false, false, c.sh.opts.MaxMessage
+	if req.MaxReply > 0 {
+		ca.limit = min(req.MaxReply, ca.limit)
+	}
+	ctxDone := ctx.Done()
+	if ctxDone != nil {
+		if t, ok := ctx.Deadline(); ok {
+			ca.deadline = policy.Earliest(ca.deadline, policy.At(t))
+		}
+		if err := ctx.Err(); err != nil {
+			c.recycle(ca)
+			return gaveUp(err, status.NotSent)
+		}
+	}
+	err := c.encode(ca, req)
+	if err == nil {
+		err = c.start(ctx, ca, req)
+	}
+	if err != nil {
+		c.recycle(ca)
+		return err
+	}
+	if ctxDone == nil {
+		<-ca.done
+	} else {
+		select {
+		case <-ca.done:
+		case <-ctxDone:
+			if err := c.giveUp(ctx, ca); err != nil {
+				c.recycle(ca)
+				return err
+			}
+		}
+	}
+	rep.Header, rep.Trailer, rep.Load = ca.head.header, ca.head.trailer, ca.head.load
+	if err = ca.err; err == nil {
+		if uerr := req.Codec.Unmarshal(ca.in, rep.Message); uerr != nil {
+			err = &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: uerr}
+		}
+	}
+	c.recycle(ca)
+	return err
+}
+
+// recycle lets go of what ca holds and keeps it for another call. Nobody else may know ca any more.
+func (c *clientConn) recycle(ca *call) {
+	if cap(ca.out) > keepScratch {
+		ca.out = nil
+	}
+	if cap(ca.in) > keepScratch {
+		ca.in = nil
+	}
+	ca.err = nil
+	if ca.head.header != nil || ca.head.trailer != nil || ca.head.status != nil || ca.head.load.InFlight != 0 {
+		ca.head = answerHead{}
+	}
+	c.d.calls.Put(ca)
+}
+
+// gaveUp is the error of a call whose context ended.
+func gaveUp(err error, fate status.Fate) *status.Error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: fate, Message: "no answer within the deadline", Cause: err}
+	}
+	return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: fate, Message: "the caller gave up", Cause: err}
+}
+
+// encode fills ca.out. It runs without any lock: codecs are foreign code.
+func (c *clientConn) encode(ca *call, req *transport.Request) *status.Error {
+	b, err := req.Codec.Append(ca.out[:0], req.Message)
+	ca.out = b
+	if err != nil {
+		return &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused, Message: "the request does not encode", Cause: err}
+	}
+	if uint64(len(b)) > c.peer.maxMessage {
+		c.sh.tooLarge.Add(1)
+		return &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
+			Message: fmt.Sprintf("request of %d bytes is over the server's limit of %d", len(b), c.peer.maxMessage)}
+	}
+	return c.checkRequest(req)
+}
+
+// checkRequest checks what unary calls and streams have in common.
+func (c *clientConn) checkRequest(req *transport.Request) *status.Error {
+	if len(req.Metadata) > 0 {
+		if n := metadataSize(req.Metadata); uint64(n) > min(c.peer.maxHeader, maxSendHeader) {
+			c.sh.tooLarge.Add(1)
+			return &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
+				Message: errHeaderTooLarge{n, int(min(c.peer.maxHeader, maxSendHeader))}.Error()}
+		}
+	}
+	if len(req.Method) == 0 || len(req.Method) > maxNameLen {
+		return &status.Error{Code: status.InvalidArgument, Fate: status.NotSent, Kind: status.Refused,
+			Message: fmt.Sprintf("the method's name has %d bytes; names have 1 to %d", len(req.Method), maxNameLen)}
+	}
+	return nil
+}
+
+// maxSendHeader is the most metadata that leaves room for the rest of a frame's head.
+const maxSendHeader = 24 << 10
+
+// start sends the request. When it fails the call has not been sent and is in nobody's hands.
+func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request) *status.Error {
+	var now policy.Time
+	if ca.deadline != 0 {
+		if now = policy.Now(); now >= ca.deadline {
+			return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
+				Message: "the deadline had passed before the call was sent"}
+		}
+	}
+	c.mu.Lock()
+	if err := c.enter(ca); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	if len(c.buf) >= pendingLimit && !c.awaitRoom(ctx, ca) {
+		return nil // the call has ended, or its context has: the caller finds out which
+	}
+	before := len(c.buf)
+	first := ca.out
+	typ := byte(typeCall)
+	total := 0
+	if len(first) > partSize {
+		first, typ, total = first[:partSize], typeCall|flagMore, len(first)
+	}
+	c.appendHead(ca, typ, req, now, total)
+	c.buf = append(c.buf, first...)
+	putHeader(c.buf[before:], len(c.buf)-before-headerLen, typ, ca.id)
+	mine := c.added(before)
+	ca.end = c.appended
+	ca.whole = total == 0
+	c.mu.Unlock()
+	if mine {
+		c.flush(true)
+	}
+	if total != 0 {
+		c.sendParts(ctx, ca)
+	}
+	return nil
+}
+
+// appendHead appends the frame's header, to be filled in, and the head of CALL or OPEN. mu is held.
+func (c *clientConn) appendHead(ca *call, typ byte, req *transport.Request, now policy.Time, total int) {
+	c.opened++
+	ca.ordinal = c.opened
+	h := callHead{codec: req.Codec.Name(), attempt: req.PathAttempt, criticality: req.Criticality, total: total, metadata: req.Metadata}
+	if ca.deadline != 0 {
+		h.hasDeadline, h.timeout = true, ca.deadline.Sub(now)
+	}
+	if req.Method == c.lastMethod {
+		h.method = c.lastNumber
+	} else {
+		h.method, h.name = c.number(req.Method)
+	}
+	c.buf = append(c.buf, 0, 0, 0, 0, 0, 0, 0, 0)
+	c.buf = h.append(c.buf)
+}
+
+// number returns the number of a method, and its name if the server has to be told.
+func (c *clientConn) number(method string) (uint32, string) {
+	n, known := c.methods[method]
+	name := ""
+	if !known {
+		if name = method; len(c.methods) >= maxMethods {
+			return 0, name
+		}
+		n = uint32(len(c.methods) + 1)
+		c.methods[method] = n
+	}
+	c.lastMethod, c.lastNumber = method, n
+	return n, name
+}
+
+// awaitRoom waits until more may be appended. mu is held at the start and, when it returns true, at the end. It returns
+// false when the call ended meanwhile, or ctx did.
+func (c *clientConn) awaitRoom(ctx context.Context, ca *call) bool {
+	for c.roomFull() {
+		room := c.roomChan()
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-c.done:
+		case <-ca.done:
+			ca.done <- struct{}{} // leave the token to whoever waits for the call
+			return false
+		case <-ctx.Done():
+			return false
+		}
+		c.mu.Lock()
+		if c.lookup(ca.id) != ca {
+			c.mu.Unlock()
+			return false
+		}
+	}
+	return true
+}
+
+// sendParts sends what is left of a large request, so that smaller ones find room in between. It stops when the call
+// has ended.
+func (c *clientConn) sendParts(ctx context.Context, ca *call) {
+	rest := ca.out[partSize:]
+	for len(rest) > 0 {
+		part, typ := rest, byte(typePart)
+		if len(part) > partSize {
+			part, typ = part[:partSize], typePart|flagMore
+		}
+		c.mu.Lock()
+		if c.lookup(ca.id) != ca {
+			c.mu.Unlock()
+			return
+		}
+		if !c.awaitRoom(ctx, ca) {
+			return
+		}
+		before := len(c.buf)
+		c.buf = appendFrame(c.buf, typ, ca.id, part...)
+		mine := c.added(before)
+		rest = rest[len(part):]
+		ca.end = c.appended
+		ca.whole = len(rest) == 0
+		c.mu.Unlock()
+		if mine {
+			c.flush(false)
+		}
+	}
+}
+
+// giveUp ends a call because its context has. It returns nil when an answer came at the same time, which then counts.
+func (c *clientConn) giveUp(ctx context.Context, ca *call) *status.Error {
+	c.mu.Lock()
+	if c.lookup(ca.id) != ca {
+		c.mu.Unlock()
+		<-ca.done // whoever took it out is about to complete it
+		return nil
+	}
+	fate := status.Maybe
+	if !ca.whole {
+		fate = status.NotSent
+	}
+	flush := c.abandon(ca)
+	c.mu.Unlock()
+	if flush {
+		c.flush(false)
+	}
+	return gaveUp(ctx.Err(), fate)
+}

@@ -1,0 +1,208 @@
+package muxtransport
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/hull-go/hull/status"
+)
+
+// read is the goroutine that takes in what the server sends. It never waits for anything else.
+func (c *clientConn) read() {
+	r := newReader(&c.link)
+	defer r.release()
+	for {
+		f, ok, err := r.buffered()
+		if err == nil && ok {
+			err = c.handle(r, f)
+		} else if err == nil {
+			err = r.fill()
+		}
+		if err != nil {
+			c.readFailed(err)
+			return
+		}
+	}
+}
+
+// handle takes in one frame. An error ends the connection.
+func (c *clientConn) handle(r *reader, f frame) error {
+	switch f.typ {
+	case typeAnswer:
+		return c.answer(f)
+	case typePart:
+		return c.part(f)
+	case typeData, typeHeader, typeEnd:
+		return c.streamFrame(f)
+	case typeWindow:
+		return c.window(f)
+	case typePing:
+		return r.ping(f)
+	case typePong:
+		return nil
+	case typeGoAway:
+		return c.goneAway(f)
+	}
+	return fmt.Errorf("a frame of type %d from a server: %w", f.typ, errMalformed)
+}
+
+// answer takes in ANSWER: usually the whole of it.
+func (c *clientConn) answer(f frame) error {
+	c.mu.Lock()
+	ca := c.lookup(f.id)
+	if ca == nil { // given up meanwhile
+		c.mu.Unlock()
+		return nil
+	}
+	if ca.stream != nil || ca.gathering {
+		c.mu.Unlock()
+		return fmt.Errorf("ANSWER to call %#x out of place: %w", f.id, errMalformed)
+	}
+	if !f.more {
+		c.leave(ca)
+		c.mu.Unlock()
+		return c.deliver(ca, f.payload)
+	}
+	// The rest is in parts. The call stays in the table, so what follows is done under the lock.
+	cur := cursor{b: f.payload}
+	if err := parseAnswer(&cur, maxSendHeader, &ca.head); err != nil || ca.head.status != nil {
+		c.leave(ca)
+		c.mu.Unlock()
+		return c.broken(ca, errors.Join(err, errMalformed))
+	}
+	if ca.head.total > ca.limit {
+		flush := c.abandon(ca)
+		c.mu.Unlock()
+		c.sh.tooLarge.Add(1)
+		ca.complete(answerTooLarge(ca.head.total, ca.limit))
+		if flush {
+			c.flush(false)
+		}
+		return nil
+	}
+	ca.gathering = true
+	ca.in = append(ca.in[:0], cur.b...)
+	c.mu.Unlock()
+	return nil
+}
+
+func answerTooLarge(size, limit int) *status.Error {
+	return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.Processed,
+		Message: fmt.Sprintf("answer of %d bytes is over the limit of %d", size, limit)}
+}
+
+// deliver ends a call, which has left the table, with an ANSWER in one piece.
+func (c *clientConn) deliver(ca *call, payload []byte) error {
+	cur := cursor{b: payload}
+	if err := parseAnswer(&cur, maxSendHeader, &ca.head); err != nil {
+		return c.broken(ca, err)
+	}
+	if len(cur.b) > ca.limit {
+		c.sh.tooLarge.Add(1)
+		ca.complete(answerTooLarge(len(cur.b), ca.limit))
+		return nil
+	}
+	ca.in = append(ca.in[:0], cur.b...)
+	ca.complete(ca.head.status)
+	return nil
+}
+
+// broken ends a call whose answer makes no sense, and with the error it returns the connection.
+func (c *clientConn) broken(ca *call, err error) error {
+	ca.complete(&status.Error{Code: status.Internal, Kind: status.Protocol, Message: "the server's answer is malformed", Cause: err})
+	return fmt.Errorf("ANSWER: %w", errMalformed)
+}
+
+// part takes in PART, the continuation of an ANSWER or of a stream's message.
+func (c *clientConn) part(f frame) error {
+	c.mu.Lock()
+	ca := c.lookup(f.id)
+	if ca == nil || ca.stream != nil {
+		return c.streamFrameLocked(ca, f)
+	}
+	if !ca.gathering || len(ca.in)+len(f.payload) > ca.head.total {
+		c.leave(ca)
+		c.mu.Unlock()
+		return c.broken(ca, errMalformed)
+	}
+	ca.in = append(ca.in, f.payload...)
+	if f.more {
+		c.mu.Unlock()
+		return nil
+	}
+	c.leave(ca)
+	c.mu.Unlock()
+	if len(ca.in) != ca.head.total {
+		return c.broken(ca, errMalformed)
+	}
+	ca.complete(nil)
+	return nil
+}
+
+// window takes in WINDOW: the server takes more of a stream, or of all.
+func (c *clientConn) window(f frame) error {
+	n, err := parseWindow(f.payload)
+	if err != nil {
+		return fmt.Errorf("WINDOW: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.id == 0 {
+		return c.grow(n)
+	}
+	if ca := c.lookup(f.id); ca != nil && ca.stream != nil {
+		return ca.stream.grow(n)
+	}
+	return nil
+}
+
+// The reasons of GOAWAY.
+const (
+	goAwayDraining = 0
+	goAwayError    = 1
+)
+
+// appendGoAway appends a GOAWAY: how many of the opening frames were accepted, why, and a text for people.
+func appendGoAway(b []byte, accepted uint64, reason byte, text string) []byte {
+	start := len(b)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+	b = binary.AppendUvarint(b, accepted)
+	b = append(b, reason)
+	b = appendBytes(b, text)
+	putHeader(b[start:], len(b)-start-headerLen, typeGoAway, 0)
+	return b
+}
+
+// goneAway takes in GOAWAY. Calls that the server did not accept end at once: it never starts them.
+func (c *clientConn) goneAway(f frame) error {
+	cur := cursor{b: f.payload}
+	accepted, reason, text := cur.uvarint(), cur.byte(), string(cur.bytes())
+	if cur.bad {
+		return fmt.Errorf("GOAWAY: %w", errMalformed)
+	}
+	c.unusable.Store(true)
+	c.mu.Lock()
+	c.goAway = &failure{status.Draining, errors.New(text)}
+	if reason != goAwayDraining {
+		c.goAway.kind = status.Protocol
+	}
+	c.drain = true
+	var refused []*call
+	for i := range c.table {
+		// One that has no ordinal yet is still to be appended; it finds itself gone from the table.
+		if ca := c.table[i].call; ca != nil && (ca.ordinal > accepted || ca.ordinal == 0) {
+			c.leave(ca)
+			refused = append(refused, ca)
+		}
+	}
+	idle := c.inFlight.Load() == 0
+	c.mu.Unlock()
+	for _, ca := range refused {
+		ca.complete(draining("the server is going away and did not take the call"))
+	}
+	if idle {
+		c.Close()
+	}
+	return nil
+}

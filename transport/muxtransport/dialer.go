@@ -1,0 +1,128 @@
+package muxtransport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// Dialer opens connections. It is safe for concurrent use and holds nothing that must be closed.
+type Dialer struct {
+	sh    *shared
+	calls sync.Pool // of *call
+}
+
+var _ transport.Dialer = (*Dialer)(nil)
+
+// NewDialer returns a Dialer. It fails if an option makes no sense.
+func NewDialer(o Options) (*Dialer, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	d := &Dialer{sh: &shared{opts: o}}
+	d.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
+	return d, nil
+}
+
+// Counters returns what has happened so far on all connections.
+func (d *Dialer) Counters() Counters { return d.sh.counters() }
+
+// Dial implements transport.Dialer.
+func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status.Error) {
+	nc, err := d.sh.opts.Dial(ctx, addr)
+	if err != nil {
+		return nil, dialError(ctx, addr, err)
+	}
+	peer, err := d.handshake(ctx, nc)
+	if err != nil {
+		nc.Close()
+		d.sh.handshakesFailed.Add(1)
+		return nil, &status.Error{Code: status.Unavailable, Kind: status.Handshake, Fate: status.NotSent,
+			Message: "handshake with " + addr, Cause: err}
+	}
+	return newClientConn(d, nc, peer), nil
+}
+
+func dialError(ctx context.Context, addr string, err error) *status.Error {
+	e := &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent, Message: "dial " + addr, Cause: err}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		e.Code, e.Kind = status.Canceled, status.Cancelled
+	}
+	return e
+}
+
+// handshake exchanges prefaces within the handshake timeout and ctx.
+func (d *Dialer) handshake(ctx context.Context, nc net.Conn) (hello, error) {
+	deadline := time.Now().Add(d.sh.opts.HandshakeTimeout)
+	if t, ok := ctx.Deadline(); ok && t.Before(deadline) {
+		deadline = t
+	}
+	nc.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	peer, err := d.shakeHands(nc)
+	if !stop() {
+		return hello{}, fmt.Errorf("gave up: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return hello{}, err
+	}
+	return peer, nc.SetDeadline(time.Time{})
+}
+
+func (d *Dialer) shakeHands(nc net.Conn) (hello, error) {
+	out := appendPreface(nil, preface{min: minVersion, max: maxVersion})
+	if _, err := nc.Write(appendHello(out, d.sh.opts.hello())); err != nil {
+		return hello{}, err
+	}
+	p, err := readPreface(nc)
+	if err != nil {
+		return hello{}, err
+	}
+	if p.chosen < minVersion || p.chosen > maxVersion {
+		return hello{}, fmt.Errorf("no protocol version in common: the server speaks %d to %d, this client %d to %d; update the older side",
+			p.min, p.max, minVersion, maxVersion)
+	}
+	return readHello(nc)
+}
+
+func readPreface(nc net.Conn) (preface, error) {
+	var b [prefaceLen]byte
+	if _, err := io.ReadFull(nc, b[:1]); err != nil {
+		return preface{}, err
+	}
+	// A peer that speaks something else is told apart by its first byte; the rest may never come.
+	if b[0] != Magic[0] {
+		return parsePreface(b[:])
+	}
+	if _, err := io.ReadFull(nc, b[1:]); err != nil {
+		return preface{}, err
+	}
+	return parsePreface(b[:])
+}
+
+// maxHello bounds the first frame, which comes before any agreement.
+const maxHello = 1024
+
+func readHello(nc net.Conn) (hello, error) {
+	var head [headerLen]byte
+	if _, err := io.ReadFull(nc, head[:]); err != nil {
+		return hello{}, err
+	}
+	n := frameSize(head[:])
+	f := parseFrame(head[:])
+	if f.typ != typeHello || f.more || f.id != 0 || n > maxHello {
+		return hello{}, fmt.Errorf("a frame of type %d and %d bytes where HELLO was expected", f.typ, n)
+	}
+	payload := make([]byte, n-headerLen)
+	if _, err := io.ReadFull(nc, payload); err != nil {
+		return hello{}, err
+	}
+	return parseHello(payload)
+}

@@ -1,0 +1,368 @@
+package muxtransport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// serverCall is a call as its server keeps it. It is reused when its handler has returned; its context is not.
+type serverCall struct {
+	id     uint32
+	in     transport.Incoming
+	ctx    *callContext
+	m      *method
+	stream *serverStream
+	state  atomic.Int32
+
+	buf      []byte // the request, when it does not stay in the read buffer
+	out      []byte // the encoded answer
+	head     answerHead
+	answered bool // nothing is left to send
+	opening  bool // it came with OPEN
+
+	// Guarded by the connection's mutex.
+	gathering bool // parts of the request are still to come
+	total     int
+	held      int // what buf counts for in the connection's buffered
+}
+
+const (
+	callWaiting = iota
+	callStarted
+	callDropped // given up before it started
+)
+
+// method is what a connection knows about one method.
+type method struct {
+	name string
+	// took is a moving average of how long the handler takes, in nanoseconds.
+	took atomic.Int64
+	// goUntil is until when the handler runs on goroutines because it held up the reader; penalty is for how long next time.
+	goUntil, penalty atomic.Int64
+}
+
+const (
+	// quick is how long a handler may take on average to be run by the reader: more than that outweighs a goroutine's cost.
+	quick = 20 * time.Microsecond
+	// minPenalty to maxPenalty is how long a handler that held up the reader is kept away from it; each time four times longer.
+	minPenalty = 10 * time.Millisecond
+	maxPenalty = 10 * time.Second
+)
+
+// inlineAt reports whether the reader may run the handler itself.
+func (m *method) inlineAt(now policy.Time) bool {
+	return m.took.Load() < int64(quick) && int64(now) >= m.goUntil.Load()
+}
+
+// note learns from one run of the handler.
+func (m *method) note(took time.Duration) {
+	took = min(took, 10*quick) // one outlier must not weigh for long: punish deals with those
+	old := m.took.Load()
+	m.took.Store(old + (int64(took)-old)/8)
+}
+
+// punish keeps a handler that held up the reader away from it.
+func (m *method) punish(now policy.Time) {
+	p := min(max(4*m.penalty.Load(), int64(minPenalty)), int64(maxPenalty))
+	m.penalty.Store(p)
+	m.goUntil.Store(int64(now) + p)
+}
+
+// call takes in CALL.
+func (c *serverConn) call(f frame) (keep bool, err error) {
+	cur := cursor{b: f.payload}
+	ca, err := c.begin(f, &cur)
+	if ca == nil {
+		return true, err
+	}
+	switch {
+	case f.more:
+		return true, c.gather(ca, cur.b)
+	case len(cur.b) > c.sh.opts.MaxMessage:
+		c.refuse(ca, c.tooLarge(len(cur.b)))
+		return true, nil
+	case ca.m.inlineAt(c.clock):
+		ca.in.Payload = cur.b
+		return c.runInline(ca), nil
+	}
+	ca.buf = append(ca.buf[:0], cur.b...)
+	return true, c.dispatch(ca)
+}
+
+// begin reads the head of CALL or OPEN into a call. It returns nil if there is nothing to be done: the call was refused,
+// or the frame makes no sense, which is the error.
+func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
+	c.accepted.Add(1)
+	if len(f.payload) == 0 || int(f.id&0xffff) >= c.sh.opts.MaxCalls {
+		return nil, fmt.Errorf("call %#x: %w", f.id, errMalformed)
+	}
+	if c.slow.Load() {
+		c.mu.Lock()
+		c.hurryKeepalive()
+		c.mu.Unlock()
+	}
+	ca := c.s.calls.Get().(*serverCall)
+	ca.id, ca.stream, ca.gathering, ca.held, ca.answered, ca.opening = f.id, nil, false, 0, false, f.typ == typeOpen
+	var h rawCall
+	if err := parseCall(cur, c.sh.opts.MaxHeader, &h); err != nil {
+		var large errHeaderTooLarge
+		if !errors.As(err, &large) {
+			return nil, fmt.Errorf("call %#x: %w", f.id, err)
+		}
+		// The name that came with it, if any, still has to be remembered.
+		if _, err := c.method(&h); err != nil {
+			return nil, err
+		}
+		c.sh.tooLarge.Add(1)
+		c.refuse(ca, &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent, Message: err.Error()})
+		return nil, nil
+	}
+	m, err := c.method(&h)
+	if err != nil {
+		return nil, err
+	}
+	if h.rawCodec != nil {
+		h.codec = string(h.rawCodec)
+	}
+	ca.m, ca.total = m, h.total
+	ca.in = transport.Incoming{
+		Method: m.name, Codec: h.codec, Metadata: h.metadata, Received: c.rd.now,
+		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr,
+	}
+	if h.hasDeadline {
+		ca.in.Deadline = c.rd.now.Add(h.timeout)
+	}
+	switch {
+	case c.draining.Load():
+		c.refuse(ca, draining("the server is shutting down"))
+	case ca.in.Deadline != 0 && ca.in.Deadline <= c.clock:
+		c.refuse(ca, c.expired())
+	default:
+		ca.state.Store(callWaiting)
+		ca.ctx = &callContext{deadline: ca.in.Deadline}
+		return ca, nil
+	}
+	return nil, nil
+}
+
+func (c *serverConn) expired() *status.Error {
+	c.sh.expired.Add(1)
+	return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent,
+		Message: "the deadline had passed before the call could start"}
+}
+
+func (c *serverConn) tooLarge(size int) *status.Error {
+	c.sh.tooLarge.Add(1)
+	return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent,
+		Message: fmt.Sprintf("request of %d bytes is over the limit of %d", size, c.sh.opts.MaxMessage)}
+}
+
+func (c *serverConn) shedding(what string) *status.Error {
+	c.sh.shed.Add(1)
+	return &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent,
+		Message: "the connection has too many " + what + " under way"}
+}
+
+// method finds the method that h means and remembers it when it is new.
+func (c *serverConn) method(h *rawCall) (*method, error) {
+	switch {
+	case h.method == 0 && h.rawName != nil:
+		return &method{name: string(h.rawName)}, nil
+	case h.rawName != nil && int(h.method) == len(c.methods)+1:
+		m := &method{name: string(h.rawName)}
+		c.methods = append(c.methods, m)
+		return m, nil
+	case h.rawName == nil && h.method > 0 && int(h.method) <= len(c.methods):
+		return c.methods[h.method-1], nil
+	}
+	return nil, fmt.Errorf("method number %d out of order: %w", h.method, errMalformed)
+}
+
+// runInline runs the handler on the reader's own goroutine. It returns false when the role was taken over meanwhile.
+func (c *serverConn) runInline(ca *serverCall) (keep bool) {
+	began := c.clock
+	c.current = ca
+	seq := c.inline.Add(1)
+	if !c.entry.hot.Load() {
+		c.sh.watch.add(&c.entry)
+	}
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		cause := recover()
+		out := c.panicked(ca, cause, debug.Stack())
+		c.encodeAnswer(ca, &out)
+		if keep = c.finishInline(ca, seq, began); keep && cause == nil {
+			c.rd = c.rd.fork() // Goexit ends this goroutine; the role must not end with it
+			go c.read()
+		}
+	}()
+	out := c.s.handler.Unary(ca.ctx, &ca.in)
+	c.encodeAnswer(ca, &out)
+	returned = true
+	return c.finishInline(ca, seq, began)
+}
+
+// finishInline answers a call that the reader ran, and finds out whether it is still the reader.
+func (c *serverConn) finishInline(ca *serverCall, seq uint64, began policy.Time) (keep bool) {
+	ca.ctx.cancel(context.Canceled)
+	if len(ca.out) > partSize { // may have to wait, so the role can be lost over it
+		c.sendAnswer(ca, false)
+	}
+	if !c.inline.CompareAndSwap(seq, seq+1) {
+		c.finish(ca)
+		return false
+	}
+	c.clock = policy.Now()
+	ca.m.note(c.clock.Sub(began))
+	if !ca.answered {
+		c.mu.Lock()
+		c.appendAnswer(ca, typeAnswer, ca.out, 0)
+		mine := (len(c.buf) >= flushSize || c.clock > c.flushAt) && c.claimFlush()
+		c.mu.Unlock()
+		if mine {
+			c.flush(false)
+			c.flushAt = c.clock.Add(flushInterval)
+		}
+	}
+	c.s.recycle(ca)
+	return true
+}
+
+// lookInline takes the reader's role over from a handler that has held it since the last look. It returns false when
+// the reader runs no handler.
+func (c *serverConn) lookInline() bool {
+	seq := c.inline.Load()
+	if seq&1 == 0 {
+		return false
+	}
+	if seq != c.seenInline {
+		c.seenInline = seq
+		return true
+	}
+	c.mu.Lock()
+	taken := c.cause == nil && c.takeRole()
+	c.mu.Unlock()
+	if taken {
+		c.sh.takeovers.Add(1)
+		go func() {
+			c.mu.Lock()
+			mine := c.claimFlush() // what was answered before the handler got stuck
+			c.mu.Unlock()
+			if mine {
+				c.flush(false)
+			}
+			c.read()
+		}()
+	}
+	return false
+}
+
+// look implements watched.
+func (c *serverConn) look() bool {
+	writing := c.lookWriter()
+	return c.lookInline() || writing
+}
+
+// takeRole takes the reader's role from a handler that has it. The call becomes one like those on goroutines. mu is held.
+func (c *serverConn) takeRole() bool {
+	seq := c.inline.Load()
+	if seq&1 == 0 {
+		return false
+	}
+	ca := c.current
+	if !c.inline.CompareAndSwap(seq, seq+1) {
+		return false
+	}
+	ca.m.punish(policy.Now())
+	ca.state.Store(callStarted)
+	c.running++
+	// A client that uses an id twice is found out here at the latest: then this call is in nobody's table and unanswered.
+	_ = c.register(ca)
+	c.rd = c.rd.fork()
+	return true
+}
+
+// dispatch runs the handler on a goroutine of its own.
+func (c *serverConn) dispatch(ca *serverCall) error {
+	c.mu.Lock()
+	var refusal *status.Error
+	switch {
+	case c.running >= c.sh.opts.MaxCalls:
+		refusal = c.shedding("calls")
+	case c.buffered+len(ca.buf) > c.sh.opts.MaxBuffered:
+		refusal = c.shedding("bytes")
+	default:
+		if err := c.register(ca); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+		ca.held = len(ca.buf)
+		c.buffered += ca.held
+		c.running++
+	}
+	c.mu.Unlock()
+	if refusal != nil {
+		c.refuse(ca, refusal)
+		return nil
+	}
+	ca.in.Payload = ca.buf
+	go c.run(ca)
+	return nil
+}
+
+// run is the goroutine of one unary call.
+func (c *serverConn) run(ca *serverCall) {
+	defer c.finish(ca)
+	if !ca.state.CompareAndSwap(callWaiting, callStarted) {
+		ca.answered = true
+		return
+	}
+	began := policy.Now()
+	if ca.in.Deadline != 0 && ca.in.Deadline <= began {
+		ca.out, ca.head = ca.out[:0], answerHead{status: c.expired()}
+		return
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			out := c.panicked(ca, recover(), debug.Stack())
+			c.encodeAnswer(ca, &out)
+		}
+		ca.ctx.cancel(context.Canceled)
+		ca.m.note(policy.Now().Sub(began))
+	}()
+	out := c.s.handler.Unary(ca.ctx, &ca.in)
+	c.encodeAnswer(ca, &out)
+	returned = true
+}
+
+// finish answers a call that ran beside the reader and gives back what it held.
+func (c *serverConn) finish(ca *serverCall) {
+	if !ca.answered {
+		c.sendAnswer(ca, true)
+	}
+	c.mu.Lock()
+	c.leave(ca)
+	c.running--
+	c.buffered -= ca.held
+	if c.draining.Load() {
+		c.checkDrained()
+	}
+	gone := c.cause != nil && c.running == 0
+	c.mu.Unlock()
+	if gone {
+		c.s.gone(c)
+	}
+	c.s.recycle(ca)
+}

@@ -1,0 +1,232 @@
+package muxtransport
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Magic opens every connection. Its first byte cannot begin a request of HTTP/1.1, HTTP/2 or TLS, so that a port which
+// speaks several protocols can tell this one from the first byte.
+const Magic = "\x9eHULL"
+
+// The versions of the protocol that this package speaks.
+const (
+	minVersion = 1
+	maxVersion = 1
+)
+
+const (
+	prefaceLen = len(Magic) + 3
+	headerLen  = 8
+	// maxFrame bounds a whole frame. Longer messages travel in parts, so a reader never needs more than this, whatever the
+	// other side sends, and a large message cannot keep small ones waiting.
+	maxFrame   = 64 << 10
+	maxPayload = maxFrame - headerLen
+	// partSize is how much of a large message goes into one frame.
+	partSize = 32 << 10
+	// frameCost is what a frame of a stream takes from the windows beside its content, so that empty messages are bounded too.
+	frameCost = 32
+	// maxMethods bounds the names that one connection remembers.
+	maxMethods = 4096
+	// maxCallsCeiling is how many calls an id can tell apart.
+	maxCallsCeiling = 1 << 16
+	maxNameLen      = 1024
+)
+
+// The frame types.
+const (
+	typeHello  = 1
+	typeCall   = 2
+	typeOpen   = 3
+	typeAnswer = 4
+	typePart   = 5
+	typeData   = 6
+	typeHalf   = 7
+	typeEnd    = 8
+	typeHeader = 9
+	typeCancel = 10
+	typeWindow = 11
+	typePing   = 12
+	typePong   = 13
+	typeGoAway = 14
+	// flagMore is set in the type byte when parts of the same message follow.
+	flagMore = 0x80
+)
+
+// frame is one frame as it lies in the read buffer; payload is valid until the next one is asked for.
+type frame struct {
+	typ     byte
+	more    bool
+	id      uint32
+	payload []byte
+}
+
+// putHeader writes a frame's header into the first bytes of b.
+func putHeader(b []byte, payload int, typ byte, id uint32) {
+	binary.LittleEndian.PutUint32(b, uint32(payload)|uint32(typ)<<24)
+	binary.LittleEndian.PutUint32(b[4:], id)
+}
+
+// appendFrame appends a frame whose payload is known.
+func appendFrame(b []byte, typ byte, id uint32, payload ...byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload))|uint32(typ)<<24)
+	b = binary.LittleEndian.AppendUint32(b, id)
+	return append(b, payload...)
+}
+
+// frameSize returns the size of the whole frame that begins with b, which holds at least a header.
+func frameSize(b []byte) int { return headerLen + int(binary.LittleEndian.Uint32(b)&0xffffff) }
+
+// parseFrame takes b, which is one whole frame, apart.
+func parseFrame(b []byte) frame {
+	return frame{
+		typ:     b[3] &^ flagMore,
+		more:    b[3]&flagMore != 0,
+		id:      binary.LittleEndian.Uint32(b[4:]),
+		payload: b[headerLen:],
+	}
+}
+
+// errMalformed is the cause of every payload that does not parse.
+var errMalformed = errors.New("malformed payload")
+
+// cursor reads a payload from its start. After the first thing that does not fit, everything it returns is zero and bad is true.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) fail() { c.b, c.bad = nil, true }
+
+func (c *cursor) byte() byte {
+	if len(c.b) == 0 {
+		c.fail()
+		return 0
+	}
+	v := c.b[0]
+	c.b = c.b[1:]
+	return v
+}
+
+func (c *cursor) uvarint() uint64 {
+	if len(c.b) > 0 && c.b[0] < 0x80 {
+		v := c.b[0]
+		c.b = c.b[1:]
+		return uint64(v)
+	}
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.fail()
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cursor) varint() int64 {
+	v, n := binary.Varint(c.b)
+	if n <= 0 {
+		c.fail()
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+// bytes returns the next length-prefixed bytes, which alias the payload.
+func (c *cursor) bytes() []byte {
+	n := c.uvarint()
+	if n > uint64(len(c.b)) {
+		c.fail()
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
+func appendBytes[T string | []byte](b []byte, s T) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+// preface is what opens a connection in each direction. The client's says which versions it speaks; in the server's,
+// chosen is the version to use, or 0 if there is none in common.
+type preface struct{ chosen, min, max byte }
+
+// appendPreface appends p. The client's preface has no choice in it yet: chosen is 0.
+func appendPreface(b []byte, p preface) []byte {
+	return append(append(b, Magic...), p.chosen, p.min, p.max)
+}
+
+func parsePreface(b []byte) (preface, error) {
+	if string(b[:len(Magic)]) != Magic {
+		return preface{}, fmt.Errorf("the peer does not speak this protocol: it began with %q", b)
+	}
+	b = b[len(Magic):]
+	return preface{b[0], b[1], b[2]}, nil
+}
+
+// negotiate picks the newest version that both sides speak, 0 if there is none.
+func negotiate(client preface) byte {
+	v := min(client.max, maxVersion)
+	if v < max(client.min, minVersion) {
+		return 0
+	}
+	return v
+}
+
+// The keys of HELLO.
+const (
+	helloMaxMessage   = 1
+	helloMaxHeader    = 2
+	helloMaxCalls     = 3
+	helloStreamWindow = 4
+	helloConnWindow   = 5
+)
+
+// hello is what each side tells the other about itself: what it accepts.
+type hello struct {
+	maxMessage, maxHeader, maxCalls, streamWindow, connWindow uint64
+}
+
+func appendHello(b []byte, h hello) []byte {
+	start := len(b)
+	b = append(b, make([]byte, headerLen)...)
+	for _, kv := range [...][2]uint64{
+		{helloMaxMessage, h.maxMessage}, {helloMaxHeader, h.maxHeader}, {helloMaxCalls, h.maxCalls},
+		{helloStreamWindow, h.streamWindow}, {helloConnWindow, h.connWindow},
+	} {
+		b = binary.AppendUvarint(b, kv[0])
+		b = binary.AppendUvarint(b, kv[1])
+	}
+	putHeader(b[start:], len(b)-start-headerLen, typeHello, 0)
+	return b
+}
+
+// parseHello reads what the peer says. Keys it does not know belong to later versions and are passed over.
+func parseHello(payload []byte) (hello, error) {
+	var h hello
+	c := cursor{b: payload}
+	for len(c.b) > 0 {
+		k, v := c.uvarint(), c.uvarint()
+		switch k {
+		case helloMaxMessage:
+			h.maxMessage = v
+		case helloMaxHeader:
+			h.maxHeader = v
+		case helloMaxCalls:
+			h.maxCalls = min(v, maxCallsCeiling)
+		case helloStreamWindow:
+			h.streamWindow = v
+		case helloConnWindow:
+			h.connWindow = v
+		}
+	}
+	const ceiling = 1 << 40
+	if c.bad || h.maxMessage > ceiling || h.maxHeader > ceiling || h.streamWindow > ceiling || h.connWindow > ceiling {
+		return hello{}, fmt.Errorf("hello: %w", errMalformed)
+	}
+	return h, nil
+}

@@ -1,0 +1,363 @@
+package muxtransport
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// The flags of CALL and OPEN.
+const (
+	callDeadline    = 1 << 0
+	callAttempt     = 1 << 1
+	callCriticality = 1 << 2
+	callMetadata    = 1 << 3
+	callName        = 1 << 4 // the method's name follows its number
+	callTotal       = 1 << 5 // the size of the whole message follows
+	callKnown       = 1<<6 - 1
+)
+
+// The codecs that have a number. Others send their name.
+const (
+	codecNamed = 0
+	codecProto = 1
+	codecJSON  = 2
+	codecBytes = 3
+)
+
+var codecNames = [...]string{codecProto: "proto", codecJSON: "json", codecBytes: "bytes"}
+
+func codecID(name string) byte {
+	switch name {
+	case "proto":
+		return codecProto
+	case "json":
+		return codecJSON
+	case "bytes":
+		return codecBytes
+	}
+	return codecNamed
+}
+
+// callHead is the head of CALL and OPEN.
+type callHead struct {
+	// method is the number under which the connection knows the method, 0 if it is not to be remembered. name is set where
+	// the number is used for the first time.
+	method      uint32
+	name        string
+	codec       string
+	hasDeadline bool
+	timeout     time.Duration
+	attempt     int
+	criticality policy.Criticality
+	total       int // of the message, when it comes in parts
+	metadata    transport.Metadata
+}
+
+func (h *callHead) append(b []byte) []byte {
+	var flags byte
+	at := len(b)
+	b = append(b, 0)
+	b = binary.AppendUvarint(b, uint64(h.method))
+	if h.name != "" {
+		flags |= callName
+		b = appendBytes(b, h.name)
+	}
+	id := codecID(h.codec)
+	b = append(b, id)
+	if id == codecNamed {
+		b = appendBytes(b, h.codec)
+	}
+	if h.hasDeadline {
+		flags |= callDeadline
+		b = binary.AppendUvarint(b, uint64(max(h.timeout, 0)/time.Microsecond))
+	}
+	if h.attempt > 1 {
+		flags |= callAttempt
+		b = binary.AppendUvarint(b, uint64(h.attempt))
+	}
+	if h.criticality != 0 {
+		flags |= callCriticality
+		b = append(b, byte(h.criticality))
+	}
+	if h.total > 0 {
+		flags |= callTotal
+		b = binary.AppendUvarint(b, uint64(h.total))
+	}
+	if len(h.metadata) > 0 {
+		flags |= callMetadata
+		b = appendMetadata(b, h.metadata)
+	}
+	b[at] = flags
+	return b
+}
+
+// rawCall is a callHead as it lies in the read buffer.
+type rawCall struct {
+	callHead
+	rawName, rawCodec []byte
+}
+
+// parseCall reads the head of CALL or OPEN and leaves the message in c.
+func parseCall(c *cursor, maxHeader int, h *rawCall) error {
+	flags := c.byte()
+	method := c.uvarint()
+	if flags&^callKnown != 0 || method > maxMethods {
+		return errMalformed
+	}
+	*h = rawCall{callHead: callHead{method: uint32(method)}}
+	if flags&callName != 0 {
+		h.rawName = c.bytes()
+		if len(h.rawName) == 0 || len(h.rawName) > maxNameLen {
+			return errMalformed
+		}
+	}
+	switch id := c.byte(); {
+	case id == codecNamed:
+		h.rawCodec = c.bytes()
+		if len(h.rawCodec) > maxNameLen {
+			return errMalformed
+		}
+	case int(id) < len(codecNames):
+		h.codec = codecNames[id]
+	default:
+		return errMalformed
+	}
+	if flags&callDeadline != 0 {
+		h.hasDeadline = true
+		h.timeout = microseconds(c.uvarint())
+	}
+	if flags&callAttempt != 0 {
+		h.attempt = int(min(c.uvarint(), math.MaxInt32))
+	}
+	if flags&callCriticality != 0 {
+		h.criticality = policy.Criticality(c.byte())
+		if h.criticality > policy.Sheddable {
+			h.criticality = policy.Critical
+		}
+	}
+	if flags&callTotal != 0 {
+		h.total = int(min(c.uvarint(), math.MaxInt))
+	}
+	if flags&callMetadata != 0 {
+		var err error
+		if h.metadata, err = parseMetadata(c, maxHeader); err != nil {
+			return err
+		}
+	}
+	if c.bad {
+		return errMalformed
+	}
+	return nil
+}
+
+// microseconds turns a count from the wire into a duration without overflow.
+func microseconds(us uint64) time.Duration {
+	return time.Duration(min(us, math.MaxInt64/1000)) * time.Microsecond
+}
+
+// The flags of ANSWER and END.
+const (
+	answerStatus  = 1 << 0
+	answerHeader  = 1 << 1
+	answerTrailer = 1 << 2
+	answerLoad    = 1 << 3
+	answerTotal   = 1 << 4
+	answerKnown   = 1<<5 - 1
+)
+
+// answerHead is the head of ANSWER and the whole of END.
+type answerHead struct {
+	status          *status.Error
+	header, trailer transport.Metadata
+	load            transport.Load
+	total           int
+}
+
+func (h *answerHead) append(b []byte) []byte {
+	at := len(b)
+	b = append(b, 0)
+	var flags byte
+	if h.status != nil {
+		flags |= answerStatus
+		b = appendStatus(b, h.status)
+	}
+	if len(h.header) > 0 {
+		flags |= answerHeader
+		b = appendMetadata(b, h.header)
+	}
+	if len(h.trailer) > 0 {
+		flags |= answerTrailer
+		b = appendMetadata(b, h.trailer)
+	}
+	if h.load != (transport.Load{}) {
+		flags |= answerLoad
+		b = binary.AppendUvarint(b, uint64(h.load.InFlight))
+	}
+	if h.total > 0 {
+		flags |= answerTotal
+		b = binary.AppendUvarint(b, uint64(h.total))
+	}
+	b[at] = flags
+	return b
+}
+
+// parseAnswer reads the head of ANSWER or END and leaves the message in c.
+func parseAnswer(c *cursor, maxHeader int, h *answerHead) error {
+	flags := c.byte()
+	if flags == 0 && !c.bad { // most answers say nothing beside their message
+		*h = answerHead{}
+		return nil
+	}
+	*h = answerHead{}
+	if flags&^answerKnown != 0 {
+		return errMalformed
+	}
+	var err error
+	if flags&answerStatus != 0 {
+		if h.status, err = parseStatus(c); err != nil {
+			return err
+		}
+	}
+	if flags&answerHeader != 0 {
+		if h.header, err = parseMetadata(c, maxHeader); err != nil {
+			return err
+		}
+	}
+	if flags&answerTrailer != 0 {
+		if h.trailer, err = parseMetadata(c, maxHeader); err != nil {
+			return err
+		}
+	}
+	if flags&answerLoad != 0 {
+		h.load.InFlight = uint32(min(c.uvarint(), math.MaxUint32))
+	}
+	if flags&answerTotal != 0 {
+		h.total = int(min(c.uvarint(), math.MaxInt))
+	}
+	if c.bad {
+		return errMalformed
+	}
+	return nil
+}
+
+func appendStatus(b []byte, e *status.Error) []byte {
+	b = binary.AppendUvarint(b, uint64(e.Code))
+	b = append(b, byte(e.Fate), byte(e.Kind), byte(e.Origin))
+	b = binary.AppendVarint(b, int64(e.Pushback/time.Microsecond))
+	b = appendBytes(b, e.Message)
+	b = binary.AppendUvarint(b, uint64(len(e.Details)))
+	for _, d := range e.Details {
+		b = appendBytes(b, d.TypeURL)
+		b = appendBytes(b, d.Value)
+	}
+	return b
+}
+
+// parseStatus reads a status. Values that this version does not know become the careful ones: an unknown code Unknown,
+// an unknown kind Answered, an unknown fate Maybe.
+func parseStatus(c *cursor) (*status.Error, error) {
+	e := &status.Error{Code: status.Code(min(c.uvarint(), math.MaxUint32))}
+	e.Fate, e.Kind, e.Origin = status.Fate(c.byte()), status.Kind(c.byte()), status.Origin(c.byte())
+	push := c.varint()
+	e.Message = string(c.bytes())
+	n := c.uvarint()
+	if n > uint64(len(c.b)/2) {
+		return nil, errMalformed
+	}
+	for range n {
+		e.Details = append(e.Details, status.Detail{TypeURL: string(c.bytes()), Value: append([]byte(nil), c.bytes()...)})
+	}
+	if c.bad {
+		return nil, errMalformed
+	}
+	if push > 0 {
+		e.Pushback = microseconds(uint64(push))
+	} else if push < 0 {
+		e.Pushback = -1
+	}
+	if !e.Code.Valid() || e.Code == status.OK {
+		e.Code = status.Unknown
+	}
+	if !e.Kind.Valid() {
+		e.Kind = status.Answered
+	}
+	if e.Fate > status.Processed {
+		e.Fate = status.Maybe
+	}
+	if e.Origin > status.Downstream {
+		e.Origin = status.Self
+	}
+	return e, nil
+}
+
+func appendMetadata(b []byte, m transport.Metadata) []byte {
+	b = binary.AppendUvarint(b, uint64(metadataSize(m)))
+	for i := range m {
+		b = appendBytes(b, m[i].Key)
+		b = appendBytes(b, m[i].Value)
+	}
+	return b
+}
+
+// metadataSize is the encoded size of m without its own length.
+func metadataSize(m transport.Metadata) int {
+	n := 0
+	for i := range m {
+		n += uvarintLen(len(m[i].Key)) + len(m[i].Key) + uvarintLen(len(m[i].Value)) + len(m[i].Value)
+	}
+	return n
+}
+
+func uvarintLen(n int) int {
+	l := 1
+	for ; n >= 0x80; n >>= 7 {
+		l++
+	}
+	return l
+}
+
+// errHeaderTooLarge is a limit breached, not a malformed frame: only its own call fails.
+type errHeaderTooLarge struct{ size, limit int }
+
+func (e errHeaderTooLarge) Error() string {
+	return fmt.Sprintf("metadata of %d bytes is over the limit of %d; send less, or raise MaxHeader", e.size, e.limit)
+}
+
+func parseMetadata(c *cursor, limit int) (transport.Metadata, error) {
+	block := c.bytes()
+	if c.bad {
+		return nil, errMalformed
+	}
+	if len(block) > limit {
+		return nil, errHeaderTooLarge{len(block), limit}
+	}
+	in := cursor{b: block}
+	n := 0
+	for ; len(in.b) > 0; n++ {
+		in.bytes()
+		in.bytes()
+	}
+	if in.bad {
+		return nil, errMalformed
+	}
+	// One string for all of them: entries are kept or dropped together.
+	all := string(block)
+	m := make(transport.Metadata, n)
+	in = cursor{b: block}
+	cut := func() string {
+		v := in.bytes()
+		end := len(block) - len(in.b)
+		return all[end-len(v) : end]
+	}
+	for i := range m {
+		m[i].Key = cut()
+		m[i].Value = cut()
+	}
+	return m, nil
+}

@@ -1,0 +1,107 @@
+package muxtransport
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+)
+
+// keepalive finds out that the peer is gone when no packet says so. The link's mutex guards it.
+type keepalive struct {
+	timer    *time.Timer
+	slow     atomic.Bool // the timer is set for an idle connection
+	pinged   policy.Time // when a ping that has not been answered was sent, 0 = none
+	lastPing policy.Time
+	due      policy.Time // when the timer should fire
+}
+
+// pingsPerSecond is how many pings a peer may send before it counts as a flood.
+const pingsPerSecond = 100
+
+// settleTime is after how much silence without calls a connection lets its buffers go.
+const settleTime = time.Second
+
+func (l *link) startKeepalive(now policy.Time) {
+	l.lastPing = now
+	l.due = now.Add(settleTime)
+	l.timer = time.AfterFunc(settleTime, l.checkPeer)
+}
+
+// hurryKeepalive sets the timer for a connection with calls. mu is held.
+func (l *link) hurryKeepalive() {
+	if l.slow.Load() && l.cause == nil {
+		l.slow.Store(false)
+		l.due = policy.Now().Add(l.sh.opts.KeepaliveSilent)
+		l.timer.Reset(l.sh.opts.KeepaliveSilent)
+	}
+}
+
+// checkPeer is what the timer runs.
+func (l *link) checkPeer() {
+	o := &l.sh.opts
+	now := policy.Now()
+	heard := policy.Time(l.lastRead.Load())
+	l.mu.Lock()
+	if l.cause != nil {
+		l.mu.Unlock()
+		return
+	}
+	if heard > l.pinged {
+		l.pinged = 0
+	}
+	// A timer that fires late says that this process stood still, not the peer: it gets its time again.
+	if l.pinged != 0 && now.Sub(l.due) > o.KeepaliveTimeout/4 {
+		l.pinged = now
+	}
+	if l.pinged != 0 && now.Sub(l.pinged) >= o.KeepaliveTimeout {
+		l.mu.Unlock()
+		l.sh.keepaliveStalls.Add(1)
+		l.fail(status.Reset, fmt.Errorf("the peer did not answer a ping for %v", o.KeepaliveTimeout))
+		return
+	}
+	var next policy.Time
+	busy := l.owner.busy()
+	switch {
+	case l.pinged != 0:
+		next = l.pinged.Add(o.KeepaliveTimeout)
+	case busy:
+		next = policy.Earliest(max(heard, l.lastPing).Add(o.KeepaliveSilent), l.lastPing.Add(o.KeepaliveBusy))
+	case now.Sub(heard) < settleTime:
+		next = heard.Add(settleTime)
+	default:
+		l.settle()
+		next = max(heard, l.lastPing).Add(o.KeepaliveIdle)
+	}
+	mine := false
+	if next <= now {
+		before := len(l.buf)
+		var t [8]byte
+		binary.LittleEndian.PutUint64(t[:], uint64(now))
+		l.buf = appendFrame(l.buf, typePing, 0, t[:]...)
+		mine = l.added(before)
+		l.pinged, l.lastPing = now, now
+		next = now.Add(o.KeepaliveTimeout)
+	}
+	l.slow.Store(!busy && l.pinged == 0 && next.Sub(now) > o.KeepaliveSilent)
+	l.due = next
+	l.timer.Reset(next.Sub(now))
+	l.mu.Unlock()
+	if mine {
+		l.flush(false)
+	}
+}
+
+// settle lets go of what a connection without calls does not need. mu is held.
+func (l *link) settle() {
+	if !l.flushing && len(l.buf) == 0 {
+		l.buf, l.spare = nil, nil
+	}
+	if l.big.Load() {
+		// The reader waits with its large buffer; it wakes, and waits on with the small one.
+		l.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}

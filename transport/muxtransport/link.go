@@ -1,0 +1,110 @@
+package muxtransport
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+)
+
+// link is what both ends of a connection have in common: writing, reading, keepalive and the end.
+type link struct {
+	nc    net.Conn
+	sh    *shared
+	peer  hello // what the other side accepts
+	owner owner
+	entry watchEntry
+	// kickable: a Write under way can be interrupted with a deadline and continued. It is not so under TLS.
+	kickable bool
+	done     chan struct{} // closed when the connection is gone
+	lastRead atomic.Int64  // a policy.Time
+	big      atomic.Bool   // the reader has a borrowed buffer
+
+	mu sync.Mutex
+	writer
+	keepalive
+	flow
+	cause *failure // why the connection ended, nil while it is up
+}
+
+// owner is the side-specific part of a link.
+type owner interface {
+	// ended is called once, when nothing is being written any more; cause is set.
+	ended()
+	// busy reports whether calls are under way. mu is held.
+	busy() bool
+}
+
+// failure says why a connection ended.
+type failure struct {
+	kind status.Kind
+	err  error
+}
+
+var (
+	errClosed     = errors.New("connection closed on this side")
+	errPeerClosed = errors.New("connection closed by the peer")
+)
+
+func (l *link) init(nc net.Conn, sh *shared, peer hello, o owner) {
+	l.nc, l.sh, l.peer, l.owner = nc, sh, peer, o
+	l.done = make(chan struct{})
+	_, wrapped := nc.(interface{ NetConn() net.Conn })
+	l.kickable = !wrapped
+	l.flow.init(sh.opts, peer)
+	now := policy.Now()
+	l.lastRead.Store(int64(now))
+	l.mu.Lock()
+	l.startKeepalive(now)
+	l.mu.Unlock()
+	sh.conns.Add(1)
+	sh.accepted.Add(1)
+}
+
+// fail ends the connection, the first time it is called. Calls under way learn it through the owner.
+func (l *link) fail(kind status.Kind, err error) {
+	l.mu.Lock()
+	if l.cause != nil {
+		l.mu.Unlock()
+		return
+	}
+	l.cause = &failure{kind, err}
+	if kind == status.Protocol {
+		l.sh.protocolErrors.Add(1)
+	}
+	l.timer.Stop()
+	l.wakeRoom()
+	l.wakeWindow()
+	writing := l.writing
+	l.mu.Unlock()
+	l.nc.Close()
+	// What the kernel took of a write under way is known when it returns, which is now that the connection is closed.
+	if !writing {
+		l.end()
+	}
+}
+
+func (l *link) end() {
+	l.sh.conns.Add(-1)
+	l.owner.ended()
+	close(l.done)
+}
+
+// look implements watched for the writing half.
+func (l *link) lookWriter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.writing || !l.direct {
+		return false
+	}
+	if l.writes == l.seenWrites && !l.kicked {
+		l.kicked = true
+		l.nc.SetWriteDeadline(time.Unix(1, 0))
+	}
+	l.seenWrites = l.writes
+	return true
+}

@@ -1,0 +1,158 @@
+package muxtransport
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options say what a Dialer or a Server accepts. The zero value of each field is the default; negative values are errors.
+type Options struct {
+	// Dial opens the network connection of a Dialer; nil = TCP. Servers do not use it.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// MaxMessage is the largest message to receive, in bytes; 0 = 4 MiB.
+	MaxMessage int
+	// MaxHeader is the most metadata to receive with one frame, in bytes; 0 = 16 KiB, at most 24 KiB.
+	MaxHeader int
+	// MaxCalls is how many calls and streams one connection of a Server carries at a time, counting handlers that go on after
+	// their call has ended; 0 = 1000, at most 65536.
+	MaxCalls int
+	// MaxBuffered bounds what one connection keeps of messages that wait for a handler or for their remaining parts, in bytes;
+	// 0 = 64 MiB. A call above it is refused with kind Shed.
+	MaxBuffered int
+	// StreamWindow and ConnWindow are how many bytes of streams may be on the way or wait to be received, per stream and per
+	// connection; 0 = 256 KiB and 16 MiB, at least 64 KiB.
+	StreamWindow, ConnWindow int
+	// HandshakeTimeout bounds the exchange of prefaces; 0 = 5 s.
+	HandshakeTimeout time.Duration
+	// FrameTimeout is how long one frame may take from its first byte to its last; 0 = 10 s.
+	FrameTimeout time.Duration
+	// WriteTimeout is how long the peer may take nothing at all of what is sent to it; 0 = 10 s.
+	WriteTimeout time.Duration
+	// KeepaliveBusy, KeepaliveSilent and KeepaliveIdle are how often to make sure that the peer is there: with calls under way,
+	// with calls under way and nothing heard, and without calls; 0 = 10 s, 1 s and 60 s. KeepaliveTimeout is how long an
+	// answer may take; 0 = 2 s.
+	KeepaliveBusy, KeepaliveSilent, KeepaliveIdle, KeepaliveTimeout time.Duration
+	// Logger is told of panics in handlers; nil = slog.Default().
+	Logger *slog.Logger
+}
+
+// minWindow is the least that StreamWindow and ConnWindow may be: a part and its cost must fit.
+const minWindow = 64 << 10
+
+func (o *Options) complete() error {
+	for _, f := range [...]struct {
+		name     string
+		v        *int
+		def      int
+		low, top int
+	}{
+		{"MaxMessage", &o.MaxMessage, 4 << 20, 1, 1 << 30},
+		{"MaxHeader", &o.MaxHeader, 16 << 10, 1, 24 << 10},
+		{"MaxCalls", &o.MaxCalls, 1000, 1, maxCallsCeiling},
+		{"MaxBuffered", &o.MaxBuffered, 64 << 20, 1, 1 << 40},
+		{"StreamWindow", &o.StreamWindow, 256 << 10, minWindow, 1 << 30},
+		{"ConnWindow", &o.ConnWindow, 16 << 20, minWindow, 1 << 30},
+	} {
+		if *f.v == 0 {
+			*f.v = f.def
+		}
+		if *f.v < f.low || *f.v > f.top {
+			return fmt.Errorf("muxtransport: %s is %d; choose a value from %d to %d", f.name, *f.v, f.low, f.top)
+		}
+	}
+	for _, f := range [...]struct {
+		name string
+		v    *time.Duration
+		def  time.Duration
+	}{
+		{"HandshakeTimeout", &o.HandshakeTimeout, 5 * time.Second},
+		{"FrameTimeout", &o.FrameTimeout, 10 * time.Second},
+		{"WriteTimeout", &o.WriteTimeout, 10 * time.Second},
+		{"KeepaliveBusy", &o.KeepaliveBusy, 10 * time.Second},
+		{"KeepaliveSilent", &o.KeepaliveSilent, time.Second},
+		{"KeepaliveIdle", &o.KeepaliveIdle, time.Minute},
+		{"KeepaliveTimeout", &o.KeepaliveTimeout, 2 * time.Second},
+	} {
+		if *f.v == 0 {
+			*f.v = f.def
+		}
+		if *f.v < 0 {
+			return fmt.Errorf("muxtransport: %s is %v; choose a positive duration", f.name, *f.v)
+		}
+	}
+	if o.Dial == nil {
+		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return nil
+}
+
+func (o *Options) hello() hello {
+	return hello{
+		maxMessage: uint64(o.MaxMessage), maxHeader: uint64(o.MaxHeader), maxCalls: uint64(o.MaxCalls),
+		streamWindow: uint64(o.StreamWindow), connWindow: uint64(o.ConnWindow),
+	}
+}
+
+// Counters are how often something out of the ordinary happened since the Dialer or Server was made.
+type Counters struct {
+	// Conns is the number of connections that are open now; Accepted counts all that passed the handshake.
+	Conns, Accepted int64
+	// HandshakesFailed: the peer was too slow, spoke something else or a version without overlap.
+	HandshakesFailed int64
+	// ProtocolErrors: connections closed because the peer broke the protocol. PingFloods are among them.
+	ProtocolErrors, PingFloods int64
+	// TooLarge: messages and metadata over a limit, in either direction.
+	TooLarge int64
+	// Shed: calls refused because the connection had too many of them, or too much waiting.
+	Shed int64
+	// Expired: calls whose deadline had passed before their handler started. Abandoned: cancelled before that.
+	Expired, Abandoned int64
+	// Panicked: handlers that panicked or called runtime.Goexit.
+	Panicked int64
+	// Takeovers: handlers that held up the reading of their connection, so that another goroutine went on with it.
+	Takeovers int64
+	// WritesHandedOver: writes that did not end soon and were finished by a goroutine of their own.
+	WritesHandedOver int64
+	// ReadStalls, WriteStalls, KeepaliveStalls: connections closed because a frame did not arrive whole, because the peer
+	// took nothing, and because it did not answer.
+	ReadStalls, WriteStalls, KeepaliveStalls int64
+}
+
+// shared is what all connections of one Dialer or Server have in common.
+type shared struct {
+	opts  Options
+	watch watch
+	// readBufs holds *[]byte of maxFrame bytes, borrowed while more is to be read than fits the resident buffer.
+	readBufs sync.Pool
+
+	conns, accepted, handshakesFailed, protocolErrors, pingFloods, tooLarge, shed, expired, abandoned, panicked,
+	takeovers, handedOver, readStalls, writeStalls, keepaliveStalls atomic.Int64
+}
+
+func (s *shared) counters() Counters {
+	return Counters{
+		Conns: s.conns.Load(), Accepted: s.accepted.Load(), HandshakesFailed: s.handshakesFailed.Load(),
+		ProtocolErrors: s.protocolErrors.Load(), PingFloods: s.pingFloods.Load(), TooLarge: s.tooLarge.Load(),
+		Shed: s.shed.Load(), Expired: s.expired.Load(), Abandoned: s.abandoned.Load(), Panicked: s.panicked.Load(),
+		Takeovers: s.takeovers.Load(), WritesHandedOver: s.handedOver.Load(), ReadStalls: s.readStalls.Load(),
+		WriteStalls: s.writeStalls.Load(), KeepaliveStalls: s.keepaliveStalls.Load(),
+	}
+}
+
+func (s *shared) borrow() *[]byte {
+	if b, ok := s.readBufs.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, maxFrame)
+	return &b
+}

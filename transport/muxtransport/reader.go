@@ -1,0 +1,209 @@
+package muxtransport
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+)
+
+const (
+	// smallBuffer is what a connection keeps for reading while it is idle.
+	smallBuffer = 512
+	// sparseReads is after how many small reads in a row a borrowed buffer goes back.
+	sparseReads = 32
+)
+
+// reader cuts what arrives into frames. It belongs to the goroutine that has the reader's role.
+type reader struct {
+	l        *link
+	buf      []byte
+	r, w     int // what is in buf and has not been used
+	borrowed *[]byte
+	small    []byte
+	full     bool // the last read filled the buffer
+	sparse   int
+	partial  policy.Time // since when a part of a frame has been waiting for its rest
+	limited  bool        // a read deadline is set for it
+	now      policy.Time // of the last read
+	// pings of the current second.
+	pings      int
+	pingSecond policy.Time
+}
+
+func newReader(l *link) *reader {
+	r := &reader{l: l, small: make([]byte, smallBuffer), now: policy.Now()}
+	r.buf = r.small
+	return r
+}
+
+// fork returns a reader that goes on after what r has handed out, while r's last frame is still in use.
+func (r *reader) fork() *reader {
+	n := newReader(r.l)
+	if r.w-r.r > len(n.small) {
+		n.grow()
+	}
+	n.w = copy(n.buf, r.buf[r.r:r.w])
+	n.partial, n.limited, n.now = r.partial, r.limited, r.now
+	n.pings, n.pingSecond = r.pings, r.pingSecond
+	return n
+}
+
+// release gives a borrowed buffer back. r must not be used any more, nor what it handed out.
+func (r *reader) release() {
+	if r.borrowed != nil {
+		r.l.sh.readBufs.Put(r.borrowed)
+		r.borrowed, r.buf = nil, nil
+	}
+}
+
+func (r *reader) grow() {
+	r.borrowed = r.l.sh.borrow()
+	r.w = copy(*r.borrowed, r.buf[r.r:r.w])
+	r.r, r.buf, r.sparse = 0, *r.borrowed, 0
+	r.l.big.Store(true)
+}
+
+func (r *reader) shrink() {
+	r.l.sh.readBufs.Put(r.borrowed)
+	r.borrowed, r.buf = nil, r.small
+	r.r, r.w = 0, 0
+	r.l.big.Store(false)
+}
+
+// errFrameTooLong means that what follows cannot be told apart any more.
+type errFrameTooLong int
+
+func (e errFrameTooLong) Error() string {
+	return fmt.Sprintf("frame of %d bytes; none may be longer than %d", int(e), maxFrame)
+}
+
+// buffered returns the next frame if all of it has been read. Its payload is valid until fill is called.
+func (r *reader) buffered() (f frame, ok bool, err error) {
+	b := r.buf[r.r:r.w]
+	if len(b) < headerLen {
+		return frame{}, false, nil
+	}
+	n := frameSize(b)
+	if n > maxFrame {
+		return frame{}, false, errFrameTooLong(n)
+	}
+	if len(b) < n {
+		return frame{}, false, nil
+	}
+	r.r += n
+	return parseFrame(b[:n:n]), true, nil
+}
+
+// fill waits for more bytes.
+func (r *reader) fill() error {
+	rest := r.w - r.r
+	if rest == 0 {
+		r.r, r.w, r.partial = 0, 0, 0
+	}
+	switch {
+	case r.borrowed == nil && (r.full || rest >= headerLen && frameSize(r.buf[r.r:]) > len(r.buf)):
+		r.grow()
+	case rest == 0 && r.borrowed != nil && r.sparse >= sparseReads:
+		r.shrink()
+	case r.r > 0:
+		r.w = copy(r.buf, r.buf[r.r:r.w])
+		r.r = 0
+	}
+	if rest > 0 && r.partial == 0 {
+		r.partial = r.now
+	}
+	for {
+		if err := r.limit(); err != nil {
+			return err
+		}
+		n, err := r.l.nc.Read(r.buf[r.w:])
+		if n > 0 {
+			r.w += n
+			r.now = policy.Now()
+			r.l.lastRead.Store(int64(r.now))
+			r.full = r.w == len(r.buf)
+			if r.sparse++; n >= smallBuffer {
+				r.sparse = 0
+			}
+			return nil
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// Told to let the large buffer go, or out of time for the frame; limit finds out which.
+			r.limited = true
+			if r.w == r.r && r.borrowed != nil {
+				r.shrink()
+			}
+		case errors.Is(err, io.EOF) && r.w > r.r:
+			return io.ErrUnexpectedEOF
+		default:
+			return err
+		}
+	}
+}
+
+// errStalled means that a frame did not arrive whole in time.
+type errStalled time.Duration
+
+func (e errStalled) Error() string {
+	return fmt.Sprintf("the peer began a frame and did not finish it within %v", time.Duration(e))
+}
+
+// limit sets the read deadline that a partly received frame has, and takes it away when there is none.
+func (r *reader) limit() error {
+	if r.partial == 0 {
+		if r.limited {
+			r.limited = false
+			r.l.nc.SetReadDeadline(time.Time{})
+		}
+		return nil
+	}
+	timeout := r.l.sh.opts.FrameTimeout
+	if policy.Now().Sub(r.partial) >= timeout {
+		return errStalled(timeout)
+	}
+	r.limited = true
+	r.l.nc.SetReadDeadline(r.partial.Add(timeout).Clock())
+	return nil
+}
+
+// readFailed ends the connection after err.
+func (l *link) readFailed(err error) {
+	var long errFrameTooLong
+	var stalled errStalled
+	switch {
+	case errors.As(err, &long), errors.Is(err, errMalformed):
+		l.fail(status.Protocol, err)
+	case errors.As(err, &stalled):
+		l.sh.readStalls.Add(1)
+		l.fail(status.Protocol, err)
+	case errors.Is(err, io.EOF):
+		l.fail(status.Reset, errPeerClosed)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		l.fail(status.Reset, fmt.Errorf("%w in the middle of a frame", errPeerClosed))
+	default:
+		l.fail(status.Reset, fmt.Errorf("read: %w", err))
+	}
+}
+
+// ping answers a ping, or reports a flood of them.
+func (r *reader) ping(f frame) error {
+	if len(f.payload) != 8 {
+		return fmt.Errorf("ping of %d bytes: %w", len(f.payload), errMalformed)
+	}
+	if r.now.Sub(r.pingSecond) >= time.Second {
+		r.pings, r.pingSecond = 0, r.now
+	}
+	if r.pings++; r.pings > pingsPerSecond {
+		r.l.sh.pingFloods.Add(1)
+		return fmt.Errorf("more than %d pings in a second: %w", pingsPerSecond, errMalformed)
+	}
+	r.l.send(typePong, 0, f.payload...)
+	return nil
+}

@@ -1,0 +1,181 @@
+package muxtransport
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// Server serves connections. It is safe for concurrent use.
+type Server struct {
+	sh      *shared
+	handler transport.Handler
+	calls   sync.Pool // of *serverCall
+
+	mu       sync.Mutex
+	conns    map[*serverConn]struct{} // until they are gone and so are their handlers
+	shaking  map[net.Conn]struct{}    // in the handshake
+	draining bool
+	closed   bool
+	empty    chan struct{} // closed when no connection is left and none can come
+	emptied  bool
+}
+
+var _ transport.Server = (*Server)(nil)
+
+// NewServer returns a Server that passes calls to h. It fails if an option makes no sense.
+func NewServer(h transport.Handler, o Options) (*Server, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{sh: &shared{opts: o}, handler: h, conns: make(map[*serverConn]struct{}), shaking: make(map[net.Conn]struct{}),
+		empty: make(chan struct{})}
+	s.calls.New = func() any { return new(serverCall) }
+	return s, nil
+}
+
+// Counters returns what has happened so far on all connections.
+func (s *Server) Counters() Counters { return s.sh.counters() }
+
+// lingerTime is how long a drained connection waits for its client to close it: closing first could take away answers
+// that the client has not read.
+const lingerTime = time.Second
+
+// ServeConn implements transport.Server. When a handler is running on its goroutine as the connection ends, it returns
+// with that handler.
+func (s *Server) ServeConn(nc net.Conn) {
+	s.mu.Lock()
+	if s.draining || s.closed {
+		s.mu.Unlock()
+		nc.Close()
+		return
+	}
+	s.shaking[nc] = struct{}{}
+	s.mu.Unlock()
+
+	peer, err := s.shakeHands(nc)
+
+	s.mu.Lock()
+	delete(s.shaking, nc)
+	refused := s.draining || s.closed
+	if err != nil || refused {
+		s.mu.Unlock()
+		if !refused {
+			s.sh.handshakesFailed.Add(1)
+		}
+		nc.Close()
+		return
+	}
+	c := newServerConn(s, nc, peer)
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	c.read()
+}
+
+// shakeHands answers the client's preface.
+func (s *Server) shakeHands(nc net.Conn) (hello, error) {
+	nc.SetDeadline(time.Now().Add(s.sh.opts.HandshakeTimeout))
+	p, err := readPreface(nc)
+	if err != nil {
+		return hello{}, err
+	}
+	chosen := negotiate(preface{min: p.min, max: p.max})
+	out := appendPreface(nil, preface{chosen, minVersion, maxVersion})
+	if chosen == 0 {
+		_, err := nc.Write(out)
+		if err == nil {
+			err = fmt.Errorf("no protocol version in common: the client speaks %d to %d", p.min, p.max)
+		}
+		return hello{}, err
+	}
+	peer, err := readHello(nc)
+	if err != nil {
+		return hello{}, err
+	}
+	if _, err := nc.Write(appendHello(out, s.sh.opts.hello())); err != nil {
+		return hello{}, err
+	}
+	return peer, nc.SetDeadline(time.Time{})
+}
+
+// gone forgets a connection that has ended and has no handler running.
+func (s *Server) gone(c *serverConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.conns[c]; !ok {
+		return
+	}
+	delete(s.conns, c)
+	s.checkEmpty()
+}
+
+func (s *Server) checkEmpty() {
+	if (s.draining || s.closed) && len(s.conns) == 0 && !s.emptied {
+		s.emptied = true
+		close(s.empty)
+	}
+}
+
+func (s *Server) all() []*serverConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conns := make([]*serverConn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// Drain implements transport.Server.
+func (s *Server) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	for nc := range s.shaking {
+		nc.Close()
+	}
+	s.checkEmpty()
+	s.mu.Unlock()
+	for _, c := range s.all() {
+		c.beginDrain()
+	}
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+		s.Close()
+		return context.Cause(ctx)
+	}
+}
+
+// Close implements transport.Server.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	for nc := range s.shaking {
+		nc.Close()
+	}
+	s.checkEmpty()
+	s.mu.Unlock()
+	for _, c := range s.all() {
+		c.fail(status.Reset, errClosed)
+		<-c.done
+	}
+	return nil
+}
+
+// recycle keeps ca for another call. Nobody may know it any more.
+func (s *Server) recycle(ca *serverCall) {
+	if cap(ca.out) > keepScratch {
+		ca.out = nil
+	}
+	if cap(ca.buf) > keepScratch {
+		ca.buf = nil
+	}
+	ca.ctx, ca.m, ca.stream, ca.in, ca.head = nil, nil, nil, transport.Incoming{}, answerHead{}
+	s.calls.Put(ca)
+}
