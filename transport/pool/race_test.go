@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -90,7 +91,7 @@ func BenchmarkGet(b *testing.B) {
 		c.(*fakeConn).inFlight.Store(growLoad)
 		for len(n.State().Conns) < 2 {
 			_, _ = n.Get(ctx, 0)
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
