@@ -195,7 +195,9 @@ func TestCancelDuringTheWaitForARetry(t *testing.T) {
 func TestDoElse(t *testing.T) {
 	p := mustNew(t, policy.Options{})
 	v, err := policy.DoElse(t.Context(), p, func(context.Context) (string, error) { return "", errUnavailable },
-		func(_ context.Context, err error) (string, error) { return "stale after " + status.CodeOf(err).String(), nil })
+		func(_ context.Context, err error) (string, error) {
+			return "stale after " + status.CodeOf(err).String(), nil
+		})
 	if v != "stale after Unavailable" || err != nil {
 		t.Errorf("%q, %v", v, err)
 	}

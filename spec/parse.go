@@ -80,11 +80,11 @@ func (v *faults) service(path string, s Service) {
 
 func (v *faults) policy(path string, p Policy) {
 	v.positive(path+".timeout", p.Timeout)
-	v.mode(path+".attempt_timeout", p.AttemptTimeout.Mode)
+	v.onOff(path+".attempt_timeout", p.AttemptTimeout.Mode)
 	v.positive(path+".attempt_timeout.fixed", p.AttemptTimeout.Fixed)
-	v.mode(path+".retry", p.Retry.Mode)
+	v.onOff(path+".retry", p.Retry.Mode)
 	v.count(path+".retry.attempts", p.Retry.Attempts, policy.MaxAttempts)
-	v.mode(path+".hedge", p.Hedge.Mode)
+	v.onOff(path+".hedge", p.Hedge.Mode)
 	v.positive(path+".hedge.delay", p.Hedge.Delay)
 	v.mode(path+".breaker", p.Breaker.Mode)
 	if f := p.Breaker.Failures; f < 0 || f > 1 {
@@ -99,6 +99,15 @@ func (v *faults) mode(path string, m Mode) {
 	case "", On, DryRun, Off:
 	default:
 		v.add(path+".mode", "%q is none of on, dry-run, off", string(m))
+	}
+}
+
+// onOff is mode for policies that make attempts rather than refuse them: they have nothing to count without acting.
+func (v *faults) onOff(path string, m Mode) {
+	switch m {
+	case "", On, Off:
+	default:
+		v.add(path+".mode", "%q is none of on, off", string(m))
 	}
 }
 

@@ -1,0 +1,153 @@
+package hull
+
+import (
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+)
+
+// CallOption changes one call. It is grpc's own type, so that Hull's options go through generated code, and most of grpc's
+// work here: Header, Trailer, Peer, OnFinish, MaxCallRecvMsgSize, CallContentSubtype. Others have no meaning here and are
+// ignored.
+type CallOption = grpc.CallOption
+
+// HandleOption says what callers may do with a method that is served.
+type HandleOption interface{ handle(*registry.Method) }
+
+// MethodOption is both: said by the server it is published in discovery, said by the caller it holds for one call.
+type MethodOption interface {
+	CallOption
+	HandleOption
+}
+
+type methodOption struct {
+	grpc.EmptyCallOption
+	sideEffectFree bool
+}
+
+func (o methodOption) handle(m *registry.Method) {
+	m.Idempotent, m.SideEffectFree = true, m.SideEffectFree || o.sideEffectFree
+}
+
+// Idempotent declares that running the method twice does no more than running it once: it may be repeated when it is not
+// known whether it ran.
+func Idempotent() MethodOption { return methodOption{} }
+
+// SideEffectFree declares that the method only reads: it may even run on two nodes at the same time.
+func SideEffectFree() MethodOption { return methodOption{sideEffectFree: true} }
+
+type timeoutOption struct {
+	grpc.EmptyCallOption
+	d time.Duration
+}
+
+// Timeout bounds one call, retries included. A deadline of the context that comes sooner wins.
+func Timeout(d time.Duration) CallOption { return timeoutOption{d: d} }
+
+type selectOption struct {
+	grpc.EmptyCallOption
+	sel balance.Selector
+	err error
+}
+
+// Select restricts one call, or all calls of a Conn, to nodes that match, for instance "version=1.2,zone!=a".
+func Select(selector string) CallOption {
+	sel, err := balance.ParseSelector(selector)
+	return selectOption{sel: sel, err: err}
+}
+
+type infoOption struct {
+	grpc.EmptyCallOption
+	info *CallInfo
+}
+
+// Info has info filled in when the call ends, well or not.
+func Info(info *CallInfo) CallOption { return infoOption{info: info} }
+
+// CallInfo is what happened to one call.
+type CallInfo struct {
+	// Service and Method that were called.
+	Service, Method string
+	// Node is the ID of the node whose answer was taken, Address where it listens; empty if none answered.
+	Node, Address string
+	// Class is what the call counts for, Err its error.
+	Class policy.Class
+	Err   error
+	// Took is how long it took, waits and retries included.
+	Took time.Duration
+	// Attempts in the order in which they began.
+	Attempts []AttemptInfo
+	// Stopped says why a failed call was not tried again.
+	Stopped string
+}
+
+// AttemptInfo is what happened to one attempt.
+type AttemptInfo struct {
+	Node, Address string
+	Class         policy.Class
+	Took          time.Duration
+	Hedge         bool
+}
+
+// callOptions are the options of one call, sorted.
+type callOptions struct {
+	idempotent, sideEffectFree bool
+	timeout                    time.Duration
+	info                       *CallInfo
+	sel                        *balance.Selector
+	codec                      codec.Codec
+	maxReply                   int
+	header, trailer            *metadata.MD
+	peer                       *peer.Peer
+	onFinish                   func(error)
+	err                        error
+}
+
+func (c *callOptions) apply(opts []CallOption) {
+	for _, o := range opts {
+		switch o := o.(type) {
+		case methodOption:
+			c.idempotent, c.sideEffectFree = true, c.sideEffectFree || o.sideEffectFree
+		case timeoutOption:
+			c.timeout = o.d
+		case selectOption:
+			if o.err != nil {
+				c.err = o.err
+			}
+			c.sel = &o.sel
+		case infoOption:
+			c.info = o.info
+		case codecOption:
+			c.codec = o.c
+		case grpc.HeaderCallOption:
+			c.header = o.HeaderAddr
+		case grpc.TrailerCallOption:
+			c.trailer = o.TrailerAddr
+		case grpc.PeerCallOption:
+			c.peer = o.PeerAddr
+		case grpc.OnFinishCallOption:
+			c.onFinish = o.OnFinish
+		case grpc.MaxRecvMsgSizeCallOption:
+			c.maxReply = o.MaxRecvMsgSize
+		case grpc.ContentSubtypeCallOption:
+			if o.ContentSubtype == "json" {
+				c.codec = codec.JSON{}
+			}
+		}
+	}
+}
+
+type codecOption struct {
+	grpc.EmptyCallOption
+	c codec.Codec
+}
+
+// WithCodec chooses how a call's messages are encoded. Without it: protobuf for generated messages, JSON for other Go values.
+func WithCodec(c codec.Codec) CallOption { return codecOption{c: c} }

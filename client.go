@@ -1,0 +1,132 @@
+package hull
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/spec"
+	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/muxtransport"
+	"github.com/hull-go/hull/transport/pool"
+)
+
+// Client calls services by their name in discovery. One is enough for a program. It is safe for concurrent use.
+type Client struct {
+	opt      clientOptions
+	log      *slog.Logger
+	book     *spec.Book
+	registry *registry.Registry
+	closeReg func()
+	pool     *pool.Pool
+	calls    sync.Pool // of *unaryCall
+	seen     policy.Observer
+
+	mu       sync.Mutex
+	closed   bool
+	services map[string]*service
+}
+
+// NewClient returns a client. With no options it finds services on this machine and has every policy on.
+func NewClient(opts ...ClientOption) (*Client, error) {
+	c := &Client{services: map[string]*service{}}
+	var errs []error
+	for _, o := range opts {
+		if err := o.client(&c.opt); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("hull: client: %w", errors.Join(errs...))
+	}
+	if c.log = c.opt.shared.log; c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.opt.seen != nil {
+		c.seen = observer(c.opt.seen)
+	}
+	var err error
+	if c.book, err = spec.NewBook(c.opt.spec); err != nil {
+		return nil, fmt.Errorf("hull: client: %w", err)
+	}
+	dialer := c.opt.dialer
+	if dialer == nil {
+		if dialer, err = muxtransport.NewDialer(c.opt.mux); err != nil {
+			return nil, fmt.Errorf("hull: client: %w", err)
+		}
+	}
+	if c.pool, err = pool.New(dialer, pool.Options{}); err != nil {
+		return nil, fmt.Errorf("hull: client: %w", err)
+	}
+	if c.registry, c.closeReg, err = c.opt.shared.openRegistry(); err != nil {
+		return nil, errors.Join(fmt.Errorf("hull: client: %w", err), c.pool.Close())
+	}
+	return c, nil
+}
+
+// To returns the connection to a service, by its name in discovery. It costs next to nothing and opens nothing: ask for it
+// where it is needed. Options hold for every call made through it. Whether the service exists shows at the first call.
+func (c *Client) To(service string, opts ...CallOption) *Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.services[service]
+	if s == nil {
+		s = newService(c, service)
+		c.services[service] = s
+	}
+	if len(opts) == 0 {
+		return s.conn
+	}
+	return newConn(s, opts)
+}
+
+// Apply puts another specification in force, also for connections that exist. Calls under way finish with the one they began
+// with; policies whose options did not change keep their state. An invalid one is refused and changes nothing.
+func (c *Client) Apply(s *spec.Spec) error { return c.book.Apply(s) }
+
+// Spec returns the specification in force. It must not be changed.
+func (c *Client) Spec() *spec.Spec { return c.book.Spec() }
+
+// Registry returns the registry that the client finds services in.
+func (c *Client) Registry() *registry.Registry { return c.registry }
+
+// Close closes every connection and waits until nothing of the client runs any more. Calls under way fail.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	var views []*registry.View
+	for _, s := range c.services {
+		if v := s.close(); v != nil {
+			views = append(views, v)
+		}
+	}
+	c.mu.Unlock()
+	err := c.pool.Close()
+	for _, v := range views {
+		v.Close()
+	}
+	c.closeReg()
+	return err
+}
+
+// observer tells the user's function what pipelines observe.
+type observer func(*CallInfo)
+
+// Call implements policy.Observer.
+func (f observer) Call(_ policy.Time, c *policy.Call, s *policy.Story) {
+	var i CallInfo
+	i.fill(c, s)
+	f(&i)
+}
+
+var _ grpc.ClientConnInterface = (*Conn)(nil)
+var _ transport.Handler = (*handler)(nil)

@@ -1,0 +1,238 @@
+package hull
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/spec"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// Conn is a client's way to one service. It implements grpc.ClientConnInterface, so generated clients take it as it is. It
+// is safe for concurrent use, and is not closed: the Client is.
+type Conn struct {
+	s    *service
+	opts []CallOption
+	sel  *balance.Selector
+
+	nodes   policy.Nodes // the service's picker, or what the selector leaves of it
+	invoke  UnaryInvoker
+	begin   StreamInvoker
+	mu      sync.Mutex
+	methods atomic.Pointer[map[string]*clientMethod]
+}
+
+func newConn(s *service, opts []CallOption) *Conn {
+	c := &Conn{s: s, opts: opts}
+	c.invoke, c.begin = c.unary, c.stream
+	for i := len(s.c.opt.unary) - 1; i >= 0; i-- {
+		mw, next := s.c.opt.unary[i], c.invoke
+		c.invoke = func(ctx context.Context, method string, req, reply any, opts ...CallOption) error {
+			return mw(ctx, method, req, reply, next, opts...)
+		}
+	}
+	for i := len(s.c.opt.stream) - 1; i >= 0; i-- {
+		mw, next := s.c.opt.stream[i], c.begin
+		c.begin = func(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...CallOption) (grpc.ClientStream, error) {
+			return mw(ctx, desc, method, next, opts...)
+		}
+	}
+	return c
+}
+
+// Service returns the service's name in discovery.
+func (c *Conn) Service() string { return c.s.name }
+
+// Invoke implements grpc.ClientConnInterface. The error, if any, is a *status.Error for errors.As, and grpc's status package
+// understands it as well.
+func (c *Conn) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
+	return c.invoke(ctx, strings.TrimPrefix(method, "/"), req, reply, opts...)
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.begin(ctx, desc, strings.TrimPrefix(method, "/"), opts...)
+}
+
+// Call calls a method with plain Go values and returns its answer. name is pkg.Service/Method. Messages travel as JSON, or as
+// protobuf if they are generated ones.
+func Call[Rep any](ctx context.Context, c grpc.ClientConnInterface, name string, req any, opts ...CallOption) (*Rep, error) {
+	rep := new(Rep)
+	if err := c.Invoke(ctx, name, req, rep, opts...); err != nil {
+		return nil, err
+	}
+	return rep, nil
+}
+
+// CallElse is Call with a fallback: if the call fails, for whatever reason but the caller's own cancellation, the result is
+// that of instead, which is given the error.
+func CallElse[Rep any](ctx context.Context, c grpc.ClientConnInterface, name string, req any, instead func(context.Context, error) (*Rep, error), opts ...CallOption) (*Rep, error) {
+	rep, err := Call[Rep](ctx, c, name, req, opts...)
+	if err == nil || context.Cause(ctx) == context.Canceled { //nolint:errorlint // the cause itself is asked for
+		return rep, err
+	}
+	return instead(ctx, err)
+}
+
+// prepared is a call whose options, deadline and method are settled.
+type prepared struct {
+	opt    callOptions
+	m      *clientMethod
+	call   policy.Call
+	codec  codec.Codec
+	md     transport.Metadata
+	parent *incoming
+}
+
+// prepare settles everything about a call but its outcome.
+func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message any, opts []CallOption, stream bool) *status.Error {
+	p.opt.apply(c.opts)
+	p.opt.apply(opts)
+	if p.opt.err != nil {
+		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent, Cause: p.opt.err}
+	}
+	if p.opt.sel != nil && p.opt.sel != c.sel {
+		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent,
+			Message: "nodes are selected for a connection, not for one call: pass Select to Client.To"}
+	}
+	now := policy.Now()
+	p.parent = above(ctx)
+	p.call = policy.Call{Service: c.s.name, Method: method}
+	if p.parent != nil {
+		p.call.PathAttempt, p.call.Criticality = p.parent.pathAttempt, p.parent.criticality
+	}
+	var err *status.Error
+	if p.m, err = c.method(method); err != nil {
+		return err
+	}
+	if !stream {
+		p.call.Deadline = p.deadline(ctx, now)
+	}
+	if p.opt.timeout > 0 {
+		p.call.Deadline = policy.Earliest(p.call.Deadline, now.Add(p.opt.timeout))
+	}
+	until := p.call.Deadline
+	if d, ok := ctx.Deadline(); ok {
+		until = policy.Earliest(until, policy.At(d))
+	}
+	if err := c.s.discover(ctx, now, policy.Earliest(until, now.Add(spec.DefaultTimeout))); err != nil {
+		return err
+	}
+	said := c.s.published(method)
+	if p.m.Idempotent != nil {
+		said.Idempotent = *p.m.Idempotent
+	}
+	if p.m.SideEffectFree != nil {
+		said.SideEffectFree = *p.m.SideEffectFree
+	}
+	p.call.Idempotent = said.Idempotent || p.opt.idempotent || said.SideEffectFree
+	p.call.SideEffectFree = said.SideEffectFree || p.opt.sideEffectFree
+	if p.codec = p.opt.codec; p.codec == nil {
+		if _, ok := message.(proto.Message); ok || (stream && message == nil) {
+			p.codec = codec.Proto{}
+		} else {
+			p.codec = codec.JSON{}
+		}
+	}
+	if md, ok := metadata.FromOutgoingContext(ctx); ok {
+		p.md = fromMD(md)
+	}
+	return nil
+}
+
+// deadline is the method's own timeout if the document names one; else what the caller has left, or the default.
+func (p *prepared) deadline(ctx context.Context, now policy.Time) policy.Time {
+	if t := time.Duration(p.m.Timeout); t > 0 {
+		return now.Add(t)
+	}
+	if _, ok := ctx.Deadline(); ok || p.opt.timeout > 0 {
+		return 0
+	}
+	return now.Add(spec.DefaultTimeout)
+}
+
+// method returns how a method is called, made anew when the specification has changed.
+func (c *Conn) method(name string) (*clientMethod, *status.Error) {
+	gen := c.s.c.book.Generation()
+	if ms := c.methods.Load(); ms != nil {
+		if m := (*ms)[name]; m != nil && m.gen == gen {
+			return m, nil
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.s.err != nil {
+		return nil, &status.Error{Code: status.InvalidArgument, Kind: status.NoNode, Fate: status.NotSent, Cause: c.s.err}
+	}
+	if c.nodes == nil {
+		c.nodes = c.s.picker
+		var o callOptions
+		o.apply(c.opts)
+		if o.sel != nil {
+			c.sel, c.nodes = o.sel, c.s.picker.With(*o.sel)
+		}
+	}
+	sm, err := c.s.c.book.Method(c.s.name, name, c.nodes, c.s.c.seen)
+	if err != nil {
+		return nil, &status.Error{Code: status.Internal, Kind: status.Refused, Fate: status.NotSent, Cause: err}
+	}
+	m := &clientMethod{Method: sm, gen: gen}
+	next := map[string]*clientMethod{name: m}
+	if old := c.methods.Load(); old != nil {
+		for k, v := range *old {
+			if k != name && v.gen == gen {
+				next[k] = v
+			}
+		}
+	}
+	c.methods.Store(&next)
+	return m, nil
+}
+
+// finish turns a call's end into what the caller gets, and tells the incoming call that this one was made for.
+func (p *prepared) finish(err error) error {
+	if err == nil {
+		if p.opt.onFinish != nil {
+			p.opt.onFinish(nil)
+		}
+		return nil
+	}
+	e := status.From(err)
+	if p.parent != nil && e.Code != status.OK {
+		p.parent.downstream.Store(true)
+	}
+	err = callError{e}
+	if p.opt.onFinish != nil {
+		p.opt.onFinish(err)
+	}
+	return err
+}
+
+func (i *CallInfo) fill(c *policy.Call, s *policy.Story) {
+	i.Service, i.Method, i.Class, i.Err, i.Took, i.Stopped = c.Service, c.Method, s.Class, s.Err, s.Took, s.Stopped
+	i.Attempts = i.Attempts[:0]
+	for _, a := range s.Attempts {
+		ai := AttemptInfo{Class: a.Class, Took: a.Took, Hedge: a.Hedge}
+		if n, ok := a.Node.(*balance.Node); ok {
+			ai.Node, ai.Address = n.ID(), n.Info().Address
+		}
+		i.Attempts = append(i.Attempts, ai)
+	}
+}
+
+func (i *CallInfo) answeredBy(n policy.Node) {
+	if b, ok := n.(*balance.Node); ok {
+		i.Node, i.Address = b.ID(), b.Info().Address
+	}
+}

@@ -1,0 +1,160 @@
+package hull
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// incoming is the context of a call that is being served. It carries what calls further down inherit, and answers grpc's
+// questions for metadata, peer and transport stream when somebody asks: most handlers never do.
+type incoming struct {
+	context.Context
+	keys        *grpcKeys
+	method      string
+	addr        peer.Peer
+	md          transport.Metadata
+	pathAttempt int
+	criticality policy.Criticality
+	// downstream is set when a call made with this context has failed for good.
+	downstream atomic.Bool
+
+	mu              sync.Mutex
+	header, trailer metadata.MD
+	stream          transport.ServerStream // nil for unary calls
+	headerSent      bool
+}
+
+type incomingKey struct{}
+
+func newIncoming(ctx context.Context, keys *grpcKeys, in *transport.Incoming, s transport.ServerStream) *incoming {
+	return &incoming{Context: ctx, keys: keys, method: in.Method, md: in.Metadata, addr: peer.Peer{Addr: in.Peer},
+		pathAttempt: in.PathAttempt, criticality: in.Criticality, stream: s}
+}
+
+// Value implements context.Context.
+func (c *incoming) Value(key any) any {
+	switch key {
+	case incomingKey{}:
+		return c
+	case c.keys.metadata:
+		return toMD(c.md)
+	case c.keys.peer:
+		return &c.addr
+	case c.keys.stream:
+		return serverTransportStream{c}
+	}
+	return c.Context.Value(key)
+}
+
+// above returns the incoming call that ctx belongs to, or nil at the root of a call tree.
+func above(ctx context.Context) *incoming {
+	c, _ := ctx.Value(incomingKey{}).(*incoming)
+	return c
+}
+
+// origin says whose failure err is.
+func (c *incoming) origin(err *status.Error) status.Origin {
+	if err.Origin == status.Downstream || c.downstream.Load() {
+		return status.Downstream
+	}
+	return status.Self
+}
+
+func (c *incoming) addHeader(md metadata.MD) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.headerSent {
+		return status.Errorf(status.Internal, "the header of %s has been sent already", c.method)
+	}
+	c.header = metadata.Join(c.header, md)
+	return nil
+}
+
+func (c *incoming) sendHeader(md metadata.MD) error {
+	if err := c.addHeader(md); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stream == nil { // a unary call has one frame to answer with; the header goes with it
+		return nil
+	}
+	c.headerSent = true
+	if err := c.stream.SendHeader(fromMD(c.header)); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (c *incoming) addTrailer(md metadata.MD) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trailer = metadata.Join(c.trailer, md)
+}
+
+// metadata returns what the handler wants sent with the answer.
+func (c *incoming) metadata() (header, trailer transport.Metadata) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.headerSent {
+		header = fromMD(c.header)
+	}
+	return header, fromMD(c.trailer)
+}
+
+// serverTransportStream lets grpc.SetHeader, grpc.SendHeader and grpc.SetTrailer work.
+type serverTransportStream struct{ c *incoming }
+
+func (s serverTransportStream) Method() string                  { return "/" + s.c.method }
+func (s serverTransportStream) SetHeader(md metadata.MD) error  { return s.c.addHeader(md) }
+func (s serverTransportStream) SendHeader(md metadata.MD) error { return s.c.sendHeader(md) }
+func (s serverTransportStream) SetTrailer(md metadata.MD) error { s.c.addTrailer(md); return nil }
+
+// grpcKeys are the keys under which grpc looks things up in a context. They are not exported, so grpc is asked with a
+// context that notes what it is asked for.
+type grpcKeys struct{ metadata, peer, stream any }
+
+func findGRPCKeys() *grpcKeys {
+	k := new(grpcKeys)
+	metadata.FromIncomingContext(noteKey{context.Background(), &k.metadata})
+	peer.FromContext(noteKey{context.Background(), &k.peer})
+	grpc.ServerTransportStreamFromContext(noteKey{context.Background(), &k.stream})
+	return k
+}
+
+type noteKey struct {
+	context.Context
+	key *any
+}
+
+func (n noteKey) Value(key any) any { *n.key = key; return nil }
+
+func toMD(m transport.Metadata) metadata.MD {
+	md := make(metadata.MD, len(m))
+	for _, f := range m {
+		md[f.Key] = append(md[f.Key], f.Value)
+	}
+	return md
+}
+
+func fromMD(md metadata.MD) transport.Metadata {
+	if len(md) == 0 {
+		return nil
+	}
+	m := make(transport.Metadata, 0, len(md))
+	for k, vs := range md {
+		for _, v := range vs {
+			m = append(m, transport.Field{Key: k, Value: v})
+		}
+	}
+	return m
+}

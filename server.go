@@ -1,0 +1,387 @@
+package hull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/nearest"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/muxtransport"
+)
+
+// Drain bounds, see Server.Run.
+const (
+	// DefaultDrainWait is how long a server that is going away stays open for callers that have not heard of it yet.
+	DefaultDrainWait = time.Second
+	// DefaultDrainTimeout is how long calls under way may take to finish.
+	DefaultDrainTimeout = 20 * time.Second
+)
+
+// What a node can speak on its port, as discovery names it.
+const (
+	protocolNative = "hull/1"
+	protocolHTTP   = "http"
+)
+
+// Server serves the methods of one service on one port and announces itself in discovery. Methods are added with Handle,
+// HandleStream or generated Register functions before Run. It is safe for concurrent use.
+type Server struct {
+	service string
+	opt     serverOptions
+	log     *slog.Logger
+	keys    *grpcKeys
+	ready   chan struct{}
+
+	calls, failures atomic.Int64
+	inFlight        atomic.Int64
+
+	mu      sync.Mutex
+	running bool
+	methods map[string]*method // not changed once running
+	infos   map[string]grpc.ServiceInfo
+	node    registry.Node
+}
+
+// method is one served method: unary or stream.
+type method struct {
+	info   registry.Method
+	typed  bool // speaks JSON of Go values unless they are protobuf messages
+	unary  func(ctx context.Context, dec func(any) error) (any, error)
+	stream func(s grpc.ServerStream) error
+}
+
+// NewServer returns a server of the service with that discovery name. Wrong options are all reported at once.
+func NewServer(service string, opts ...ServerOption) (*Server, error) {
+	s := &Server{service: service, keys: findGRPCKeys(), ready: make(chan struct{}), methods: map[string]*method{},
+		infos: map[string]grpc.ServiceInfo{}}
+	s.opt = serverOptions{drainWait: DefaultDrainWait, drainTimeout: DefaultDrainTimeout}
+	var errs []error
+	if err := registry.ValidName("service", service); err != nil {
+		errs = append(errs, err)
+	}
+	for _, o := range opts {
+		if err := o.server(&s.opt); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("hull: server %q: %w", service, errors.Join(errs...))
+	}
+	s.log = s.opt.log
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s, nil
+}
+
+// add registers a method; it panics on mistakes of the program, as http.Handle does: the same method twice, or after Run.
+func (s *Server) add(m *method) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.running:
+		panic(fmt.Sprintf("hull: method %s is added while the server runs: add methods before Run", m.info.Name))
+	case s.methods[m.info.Name] != nil:
+		panic(fmt.Sprintf("hull: method %s is served already", m.info.Name))
+	}
+	s.methods[m.info.Name] = m
+}
+
+// Declare says what callers may do with a method, where its proto file does not: Idempotent or SideEffectFree. It panics if the
+// method is not served.
+func (s *Server) Declare(name string, opts ...HandleOption) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.methods[name]
+	if m == nil || s.running {
+		panic(fmt.Sprintf("hull: declaring %s: the method is not served, or the server runs already", name))
+	}
+	for _, o := range opts {
+		o.handle(&m.info)
+	}
+}
+
+// Ready is closed when the server listens and is registered.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr returns the address that discovery knows, host:port. Valid once Ready.
+func (s *Server) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.node.Address
+}
+
+// NodeID returns the name of this instance in discovery. Valid once Ready.
+func (s *Server) NodeID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.node.ID
+}
+
+// ServerSnapshot is a reading of a server's counters.
+type ServerSnapshot struct {
+	// InFlight calls and streams now; Calls that began, and how many of them failed, since Run.
+	InFlight, Calls, Failures int64
+}
+
+// Snapshot reads the counters.
+func (s *Server) Snapshot() ServerSnapshot {
+	return ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load()}
+}
+
+// Run listens, registers, serves, and returns when ctx has ended and the server is drained: it marks itself as draining in
+// discovery, waits until callers know, deregisters, lets calls under way finish, and closes. It returns nil after a
+// clean drain. A Server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.running {
+		s.mu.Unlock()
+		return fmt.Errorf("hull: server %q has been run already: make a new one", s.service)
+	}
+	if len(s.methods) == 0 && s.opt.http == nil {
+		s.mu.Unlock()
+		return fmt.Errorf("hull: server %q serves nothing: add a method with hull.Handle or a generated Register function", s.service)
+	}
+	s.running = true
+	s.mu.Unlock()
+
+	reg, closeReg, err := s.opt.shared.openRegistry()
+	if err != nil {
+		return fmt.Errorf("hull: server %q: %w", s.service, err)
+	}
+	defer closeReg()
+	ln, err := s.listen()
+	if err != nil {
+		return fmt.Errorf("hull: server %q: %w", s.service, err)
+	}
+	defer ln.Close()
+
+	wire, err := muxtransport.NewServer(&handler{s}, s.opt.mux)
+	if err != nil {
+		return fmt.Errorf("hull: server %q: %w", s.service, err)
+	}
+	front := newFront(ln, wire, s.opt.http, s.log)
+	failed := make(chan error, 1)
+	go func() { failed <- front.serve() }()
+	stop := func(err error) error {
+		front.close()
+		<-failed
+		return err
+	}
+
+	node, err := s.describe(ln.Addr())
+	if err != nil {
+		return stop(fmt.Errorf("hull: server %q: %w", s.service, err))
+	}
+	registration, err := reg.Register(ctx, node)
+	if err != nil {
+		return stop(fmt.Errorf("hull: server %q: registering: %w", s.service, err))
+	}
+	s.mu.Lock()
+	s.node = *registration.Node()
+	s.mu.Unlock()
+	s.log.Info("serving", "service", s.service, "node", s.node.ID, "address", s.node.Address, "methods", len(s.methods))
+	close(s.ready)
+
+	select {
+	case err = <-failed:
+		failed <- err
+		err = fmt.Errorf("hull: server %q: the listener on %s failed: %w", s.service, ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	return stop(errors.Join(err, s.drain(registration, front)))
+}
+
+// drain leaves without losing a call: first nobody is sent here any more, then what is here finishes.
+func (s *Server) drain(r *registry.Registration, f *front) error {
+	s.log.Info("draining", "service", s.service, "node", r.Node().ID, "in_flight", s.inFlight.Load())
+	ctx, cancel := context.WithTimeout(context.Background(), s.opt.drainWait+s.opt.drainTimeout)
+	defer cancel()
+	told, cancelTold := context.WithTimeout(ctx, max(s.opt.drainWait, 100*time.Millisecond))
+	if err := r.Update(told, func(n *registry.Node) { n.Draining = true }); err != nil {
+		s.log.Warn("draining: discovery could not be told", "service", s.service, "error", err)
+	}
+	cancelTold()
+	timer := time.NewTimer(s.opt.drainWait)
+	defer timer.Stop()
+	<-timer.C
+	gone, cancelGone := context.WithTimeout(ctx, 2*time.Second)
+	if err := r.Close(gone); err != nil {
+		s.log.Warn("draining: deregistering failed; the registration expires by itself", "service", s.service, "error", err)
+	}
+	cancelGone()
+	if err := f.drain(ctx); err != nil {
+		return fmt.Errorf("hull: server %q: calls were cut off after %v of draining: %w", s.service, s.opt.drainTimeout, err)
+	}
+	return nil
+}
+
+func (s *Server) listen() (net.Listener, error) {
+	if s.opt.listener != nil {
+		return s.opt.listener, nil
+	}
+	addr := s.opt.addr
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+// describe says what discovery is told about this instance.
+func (s *Server) describe(addr net.Addr) (registry.Node, error) {
+	n := s.opt.node
+	n.Service = s.service
+	if n.Address == "" {
+		a, err := reachable(addr)
+		if err != nil {
+			return n, err
+		}
+		n.Address = a
+	}
+	n.Protocols = []string{protocolNative}
+	if s.opt.http != nil {
+		n.Protocols = append(n.Protocols, protocolHTTP)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.methods)) {
+		n.Methods = append(n.Methods, s.methods[name].info)
+	}
+	n.Started = time.Now()
+	return n, nil
+}
+
+// reachable turns a listener's address into one that others can dial: a wildcard becomes this machine's own address.
+func reachable(a net.Addr) (string, error) {
+	t, ok := a.(*net.TCPAddr)
+	if !ok || !t.IP.IsUnspecified() {
+		return a.String(), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("finding this machine's address: %w; say which one to publish with hull.Advertise", err)
+	}
+	host := "127.0.0.1"
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && (ip.IP.To4() != nil) {
+			host = ip.IP.String()
+			break
+		}
+	}
+	return net.JoinHostPort(host, fmt.Sprint(t.Port)), nil
+}
+
+// handler is the transport's side of a Server.
+type handler struct{ *Server }
+
+// Unary implements transport.Handler.
+func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.Outgoing {
+	m := s.methods[in.Method]
+	if m == nil || m.unary == nil {
+		return transport.Outgoing{Status: s.unknown(in.Method, m)}
+	}
+	cd, bad := s.codec(m, in)
+	if bad != nil {
+		return transport.Outgoing{Status: bad}
+	}
+	s.calls.Add(1)
+	n := s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	c := newIncoming(ctx, s.keys, in, nil)
+	v, err := m.unary(c, func(v any) error {
+		if err := cd.Unmarshal(in.Payload, v); err != nil {
+			return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %v", in.Method, err)}
+		}
+		return nil
+	})
+	out := transport.Outgoing{Codec: cd, Message: v, Load: transport.Load{InFlight: uint32(n)}}
+	out.Header, out.Trailer = c.metadata()
+	if err != nil {
+		out.Message = nil
+		out.Status = s.failed(c, err)
+	}
+	return out
+}
+
+// Stream implements transport.Handler.
+func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transport.ServerStream) transport.Outgoing {
+	m := s.methods[in.Method]
+	if m == nil || m.stream == nil {
+		return transport.Outgoing{Status: s.unknown(in.Method, m)}
+	}
+	cd, bad := s.codec(m, in)
+	if bad != nil {
+		return transport.Outgoing{Status: bad}
+	}
+	s.calls.Add(1)
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	st.SetCodec(cd)
+	c := newIncoming(ctx, s.keys, in, st)
+	err := m.stream(&serverStream{c: c, s: st})
+	var out transport.Outgoing
+	out.Header, out.Trailer = c.metadata()
+	if err != nil {
+		out.Status = s.failed(c, err)
+	}
+	return out
+}
+
+func (s *handler) failed(c *incoming, err error) *status.Error {
+	s.failures.Add(1)
+	e := fromHandler(err)
+	if e != nil {
+		e.Origin = c.origin(e)
+	}
+	return e
+}
+
+func (s *handler) unknown(name string, m *method) *status.Error {
+	e := &status.Error{Code: status.Unimplemented, Kind: status.NoMethod, Fate: status.Processed}
+	switch {
+	case m != nil && m.unary == nil:
+		e.Message = fmt.Sprintf("%s is a stream, not a unary method", name)
+	case m != nil:
+		e.Message = fmt.Sprintf("%s is a unary method, not a stream", name)
+	default:
+		e.Message = fmt.Sprintf("service %q has no method %s", s.service, name)
+		if near := nearest.Find(name, slices.Collect(maps.Keys(s.methods))); len(near) > 0 {
+			e.Message += "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+	}
+	return e
+}
+
+// codec finds the codec that the caller used, if the method can speak it.
+func (s *handler) codec(m *method, in *transport.Incoming) (codec.Codec, *status.Error) {
+	switch in.Codec {
+	case "proto":
+		if !m.typed {
+			return codec.Proto{}, nil
+		}
+		return nil, &status.Error{Code: status.Unimplemented, Fate: status.Processed,
+			Message: in.Method + " is a typed Go function and speaks JSON, not protobuf: call it with hull.Call, or with a client that sends JSON"}
+	case "json":
+		return codec.JSON{}, nil
+	case "bytes":
+		return codec.Bytes{}, nil
+	}
+	return nil, &status.Error{Code: status.Unimplemented, Fate: status.Processed,
+		Message: fmt.Sprintf("codec %q is not known here; known are proto, json and bytes", in.Codec)}
+}

@@ -1,0 +1,162 @@
+package hull
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/spec"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport/pool"
+)
+
+// service is what a client knows about one service: what discovery says, and the picker that all its calls share.
+type service struct {
+	c      *Client
+	name   string
+	conn   *Conn
+	picker *balance.Picker
+	err    error // why the service cannot be called at all
+
+	view atomic.Pointer[registry.View]
+	seen atomic.Pointer[registry.Service] // the snapshot that the picker works with
+
+	mu     sync.Mutex
+	closed bool
+	flags  atomic.Pointer[map[string]registry.Method] // what discovery says of methods
+}
+
+func newService(c *Client, name string) *service {
+	s := &service{c: c, name: name}
+	s.conn = newConn(s, nil)
+	if s.err = registry.ValidName("service", name); s.err == nil {
+		s.picker, s.err = c.book.Picker(name)
+	}
+	return s
+}
+
+func (s *service) close() *registry.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return s.view.Load()
+}
+
+// discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer; after
+// that it is one comparison.
+func (s *service) discover(ctx context.Context, now policy.Time, deadline policy.Time) *status.Error {
+	v := s.view.Load()
+	if v == nil {
+		var err *status.Error
+		if v, err = s.open(); err != nil {
+			return err
+		}
+	}
+	snap := v.Snapshot()
+	if snap == nil || len(snap.Nodes) == 0 {
+		wait := ctx
+		if deadline != 0 {
+			var cancel context.CancelFunc
+			wait, cancel = context.WithDeadline(ctx, deadline.Clock())
+			defer cancel()
+		}
+		var err error
+		if snap, err = v.Wait(wait); err != nil {
+			if snap == nil || len(snap.Nodes) == 0 {
+				return s.unknown(ctx, err)
+			}
+		}
+		now = policy.Now()
+	}
+	if snap != s.seen.Load() {
+		s.update(now, snap)
+	}
+	return nil
+}
+
+func (s *service) open() (*registry.View, *status.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, &status.Error{Code: status.InvalidArgument, Kind: status.NoNode, Fate: status.NotSent, Cause: s.err}
+	}
+	if s.closed {
+		return nil, &status.Error{Code: status.Canceled, Kind: status.Refused, Fate: status.NotSent, Message: "the client is closed"}
+	}
+	if v := s.view.Load(); v != nil {
+		return v, nil
+	}
+	v := s.c.registry.Open(s.name)
+	s.view.Store(v)
+	return v, nil
+}
+
+// unknown says why there is no node. A caller who gave up is told that, not that the service is missing.
+func (s *service) unknown(ctx context.Context, err error) *status.Error {
+	if ctx.Err() == context.Canceled {
+		return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Cause: context.Cause(ctx)}
+	}
+	return &status.Error{Code: status.Unavailable, Kind: status.NoNode, Fate: status.NotSent, Cause: err}
+}
+
+// update gives the picker a new set of nodes.
+func (s *service) update(now policy.Time, snap *registry.Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.seen.Load(); old != nil && old.Revision >= snap.Revision {
+		return
+	}
+	flags := map[string]registry.Method{}
+	for _, n := range snap.Nodes {
+		for _, m := range n.Methods {
+			f, ok := flags[m.Name]
+			if !ok {
+				f = m
+			}
+			// Two versions may disagree; then the careful one is right.
+			f.Idempotent, f.SideEffectFree = f.Idempotent && m.Idempotent, f.SideEffectFree && m.SideEffectFree
+			flags[m.Name] = f
+		}
+	}
+	s.flags.Store(&flags)
+	s.picker.Update(now, snap)
+	s.seen.Store(snap)
+}
+
+// published returns what discovery says of a method.
+func (s *service) published(method string) (m registry.Method) {
+	if f := s.flags.Load(); f != nil {
+		m = (*f)[method]
+	}
+	return m
+}
+
+// node returns the pool's side of a node that was picked.
+func (s *service) node(n *balance.Node) *pool.Node {
+	if h, ok := n.Handle().(*pool.Node); ok {
+		return h
+	}
+	h, _ := n.HandleOrStore(s.c.pool.Node(n.Info().Address))
+	return h.(*pool.Node)
+}
+
+// report tells discovery what calls experience, where it matters: that a node fails, or that one it no longer lists answers.
+func (s *service) report(n *balance.Node, err *status.Error) {
+	info := n.Info()
+	switch {
+	case err == nil && !info.Absent:
+	case err == nil, err.Fate == status.Processed:
+		s.view.Load().Report(info.ID, true)
+	case err.Kind == status.Dial:
+		s.view.Load().Report(info.ID, false)
+	}
+}
+
+// clientMethod is one method as a Conn calls it.
+type clientMethod struct {
+	*spec.Method
+	gen uint64
+}

@@ -1,0 +1,206 @@
+package hull
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// ClientStream is a stream of typed messages as its caller holds it. Send and Recv may be used by two goroutines at the
+// same time, but neither by two. It must be received from until an error, or its context cancelled.
+type ClientStream[Req, Rep any] struct{ s grpc.ClientStream }
+
+// OpenStream begins a stream with plain Go values; see Call.
+func OpenStream[Req, Rep any](ctx context.Context, c grpc.ClientConnInterface, name string, opts ...CallOption) (*ClientStream[Req, Rep], error) {
+	desc := &grpc.StreamDesc{StreamName: name, ClientStreams: true, ServerStreams: true}
+	s, err := c.NewStream(ctx, desc, name, append([]CallOption{messageOption{sample: new(Req)}}, opts...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &ClientStream[Req, Rep]{s}, nil
+}
+
+// Send sends a message; it waits while the server's window is full.
+func (s *ClientStream[Req, Rep]) Send(m *Req) error { return s.s.SendMsg(m) }
+
+// CloseSend says that no more messages follow.
+func (s *ClientStream[Req, Rep]) CloseSend() error { return s.s.CloseSend() }
+
+// Recv returns the next message; io.EOF when the server has ended the stream well.
+func (s *ClientStream[Req, Rep]) Recv() (*Rep, error) {
+	m := new(Rep)
+	if err := s.s.RecvMsg(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Context ends with the stream.
+func (s *ClientStream[Req, Rep]) Context() context.Context { return s.s.Context() }
+
+// messageOption tells a stream, which has no message when it begins, what its messages look like.
+type messageOption struct {
+	grpc.EmptyCallOption
+	sample any
+}
+
+// stream begins one stream, with all its policies. A stream that has begun is not repeated.
+func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...CallOption) (grpc.ClientStream, error) {
+	st := &clientStream{serverStreams: desc.ServerStreams, clientStreams: desc.ClientStreams}
+	var sample any
+	for _, o := range opts {
+		if m, ok := o.(messageOption); ok {
+			sample = m.sample
+		}
+	}
+	if err := c.prepare(ctx, &st.prepared, method, sample, opts, true); err != nil {
+		return nil, st.finish(err)
+	}
+	st.s = c.s
+	st.req = transport.Request{Method: method, Codec: st.codec, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply}
+	if st.call.Deadline != 0 {
+		ctx, st.cancel = context.WithDeadline(ctx, st.call.Deadline.Clock())
+	} else {
+		ctx, st.cancel = context.WithCancel(ctx)
+	}
+	opened, err := st.m.Stream.Open(ctx, st.call, st)
+	if err != nil {
+		st.cancel()
+		return nil, st.finish(err)
+	}
+	st.opened = opened
+	// Whoever abandons the stream cancels its context; the permits come back even if nobody reads any more.
+	st.stop = context.AfterFunc(st.ClientStream.Context(), func() { st.end(contextError(st.ClientStream.Context())) })
+	return st, nil
+}
+
+// clientStream is a transport's stream as grpc's generated code knows it, and its own Runner.
+type clientStream struct {
+	transport.ClientStream
+	prepared
+	s                            *service
+	req                          transport.Request
+	serverStreams, clientStreams bool
+	cancel                       context.CancelFunc
+	opened                       *policy.Opened
+	stop                         func() bool
+	once                         sync.Once
+}
+
+// Run implements policy.Runner: it opens the stream.
+func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
+	n := a.Node.(*balance.Node)
+	s.req.Deadline, s.req.PathAttempt = a.Deadline, pathAttempt(&s.call, a)
+	conn, err := s.s.node(n).Get(ctx, a.Deadline)
+	if err == nil {
+		s.ClientStream, err = conn.Open(ctx, &s.req)
+	}
+	if err != nil {
+		s.s.report(n, err)
+		return err
+	}
+	return nil
+}
+
+// end settles the call, once.
+func (s *clientStream) end(err *status.Error) {
+	s.once.Do(func() {
+		a := s.opened.Attempt()
+		rep := transport.Reply{Trailer: s.ClientStream.Trailer()}
+		if s.opt.header != nil {
+			rep.Header, _ = s.ClientStream.Header()
+		}
+		s.tell(a.N, a.Node, &rep)
+		if err == nil {
+			s.opened.End(nil)
+			_ = s.finish(nil)
+		} else {
+			s.opened.End(err)
+			_ = s.finish(err)
+		}
+		s.cancel()
+	})
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+// Header implements grpc.ClientStream.
+func (s *clientStream) Header() (metadata.MD, error) {
+	h, err := s.ClientStream.Header()
+	if err != nil {
+		return toMD(h), callError{err}
+	}
+	return toMD(h), nil
+}
+
+// Trailer implements grpc.ClientStream.
+func (s *clientStream) Trailer() metadata.MD { return toMD(s.ClientStream.Trailer()) }
+
+// CloseSend implements grpc.ClientStream.
+func (s *clientStream) CloseSend() error {
+	if err := s.ClientStream.CloseSend(); err != nil {
+		return callError{err}
+	}
+	return nil
+}
+
+// SendMsg implements grpc.ClientStream: after the end it fails with io.EOF, and RecvMsg says why.
+func (s *clientStream) SendMsg(m any) error {
+	if err := s.ClientStream.Send(m); err != nil {
+		if s.ClientStream.Context().Err() != nil || err.Kind == status.Reset {
+			return io.EOF
+		}
+		return callError{err}
+	}
+	if !s.clientStreams {
+		return s.CloseSend()
+	}
+	return nil
+}
+
+// RecvMsg implements grpc.ClientStream. Where one answer is expected it waits for the status as well.
+func (s *clientStream) RecvMsg(m any) error {
+	err := s.ClientStream.Recv(m)
+	if err == nil && !s.serverStreams {
+		var extra discard
+		switch last := s.ClientStream.Recv(&extra); {
+		case errors.Is(last, io.EOF):
+			s.end(nil)
+			return nil
+		case last == nil:
+			e := &status.Error{Code: status.Internal, Fate: status.Processed, Kind: status.Protocol,
+				Message: s.req.Method + " answers with one message, but the server sent more"}
+			s.end(e)
+			return callError{e}
+		default:
+			err = last
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF):
+		s.end(nil)
+		if !s.serverStreams {
+			return callError{&status.Error{Code: status.Internal, Fate: status.Processed, Kind: status.Protocol,
+				Message: s.req.Method + " answers with one message, but the server sent none"}}
+		}
+		return io.EOF
+	}
+	e := status.From(err)
+	s.end(e)
+	return callError{e}
+}
+
+// discard is a message that is not looked at.
+type discard struct{}

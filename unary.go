@@ -1,0 +1,191 @@
+package hull
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// unary makes one call, with all its policies.
+func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ...CallOption) error {
+	u, _ := c.s.c.calls.Get().(*unaryCall)
+	if u == nil {
+		u = new(unaryCall)
+	}
+	if err := c.prepare(ctx, &u.prepared, method, reply, opts, false); err != nil {
+		err := u.finish(err)
+		u.release(c.s.c)
+		return err
+	}
+	u.s, u.reply = c.s, reply
+	u.req = transport.Request{Method: method, Codec: u.codec, Message: req, Metadata: u.md,
+		Criticality: u.call.Criticality, MaxReply: u.opt.maxReply}
+	if u.m.Unary.Options().Hedging != nil && u.call.SideEffectFree {
+		return c.hedged(ctx, u)
+	}
+	u.rep.Message = reply
+	var r policy.Runner = u
+	if u.opt.info != nil {
+		r = &toldCall{Runner: u, info: u.opt.info}
+	}
+	winner, err := u.m.Unary.Drive(ctx, u.call, r)
+	u.tell(winner, u.node, &u.rep)
+	err = u.finish(err)
+	u.release(c.s.c)
+	return err
+}
+
+// unaryCall is the Runner of a call whose attempts follow one another.
+type unaryCall struct {
+	prepared
+	s     *service
+	req   transport.Request
+	reply any
+	rep   transport.Reply
+	node  policy.Node // of the last attempt
+}
+
+func (u *unaryCall) release(c *Client) {
+	*u = unaryCall{}
+	c.calls.Put(u)
+}
+
+// Run implements policy.Runner.
+func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
+	u.node = a.Node
+	u.req.Deadline, u.req.PathAttempt = a.Deadline, pathAttempt(&u.call, a)
+	if a.N > 0 {
+		u.rep = transport.Reply{Message: u.reply}
+	}
+	if err := u.s.send(ctx, a, &u.req, &u.rep); err != nil {
+		return err
+	}
+	return nil
+}
+
+// pathAttempt is the highest attempt number between the root of the call tree and an attempt of c.
+func pathAttempt(c *policy.Call, a policy.Attempt) int { return max(c.PathAttempt, a.N+1) }
+
+// send makes one attempt on the node that was picked for it.
+func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Request, rep *transport.Reply) *status.Error {
+	n := a.Node.(*balance.Node)
+	conn, err := s.node(n).Get(ctx, a.Deadline)
+	if err == nil {
+		err = conn.Call(ctx, req, rep)
+	}
+	if err != nil || n.Info().Absent {
+		s.report(n, err)
+	}
+	return err
+}
+
+// tell fills in what the caller asked to be told, well or not.
+func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply) {
+	if p.opt.header != nil {
+		*p.opt.header = toMD(rep.Header)
+	}
+	if p.opt.trailer != nil {
+		*p.opt.trailer = toMD(rep.Trailer)
+	}
+	if winner < 0 {
+		return
+	}
+	if p.opt.peer != nil {
+		if b, ok := n.(*balance.Node); ok {
+			p.opt.peer.Addr = nodeAddr(b.Info().Address)
+		}
+	}
+	if p.opt.info != nil {
+		p.opt.info.answeredBy(n)
+	}
+}
+
+// nodeAddr is a node's address as a net.Addr.
+type nodeAddr string
+
+func (nodeAddr) Network() string  { return "tcp" }
+func (a nodeAddr) String() string { return string(a) }
+
+// toldCall is a Runner that fills in a CallInfo.
+type toldCall struct {
+	policy.Runner
+	info *CallInfo
+}
+
+// Call implements policy.Observer.
+func (t *toldCall) Call(_ policy.Time, c *policy.Call, s *policy.Story) { t.info.fill(c, s) }
+
+// hedged makes a call whose attempts run at the same time: each has an answer of its own, and the winner's is decoded.
+func (c *Conn) hedged(ctx context.Context, u *unaryCall) error {
+	h := &hedgedCall{prepared: u.prepared, s: u.s, req: u.req, codec: u.codec}
+	h.req.Codec = rawCodec{h.codec}
+	reply := u.reply
+	u.release(c.s.c)
+	var r policy.Runner = h
+	if h.opt.info != nil {
+		r = &toldCall{Runner: h, info: h.opt.info}
+	}
+	winner, err := h.m.Unary.Drive(ctx, h.call, r)
+	if winner >= 0 {
+		h.mu.Lock()
+		won := h.attempts[winner]
+		h.mu.Unlock()
+		if won != nil {
+			h.tell(winner, won.node, &won.rep)
+			if err == nil {
+				if derr := h.codec.Unmarshal(won.raw, reply); derr != nil {
+					err = &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer cannot be decoded", Cause: derr}
+				}
+			}
+		}
+	}
+	return h.finish(err)
+}
+
+// hedgedCall is the Runner of a hedged call. Losers may still use it when the call has ended, so it is not pooled.
+type hedgedCall struct {
+	prepared
+	s     *service
+	req   transport.Request
+	codec codec.Codec
+
+	mu       sync.Mutex
+	attempts [policy.MaxAttempts]*hedgedAttempt
+}
+
+type hedgedAttempt struct {
+	node policy.Node
+	raw  []byte
+	rep  transport.Reply
+}
+
+// Run implements policy.Runner.
+func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
+	at := &hedgedAttempt{node: a.Node}
+	at.rep.Message = &at.raw
+	req := h.req
+	req.Deadline, req.PathAttempt = a.Deadline, pathAttempt(&h.call, a)
+	err := h.s.send(ctx, a, &req, &at.rep)
+	h.mu.Lock()
+	h.attempts[a.N] = at
+	h.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+// rawCodec encodes requests and keeps answers as they are, to be decoded later.
+type rawCodec struct{ codec.Codec }
+
+// Unmarshal implements codec.Codec.
+func (rawCodec) Unmarshal(data []byte, v any) error {
+	p := v.(*[]byte)
+	*p = append((*p)[:0], data...)
+	return nil
+}
