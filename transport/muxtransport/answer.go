@@ -117,12 +117,17 @@ func (c *serverConn) gather(ca *serverCall, first []byte) error {
 	return nil
 }
 
-// part takes in PART, the continuation of a unary request or of a stream's message.
+// part takes in PART, the continuation of a request.
 func (c *serverConn) part(f frame) error {
 	c.mu.Lock()
 	ca := c.lookup(f.id)
-	if ca == nil || !ca.gathering {
-		return c.streamPart(ca, f)
+	if ca == nil { // refused or given up meanwhile
+		c.mu.Unlock()
+		return nil
+	}
+	if !ca.gathering {
+		c.mu.Unlock()
+		return fmt.Errorf("PART of call %#x out of place: %w", f.id, errMalformed)
 	}
 	ca.buf = append(ca.buf, f.payload...)
 	if len(ca.buf) > ca.total || !f.more && len(ca.buf) < ca.total {

@@ -40,7 +40,7 @@ func (ca *call) unsent(taken uint64) bool { return !ca.whole || ca.end > taken }
 // complete ends the call. It must have been taken out of the table.
 func (ca *call) complete(err *status.Error) {
 	if ca.stream != nil {
-		ca.stream.ended(err, nil)
+		ca.stream.ended(err, &answerHead{})
 		return
 	}
 	ca.err = err

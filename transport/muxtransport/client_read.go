@@ -17,6 +17,7 @@ func (c *clientConn) read() {
 		if err == nil && ok {
 			err = c.handle(r, f)
 		} else if err == nil {
+			c.flushPending()
 			err = r.fill()
 		}
 		if err != nil {
@@ -33,8 +34,10 @@ func (c *clientConn) handle(r *reader, f frame) error {
 		return c.answer(f)
 	case typePart:
 		return c.part(f)
-	case typeData, typeHeader, typeEnd:
-		return c.streamFrame(f)
+	case typeData:
+		return c.data(f)
+	case typeHeader, typeEnd:
+		return c.streamHead(f)
 	case typeWindow:
 		return c.window(f)
 	case typePing:
@@ -114,12 +117,17 @@ func (c *clientConn) broken(ca *call, err error) error {
 	return fmt.Errorf("ANSWER: %w", errMalformed)
 }
 
-// part takes in PART, the continuation of an ANSWER or of a stream's message.
+// part takes in PART, the continuation of an ANSWER.
 func (c *clientConn) part(f frame) error {
 	c.mu.Lock()
 	ca := c.lookup(f.id)
-	if ca == nil || ca.stream != nil {
-		return c.streamFrameLocked(ca, f)
+	if ca == nil {
+		c.mu.Unlock()
+		return nil
+	}
+	if ca.stream != nil {
+		c.mu.Unlock()
+		return fmt.Errorf("PART on stream %#x: %w", f.id, errMalformed)
 	}
 	if !ca.gathering || len(ca.in)+len(f.payload) > ca.head.total {
 		c.leave(ca)

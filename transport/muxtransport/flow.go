@@ -2,7 +2,7 @@ package muxtransport
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 )
 
 // flow is the connection's share of flow control: how much of streams may be on the way in each direction. Unary calls
@@ -12,46 +12,64 @@ type flow struct {
 	windowWait chan struct{}
 
 	recv window
+	// gathered is how many bytes of messages that are still arriving streams hold beyond the window.
+	gathered int
 }
 
 // window is a receive window: what the other side may still send, and what has been used since it was told.
 type window struct{ size, left, credit int64 }
 
-// take accounts for what has arrived. It returns false when the peer sent more than it was allowed.
+// take accounts for what has arrived. It returns false when the other side sent more than it was allowed.
 func (w *window) take(cost int64) bool {
 	w.left -= cost
 	return w.left >= 0
 }
 
-// give notes that cost bytes have been used up, and returns how much to tell the peer, 0 for not yet. A peer that is
-// running out is told at once, so that what is held back here never stops it.
-func (w *window) give(cost int64) int64 {
-	w.credit += cost
-	if w.credit < w.size/4 && w.left > w.size/4 {
+// tell returns how much to grant the other side, 0 for not yet. One that is running out is told of everything at once, so
+// that what is held back here never stops it.
+func (w *window) tell() int64 {
+	n := w.credit
+	if n < w.size/4 && w.left > w.size/4 {
 		return 0
 	}
-	n := w.credit
 	w.left += n
 	w.credit = 0
 	return n
 }
 
-var errWindow = errors.New("the peer sent more than the window allows")
+var errWindow = fmt.Errorf("the peer sent more than the window allows: %w", errMalformed)
 
 func (f *flow) init(o Options, peer hello) {
 	f.sendLeft = int64(peer.connWindow)
 	f.recv = window{size: int64(o.ConnWindow), left: int64(o.ConnWindow)}
 }
 
-// giveConn returns cost to the connection's window and appends what the peer has to know. mu is held.
-func (l *link) giveConn(cost int64) {
-	if n := l.recv.give(cost); n > 0 {
-		l.appendWindow(0, n)
+// takeConn accounts for the cost of a stream's frame that has arrived. mu is held.
+func (l *link) takeConn(cost int64) error {
+	if !l.recv.take(cost) {
+		return fmt.Errorf("connection: %w", errWindow)
 	}
+	l.appendWindow(0, l.recv.tell())
+	return nil
+}
+
+// giveConn notes that cost bytes of the connection's window have been used up. mu is held.
+func (l *link) giveConn(cost int64) {
+	l.recv.credit += cost
+	l.appendWindow(0, l.recv.tell())
+}
+
+// grow takes in that the peer takes n more bytes on the connection. mu is held.
+func (l *link) grow(n int64) error {
+	if l.sendLeft += n; l.sendLeft > maxWindow {
+		return fmt.Errorf("connection: a window of %d bytes: %w", l.sendLeft, errMalformed)
+	}
+	l.wakeWindow()
+	return nil
 }
 
 func (l *link) appendWindow(id uint32, n int64) {
-	if l.cause != nil {
+	if n == 0 || l.cause != nil {
 		return
 	}
 	before := len(l.buf)

@@ -50,7 +50,7 @@ const (
 	typePing   = 12
 	typePong   = 13
 	typeGoAway = 14
-	// flagMore is set in the type byte when parts of the same message follow.
+	// flagMore is set in the type byte when more of the same message follows.
 	flagMore = 0x80
 )
 

@@ -126,8 +126,10 @@ func (c *serverConn) handle(f frame) (keep bool, err error) {
 		return true, c.open(f)
 	case typePart:
 		return true, c.part(f)
-	case typeData, typeHalf:
-		return true, c.streamFrame(f)
+	case typeData:
+		return true, c.data(f)
+	case typeHalf:
+		return true, c.half(f)
 	case typeCancel:
 		return true, c.cancel(f)
 	case typeWindow:

@@ -206,3 +206,13 @@ func (l *link) send(typ byte, id uint32, payload ...byte) {
 		l.flush(false)
 	}
 }
+
+// flushPending writes what has been appended without being flushed.
+func (l *link) flushPending() {
+	l.mu.Lock()
+	mine := l.claimFlush()
+	l.mu.Unlock()
+	if mine {
+		l.flush(false)
+	}
+}
