@@ -20,6 +20,7 @@ type finding struct {
 	counts            *policy.Counts
 	heard, down, hung bool
 	streak            int32
+	took              time.Duration
 }
 
 // judge draws the consequences of an attempt.
@@ -37,13 +38,14 @@ func (k *core) judge(now policy.Time, rnd rand.Source, n *Node, permit policy.Pe
 		k.absolve(now, n, isSuspect, "it answers again")
 	}
 	if n.flags.Load()&isEjected != 0 && permit.Start >= n.since {
-		switch f.counts.Node {
-		case policy.Success:
+		tooSlow := n.tooSlow && float64(f.took) > k.opt.Ejection.SlowFactor*float64(math.Float32frombits(k.median.Load()))
+		switch {
+		case f.counts.Node == policy.Failure, tooSlow:
+			n.good = 0
+		case f.counts.Node == policy.Success:
 			if n.good++; n.good >= 2 {
 				k.absolve(now, n, isEjected, "two attempts in a row succeeded")
 			}
-		case policy.Failure:
-			n.good = 0
 		}
 	}
 	// A connection that breaks while older ones still answer is seen as down until the next answer; so be it.
@@ -159,7 +161,7 @@ func (k *core) eject(now policy.Time, rnd rand.Source, n *Node, why string) bool
 		return false
 	}
 	n.ejections++
-	n.good = 0
+	n.good, n.tooSlow = 0, false
 	e := &k.opt.Ejection
 	d := e.Max
 	if b := float64(e.Base) * float64(n.ejections); b < float64(e.Max) {
@@ -370,7 +372,7 @@ func (k *core) sweep(now policy.Time, rnd rand.Source) {
 		if median > 0 && h.mean > e.SlowFactor*median {
 			k.n.slow++
 			if e.EjectSlow {
-				k.eject(now, rnd, h.n, fmt.Sprintf("it took %v on average, the fleet's median is %v",
+				h.n.tooSlow = k.eject(now, rnd, h.n, fmt.Sprintf("it took %v on average, the fleet's median is %v",
 					time.Duration(h.mean).Round(time.Microsecond), time.Duration(median).Round(time.Microsecond)))
 			}
 		}

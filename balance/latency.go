@@ -57,16 +57,8 @@ func (e *estimate) observe(now policy.Time, sample float32, decay time.Duration)
 	}
 }
 
-// raise takes a lower bound in nanoseconds: it lifts the estimate or does nothing. base is what a missing estimate stands for.
-func (e *estimate) raise(now policy.Time, bound, base float32) {
-	for {
-		old := e.bits.Load()
-		v, _ := unpack(old)
-		if bound <= v || (v == 0 && bound <= base) || e.bits.CompareAndSwap(old, pack(bound, stampOf(now))) {
-			return
-		}
-	}
-}
+// set replaces the estimate.
+func (e *estimate) set(now policy.Time, v float32) { e.bits.Store(pack(v, stampOf(now))) }
 
 func (e *estimate) reset() { e.bits.Store(0) }
 

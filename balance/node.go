@@ -38,6 +38,7 @@ type Node struct {
 	nextProbe  policy.Time
 	good       int  // successes since it was ejected
 	timedOut   bool // suspected because of a timeout
+	tooSlow    bool // ejected because of its latency
 	ejections  int  // multiplier of the next ejection's time
 	why        string
 	lastOK     uint64 // readings of the last tick and sweep
@@ -166,9 +167,17 @@ func (n *Node) latency(now policy.Time) float32 {
 	return median + (v-median)*float32(math.Exp(-float64(idle)/float64(decay)))
 }
 
-// penalty is what a failed attempt counts as: at least the fleet's p99, and twice the estimate until that is 16 × p99.
-func (n *Node) penalty(now policy.Time, took time.Duration) float32 {
+// charge raises the estimate for a failed attempt: to the fleet's p99 at least, and to twice what it is until that is
+// 16 × p99.
+func (n *Node) charge(now policy.Time, took time.Duration) {
 	p99 := n.core.tail()
-	v, _ := n.ewma.load(now)
-	return max(float32(took), p99, min(2*v, 16*p99))
+	n.raise(now, max(float32(took), p99, min(2*n.latency(now), 16*p99)))
+}
+
+// raise takes a lower bound of the latency in nanoseconds: it lifts the estimate or does nothing. Of two at the same
+// time one may be lost, which does no harm.
+func (n *Node) raise(now policy.Time, bound float32) {
+	if bound > n.latency(now) {
+		n.ewma.set(now, bound)
+	}
 }

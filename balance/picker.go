@@ -253,7 +253,8 @@ func untried(to, nodes []*Node, tried []policy.Node, times int) []*Node {
 	return to
 }
 
-// Done records what became of an attempt.
+// Done records what became of an attempt. A success whose Took is negative counts as such but says nothing about
+// latency: the length of a stream is no latency.
 func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit policy.Permit, e policy.Ended) {
 	n, ok := node.(*Node)
 	if !ok || n == nil {
@@ -273,26 +274,31 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 	if heard {
 		n.heard.Store(int64(now))
 	}
-	switch {
-	case counts.Rate == policy.Success:
-		n.ok.Add(1)
+	switch counts.Rate {
+	case policy.Success:
+		if n.ok.Add(1) == 1 && n.Info().Absent {
+			k.gen.Add(1) // it has proved to be there
+		}
+		if e.Took < 0 {
+			break
+		}
 		n.took[bucketOf(e.Took)].Add(1)
 		n.ewma.observe(now, float32(e.Took), time.Duration(k.decay.Load()))
 		if k.median.Load() == noMedian {
 			// The others may be as quick as the first one to answer.
 			k.median.CompareAndSwap(noMedian, math.Float32bits(max(1, float32(e.Took))))
 		}
-	case counts.Rate == policy.Failure:
+	case policy.Failure:
 		n.failed.Add(1)
-		n.ewma.raise(now, n.penalty(now, e.Took), 0)
+		n.charge(now, e.Took)
 	default:
 		n.other.Add(1)
 		switch {
 		case counts.LowerBound:
-			n.ewma.raise(now, float32(e.Took), math.Float32frombits(k.median.Load()))
+			n.raise(now, float32(e.Took))
 		case counts.Throttle == policy.Overloaded:
 			// The node is full, however quickly it says so.
-			n.ewma.raise(now, max(float32(e.Took), k.tail()), 0)
+			n.raise(now, max(float32(e.Took), k.tail()))
 		}
 	}
 	streak := int32(0)
@@ -309,7 +315,7 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 		down: counts.Down || e.Class == policy.ClassDraining,
 		// Nothing was heard during the whole attempt: others in flight fare no better.
 		hung:   silent && counts.Node == policy.Failure && counts.LowerBound,
-		streak: streak,
+		streak: streak, took: e.Took,
 	}
 	if n.flags.Load() != 0 || in.down || in.hung || streak >= k.limit.Load() {
 		k.judge(now, rnd, n, permit, in)

@@ -95,9 +95,13 @@ func TestStrategiesSpreadEvenlyAndByWeight(t *testing.T) {
 						flights = flights[1:]
 					}
 				}
+				tolerance := 0.05
+				if name == "p2c" {
+					tolerance = 0.2 // with few attempts in flight it favours the heavy nodes, which have room
+				}
 				for _, n := range nodes {
 					want := calls * float64(n.EffectiveWeight()) / total
-					if got := count[n.ID]; math.Abs(got-want) > 0.2*want {
+					if got := count[n.ID]; math.Abs(got-want) > tolerance*want {
 						t.Errorf("node %s of weight %d got %v calls, want about %.0f (seed 1, 2)", n.ID, n.EffectiveWeight(), got, want)
 					}
 				}

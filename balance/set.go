@@ -155,13 +155,6 @@ func (s *set) probeDue(now policy.Time, c *policy.Call) bool {
 	return int64(now) >= s.probeAny.Load()
 }
 
-func (s *set) nextProbe() policy.Time {
-	if t := s.probeSafe.Load(); t != math.MaxInt64 {
-		return policy.Time(t)
-	}
-	return 0
-}
-
 func repeatable(c *policy.Call) bool {
 	return (c.Idempotent || c.SideEffectFree) && c.PathAttempt <= 1
 }
