@@ -11,6 +11,7 @@ import (
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/spec"
+	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 	"github.com/hull-go/hull/transport/muxtransport"
 	"github.com/hull-go/hull/transport/pool"
@@ -60,7 +61,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 			return nil, fmt.Errorf("hull: client: %w", err)
 		}
 	}
-	if c.pool, err = pool.New(dialer, pool.Options{}); err != nil {
+	if c.pool, err = pool.New(dialer, pool.Options{OnState: c.nodeState}); err != nil {
 		return nil, fmt.Errorf("hull: client: %w", err)
 	}
 	if c.registry, c.closeReg, err = c.opt.shared.openRegistry(); err != nil {
@@ -116,6 +117,23 @@ func (c *Client) Close() error {
 	}
 	c.closeReg()
 	return err
+}
+
+// nodeState is told by the pool when a node becomes reachable or unreachable.
+func (c *Client) nodeState(addr string, up bool, err *status.Error) {
+	if !up {
+		c.log.Warn("node cannot be reached", "address", addr, "error", err)
+		return
+	}
+	c.log.Debug("node is reachable", "address", addr)
+	now := policy.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, s := range c.services {
+		if hasAddress(s.seen.Load(), addr) {
+			c.book.Nudge(now, name)
+		}
+	}
 }
 
 // observer tells the user's function what pipelines observe.

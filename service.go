@@ -2,6 +2,7 @@ package hull
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -106,11 +107,14 @@ func (s *service) unknown(ctx context.Context, err error) *status.Error {
 func (s *service) update(now policy.Time, snap *registry.Service) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.seen.Load(); old != nil && old.Revision >= snap.Revision {
+	old := s.seen.Load()
+	if old != nil && old.Revision >= snap.Revision {
 		return
 	}
 	flags := map[string]registry.Method{}
+	news := false
 	for _, n := range snap.Nodes {
+		news = news || old == nil || old.Node(n.ID) == nil
 		for _, m := range n.Methods {
 			f, ok := flags[m.Name]
 			if !ok {
@@ -124,6 +128,26 @@ func (s *service) update(now policy.Time, snap *registry.Service) {
 	s.flags.Store(&flags)
 	s.picker.Update(now, snap)
 	s.seen.Store(snap)
+	s.forget(old, snap)
+	if news && old != nil {
+		s.c.book.Nudge(now, s.name)
+	}
+}
+
+// forget drains the connections to addresses where no node is any more.
+func (s *service) forget(old, snap *registry.Service) {
+	if old == nil {
+		return
+	}
+	for _, n := range old.Nodes {
+		if !hasAddress(snap, n.Address) {
+			s.c.pool.Forget(n.Address)
+		}
+	}
+}
+
+func hasAddress(snap *registry.Service, addr string) bool {
+	return snap != nil && slices.ContainsFunc(snap.Nodes, func(n *registry.Node) bool { return n.Address == addr })
 }
 
 // published returns what discovery says of a method.

@@ -115,6 +115,17 @@ func (b *Book) Budget(service string) (*retry.Budget, error) {
 	return sh.budget, nil
 }
 
+// Nudge tells the breakers of a service's methods that a node is back, or a new one is there.
+func (b *Book) Nudge(now policy.Time, service string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if sh := b.services[service]; sh != nil {
+		for _, k := range sh.methods {
+			k.breaker.Nudge(now)
+		}
+	}
+}
+
 func (b *Book) service(name string) (*shared, error) {
 	if sh := b.services[name]; sh != nil {
 		return sh, nil

@@ -43,6 +43,17 @@ func (b *Breaker) NotBefore(now policy.Time, d time.Duration) {
 	}
 }
 
+// Nudge says that something has changed for the better: a node is back, or a new one is there. An open breaker lets a probe
+// go now instead of waiting out its time; a long outage must not delay the recovery. Other states stay as they are.
+func (b *Breaker) Nudge(now policy.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, s := split(b.word.Load()); s == Open && now < policy.Time(b.until.Load()) {
+		b.until.Store(0)
+		b.enter(now, HalfOpen, "a node is back")
+	}
+}
+
 // Events returns the transitions after number since, oldest first. The latest 64 are kept; a gap in Seq tells that some were
 // missed. Events(0) begins with the breaker's creation.
 func (b *Breaker) Events(since uint64) []Transition {

@@ -1,0 +1,134 @@
+package throttle
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/internal/window"
+	"github.com/hull-go/hull/policy"
+)
+
+// Kinds of event in the window.
+const (
+	kindAccepted = iota
+	kindRejected
+	kindRefused // on this side
+	kinds
+)
+
+// Options describes a throttle. Every zero means the default that stands beside it.
+type Options struct {
+	// Window is how far back the service's word counts: 30 s.
+	Window time.Duration
+	// K is how many calls are sent for each that is accepted, when the service refuses some: 2. At least 1.
+	K float64
+	// Max is the largest share of calls that is held back: 0.9.
+	Max float64
+	// MinCalls is how many calls the window must hold before any is held back: 20.
+	MinCalls int
+}
+
+// Throttle is a policy.Gate, safe for concurrent use.
+type Throttle struct {
+	opt     Options
+	window  *window.Ring
+	last    atomic.Int64 // the latest rejection; 0 = none yet
+	refused atomic.Int64
+}
+
+var _ policy.Gate = (*Throttle)(nil)
+
+// buckets is how many parts the window slides in.
+const buckets = 10
+
+// New returns a throttle that holds nothing back yet. The error names everything that is wrong with o.
+func New(o Options) (*Throttle, error) {
+	var errs []error
+	if o.Window == 0 {
+		o.Window = 30 * time.Second
+	}
+	if o.Window < buckets*window.MinBucket {
+		errs = append(errs, fmt.Errorf("option Window is %v: want at least %v, or 0 for 30s", o.Window, time.Duration(buckets*window.MinBucket)))
+	}
+	if o.K == 0 {
+		o.K = 2
+	}
+	if !(o.K >= 1) { // also NaN
+		errs = append(errs, fmt.Errorf("option K is %v: want 1 or more, or 0 for 2", o.K))
+	}
+	if o.Max == 0 {
+		o.Max = 0.9
+	}
+	if !(o.Max > 0 && o.Max < 1) {
+		errs = append(errs, fmt.Errorf("option Max is %v: want a share between 0 and 1, so that some calls always go, or 0 for 0.9", o.Max))
+	}
+	if o.MinCalls == 0 {
+		o.MinCalls = 20
+	}
+	if o.MinCalls < 0 {
+		errs = append(errs, fmt.Errorf("option MinCalls is %d: want a positive number, or 0 for 20", o.MinCalls))
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("throttle: %w", errors.Join(errs...))
+	}
+	return &Throttle{opt: o, window: window.New(int64(o.Window), buckets, kinds)}, nil
+}
+
+// Admit implements policy.Gate. While the service has refused nothing for a whole window, it is one load.
+func (t *Throttle) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) policy.Verdict {
+	if last := t.last.Load(); last != 0 && int64(now)-last <= int64(t.opt.Window) {
+		n := t.window.Sum(int64(now), 0)
+		if p := t.share(&n); p > 0 && float64(rnd.Uint64()>>11)/(1<<53) < p {
+			t.window.Add(int64(now), 0, kindRefused)
+			t.refused.Add(1)
+			return policy.Verdict{Decision: policy.Refuse, State: "throttling", Reason: "the service refuses so many calls that this one is not sent"}
+		}
+	}
+	return policy.Verdict{Permit: policy.Permit{Start: now}}
+}
+
+// share is the probability p of the package comment.
+func (t *Throttle) share(n *[window.Kinds]int64) float64 {
+	requests := n[kindAccepted] + n[kindRejected] + n[kindRefused]
+	if requests < int64(t.opt.MinCalls) {
+		return 0
+	}
+	p := (float64(requests) - t.opt.K*float64(n[kindAccepted])) / float64(requests+1)
+	return min(max(p, 0), t.opt.Max)
+}
+
+// Done implements policy.Gate. Success means that the service took the call on, Overloaded that it refused it; other
+// outcomes count as nothing.
+func (t *Throttle) Done(now policy.Time, _ rand.Source, _ policy.Permit, o policy.Outcome) {
+	switch o {
+	case policy.Success:
+		t.window.Add(int64(now), 0, kindAccepted)
+	case policy.Overloaded:
+		t.window.Add(int64(now), 0, kindRejected)
+		t.last.Store(int64(now))
+	}
+}
+
+// Snapshot is a reading of a throttle.
+type Snapshot struct {
+	// Accepted, Rejected and Refused are the calls in the window: those that the service took on, those that it did not, and
+	// those that were held back.
+	Accepted, Rejected, Refused int64
+	// Share is the share of calls that is held back now.
+	Share float64
+	// RefusedEver is how many calls were held back since the throttle was made.
+	RefusedEver int64
+}
+
+// Snapshot reads the throttle at now.
+func (t *Throttle) Snapshot(now policy.Time) Snapshot {
+	n := t.window.Sum(int64(now), 0)
+	s := Snapshot{Accepted: n[kindAccepted], Rejected: n[kindRejected], Refused: n[kindRefused], RefusedEver: t.refused.Load()}
+	if n[kindRejected] > 0 {
+		s.Share = t.share(&n)
+	}
+	return s
+}
