@@ -22,8 +22,16 @@ const (
 	MethodPost = "board.Board/Post"
 )
 
-// Wall is the room that people write to.
-const Wall = "wall"
+// The rooms of the demo.
+const (
+	// Wall is the room that people write to.
+	Wall = "wall"
+	// LoadProtected and LoadUnprotected are what the built-in load writes to. They are kept short.
+	LoadProtected   = "load-protected"
+	LoadUnprotected = "load-unprotected"
+	// Posts is what is added to the name of a room of the load for its messages that are not idempotent.
+	Posts = "-posts"
+)
 
 // Limits on what a message may hold, in characters, and on what List returns, in messages.
 const (

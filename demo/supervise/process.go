@@ -172,4 +172,3 @@ func (p *Process) Stop() error {
 
 // String returns the child's name and process id.
 func (p *Process) String() string { return fmt.Sprintf("%s (pid %d)", p.name, p.PID()) }
-

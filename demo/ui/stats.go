@@ -1,0 +1,98 @@
+package ui
+
+import (
+	"context"
+	"time"
+
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/demo/board"
+	"github.com/hull-go/hull/demo/stats"
+	"github.com/hull-go/hull/demo/supervise"
+)
+
+// SideStats is what GET /api/stats says about one side.
+type SideStats struct {
+	stats.Snapshot
+	// Saved is how many saves the board has acknowledged; Outbox how many wait, Delivered how many were late.
+	Saved     int64 `json:"saved"`
+	Outbox    int   `json:"outbox"`
+	Delivered int64 `json:"delivered"`
+}
+
+// NodeStats is what it says about one node.
+type NodeStats struct {
+	supervise.NodeStatus
+	// Protected and Unprotected are the node's standing in the eyes of each client, in one word, and Why the protected one
+	// avoids it.
+	Protected   string `json:"protected"`
+	Unprotected string `json:"unprotected"`
+	Why         string `json:"why,omitempty"`
+}
+
+// Stats is the answer of GET /api/stats.
+type Stats struct {
+	// Uptime is in seconds, Rate in calls per second of each side.
+	Uptime     float64    `json:"uptime"`
+	Rate       float64    `json:"rate"`
+	Protection Protection `json:"protection"`
+	// AttemptTimeout and Patience are in milliseconds.
+	AttemptTimeout int64       `json:"attemptTimeoutMillis"`
+	Patience       int64       `json:"patienceMillis"`
+	Protected      SideStats   `json:"protected"`
+	Unprotected    SideStats   `json:"unprotected"`
+	Nodes          []NodeStats `json:"nodes"`
+	// NodesError says why Nodes is not what it should be.
+	NodesError string `json:"nodesError,omitempty"`
+}
+
+func (s *side) stats() SideStats {
+	_, waiting, delivered := s.outbox.state(board.Wall)
+	return SideStats{Snapshot: s.rec.Snapshot(), Saved: s.saved.Load(), Outbox: waiting, Delivered: delivered}
+}
+
+// standing returns how the side's client sees each node, by the fleet's names.
+func (s *side) standing() map[string]balance.NodeState {
+	m := map[string]balance.NodeState{}
+	for _, n := range s.conn.Explain() {
+		id := n.ID
+		if name, ok := s.names[id]; ok {
+			id = name
+		}
+		m[id] = n
+	}
+	return m
+}
+
+func (s *Server) stats(ctx context.Context) Stats {
+	st := Stats{
+		Uptime: time.Since(s.begin).Seconds(), Rate: s.loads[0].Rate(), Protection: s.protected.protection(),
+		AttemptTimeout: AttemptTimeout.Milliseconds(), Patience: Patience.Milliseconds(),
+		Protected: s.protected.stats(), Unprotected: s.unprotected.stats(),
+	}
+	nodes, err := s.nodes(ctx)
+	if err != nil {
+		st.NodesError = err.Error()
+	}
+	st.Nodes = nodes
+	return st
+}
+
+func (s *Server) nodes(ctx context.Context) ([]NodeStats, error) {
+	list, err := s.control.Nodes(ctx)
+	if err != nil {
+		return []NodeStats{}, err
+	}
+	with, without := s.protected.standing(), s.unprotected.standing()
+	nodes := make([]NodeStats, 0, len(list))
+	for _, n := range list {
+		ns := NodeStats{NodeStatus: n, Protected: "unknown", Unprotected: "unknown"}
+		if b, ok := with[n.ID]; ok {
+			ns.Protected, ns.Why = string(b.State), b.Why
+		}
+		if b, ok := without[n.ID]; ok {
+			ns.Unprotected = string(b.State)
+		}
+		nodes = append(nodes, ns)
+	}
+	return nodes, nil
+}
