@@ -362,3 +362,7 @@ func TestDrainLosesNothing(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+func hedged(after time.Duration) *spec.Spec {
+	return &spec.Spec{Defaults: spec.Service{Policy: spec.Policy{Hedge: spec.Hedge{Mode: spec.On, Delay: spec.Duration(after)}}}}
+}

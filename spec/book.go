@@ -249,7 +249,7 @@ func (sh *shared) method(name string, eff Effective) (*kept, error) {
 	}
 	if old != nil && old.eff.AttemptTimeout.Fixed == eff.AttemptTimeout.Fixed {
 		k.timeouts = old.timeouts
-	} else if k.timeouts, err = timeouts(eff.AttemptTimeout); err != nil {
+	} else if k.timeouts, err = timeout.New(timeout.Options{Fixed: time.Duration(eff.AttemptTimeout.Fixed)}); err != nil {
 		return nil, err
 	}
 	if old != nil && old.eff.Hedge.Delay == eff.Hedge.Delay {
@@ -265,11 +265,4 @@ func (sh *shared) method(name string, eff Effective) (*kept, error) {
 func sameBut(a, b Breaker) bool {
 	a.Mode, b.Mode = "", ""
 	return a == b
-}
-
-func timeouts(a AttemptTimeout) (policy.Timeouts, error) {
-	if a.Fixed > 0 {
-		return timeout.NewFixed(time.Duration(a.Fixed))
-	}
-	return timeout.NewAdaptive(timeout.Options{})
 }
