@@ -41,7 +41,7 @@ var arrows = []struct {
 
 	// What is put together from those.
 	{"balance", "status policy registry internal/*", ""},
-	{"spec", "status policy policy/* balance internal/*", ""},
+	{"spec", "status policy policy/* registry balance internal/*", ""},
 
 	// The front door, with the two drivers that need no configuration.
 	{".", "status policy policy/* codec transport transport/pool transport/muxtransport registry registry/fileregistry balance spec internal/*",
@@ -53,6 +53,8 @@ var arrows = []struct {
 	{"cmd/hull", "... internal/cli demo", ""},
 	{"demo/...", "... demo/...", ""},
 	{"examples/...", "... examples/...", ""},
+
+	{"internal/quantile", "policy", ""}, // latencies over policy.Time
 
 	// Small parts used by several packages: leaves, which any package but the
 	// vocabulary may use.
