@@ -108,6 +108,11 @@ func (s *clientStream) giveUp() {
 // ended ends the stream with err, nil for success. Whoever took it out of the table calls it.
 func (s *clientStream) ended(err *status.Error, head *answerHead) {
 	l := s.l
+	cause := context.Canceled
+	if err != nil && err.Code == status.DeadlineExceeded {
+		cause = context.DeadlineExceeded
+	}
+	s.ctx.cancel(cause) // before Recv can tell of the end
 	l.mu.Lock()
 	if !s.isHeaded {
 		s.header = head.header
@@ -130,11 +135,6 @@ func (s *clientStream) ended(err *status.Error, head *answerHead) {
 	if mine {
 		l.flush(false)
 	}
-	cause := context.Canceled
-	if err != nil && err.Code == status.DeadlineExceeded {
-		cause = context.DeadlineExceeded
-	}
-	s.ctx.cancel(cause)
 }
 
 // Recv implements transport.Stream.
@@ -198,10 +198,13 @@ func (c *clientConn) data(f frame) error {
 	}
 	err := s.arrive(f)
 	if e, ok := errors.AsType[*status.Error](err); ok { // only this stream ends
-		c.abandon(ca)
+		flush := c.abandon(ca)
 		s.abort(e)
 		c.mu.Unlock()
 		s.ended(e, &answerHead{})
+		if flush {
+			c.flush(false)
+		}
 		return nil
 	}
 	c.mu.Unlock()

@@ -1,0 +1,45 @@
+package muxtransport_test
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+
+	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/memnet"
+	"github.com/hull-go/hull/transport/muxtransport"
+	"github.com/hull-go/hull/transport/transporttest"
+)
+
+func options(l transporttest.Limits) muxtransport.Options {
+	return muxtransport.Options{MaxMessage: l.MaxMessage, MaxHeader: l.MaxHeader, MaxCalls: l.MaxCalls, Logger: slog.New(slog.DiscardHandler)}
+}
+
+func harness() transporttest.Harness {
+	return transporttest.Harness{
+		NewServer: func(h transport.Handler, l transporttest.Limits) (transport.Server, error) {
+			return muxtransport.NewServer(h, options(l))
+		},
+		NewDialer: func(dial transporttest.DialFunc, l transporttest.Limits) (transport.Dialer, error) {
+			o := options(l)
+			o.Dial = dial
+			return muxtransport.NewDialer(o)
+		},
+	}
+}
+
+func TestTCP(t *testing.T) { transporttest.Run(t, harness()) }
+
+func TestVirtual(t *testing.T) {
+	h := harness()
+	h.Virtual = true
+	h.Listen = func(t *testing.T) (net.Listener, transporttest.DialFunc) {
+		n := memnet.New(memnet.Options{})
+		ln, err := n.Host("server").Listen(":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ln, n.Host("client").Dial
+	}
+	transporttest.Run(t, h)
+}
