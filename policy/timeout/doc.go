@@ -1,0 +1,42 @@
+// Package timeout says how long an attempt may take, and learns it.
+//
+// # Mental model
+//
+// A caller's deadline says when the answer is worth nothing any more. An attempt's timeout says when waiting for this node is
+// worth less than trying another, and that is known from how long attempts take:
+//
+//	T = 2 × p99 of all attempts of the last 10 s, at least Min
+//
+// Until MinSamples attempts are known, T is Cold. Once per step, a tenth of the window, T is set anew: it rises at once, and falls by
+// at most Fall.
+//
+// All attempts means: also those that T itself cut off. They enter as longer than anything. If only the finished ones counted, a
+// service that becomes slower would seem to get faster, because only its fastest answers come in time, and T would follow them down to
+// the floor. If so many were cut off within a step that the p99 lies among them, nobody knows it, and T doubles, until it is
+// found. It does not go beyond 8 times the last timeout that was known to be right unless attempts that were given more (the last
+// ones of their calls) do end then: when one node in fifty hangs, waiting longer for it helps nobody. Attempts that were given up for the caller's reasons (cancelled, a lost hedge, a deadline sooner than T) enter as "at least
+// so long": see package quantile. Attempts that never reached a handler (refused connections, sheds) are no sample.
+//
+// # What an attempt gets
+//
+//	another attempt can follow       min(T, 70 % of what is left), so that a node that hangs does not eat the call
+//	… and that would be no fair try  all that is left: cutting it short would blame the node for the caller's haste
+//	no other attempt can follow      all that is left, and T at least
+//	the same without a deadline      NoDeadline, or T if that is more
+//	Fixed is set                     Fixed
+//
+// The last attempt of a call, and so the only one of a call that must not be repeated, gains nothing from being cut off before its
+// deadline. What it gets is never less than T, so that Fair, not the caller's deadline, decides whom a failure is charged to.
+//
+// # What is fair
+//
+// When a caller's deadline passes, is it the node that was slow or the caller that was impatient? It is the node's failure if the
+// attempt ran for at least min(T, p90). Otherwise one caller with deadlines of 1 ms could have a healthy fleet ejected.
+// While the p90 is not known (too few samples, or too many that have no end) the last known one stands, at first Min.
+//
+// # Sources
+//
+// The clamp of a multiple of a high quantile with censored samples was found by simulation: fed with successes only, T collapses to
+// the floor within a minute. The 70 % leave room for a second node. See also "Timeouts, retries, and backoff with jitter"
+// (Amazon Builders' Library).
+package timeout

@@ -1,0 +1,178 @@
+package timeout
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/internal/quantile"
+	"github.com/hull-go/hull/policy"
+)
+
+// Timeouts implements policy.Timeouts, as a rule for one method of one service, over all its nodes. It is safe for concurrent use.
+type Timeouts struct {
+	opt    Options
+	sample *quantile.Estimator
+
+	t    atomic.Int64 // the timeout
+	fair atomic.Int64 // the latest p90 that was known
+	next atomic.Int64 // when t is set anew
+	base atomic.Int64 // what the timeout would be by the latest quantile that was known
+
+	// Since the last step: attempts that tell something about t; those among them that it cut off, and those that ended well
+	// although they took longer than base.
+	seen, cut, late atomic.Int64
+
+	mu   sync.Mutex // guards what follows and steps
+	last Snapshot
+}
+
+var _ policy.Timeouts = (*Timeouts)(nil)
+
+// New returns timeouts that know nothing yet. The error names everything that is wrong with o.
+func New(o Options) (*Timeouts, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	q, err := quantile.New(quantile.Options{Window: o.Window})
+	if err != nil {
+		return nil, err
+	}
+	t := &Timeouts{opt: o, sample: q, last: Snapshot{Cold: true}}
+	t.t.Store(int64(o.Cold))
+	if o.Fixed > 0 {
+		t.t.Store(int64(o.Fixed))
+	}
+	t.base.Store(t.t.Load())
+	t.fair.Store(int64(o.Min))
+	return t, nil
+}
+
+// Attempt implements policy.Timeouts.
+func (t *Timeouts) Attempt(now policy.Time, _ *policy.Call, left time.Duration, last bool) time.Duration {
+	t.step(now)
+	d := time.Duration(t.t.Load())
+	switch {
+	case t.opt.Fixed > 0:
+		return d
+	case last && left == 0:
+		return max(d, t.opt.NoDeadline)
+	case last:
+		return max(d, left)
+	case left == 0:
+		return d
+	}
+	part := time.Duration(float64(left) * t.opt.Share)
+	switch {
+	case d <= part:
+		return d
+	case part >= max(t.opt.Min, time.Duration(t.fair.Load())):
+		return part
+	}
+	return max(d, left)
+}
+
+// Fair implements policy.Timeouts.
+func (t *Timeouts) Fair(now policy.Time, d time.Duration) bool {
+	t.step(now)
+	return d >= time.Duration(min(t.t.Load(), t.fair.Load()))
+}
+
+// Done implements policy.Timeouts.
+func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
+	c := e.Class.Counts()
+	switch {
+	case c.LowerBound:
+		d := time.Duration(t.t.Load())
+		// A timer may be a little early; an attempt that was cut much sooner says nothing about t.
+		if (e.Class == policy.ClassTimeout || e.Class == policy.ClassDeadlineLate) && e.Took >= d-d/16 {
+			t.sample.Never(now, e.Took)
+			t.seen.Add(1)
+			t.cut.Add(1)
+		} else {
+			t.sample.AtLeast(now, e.Took)
+		}
+	case c.Limit == policy.Success: // a handler ran
+		t.sample.Observe(now, e.Took)
+		t.seen.Add(1)
+		if int64(e.Took) > t.base.Load() {
+			t.late.Add(1)
+		}
+	}
+}
+
+// blind is how many times base the timeout grows to without a sign that waiting longer helps.
+const blind = 8
+
+// step sets the timeout anew if it is time to.
+func (t *Timeouts) step(now policy.Time) {
+	next := t.next.Load()
+	if int64(now) < next || !t.next.CompareAndSwap(next, int64(now.Add(t.opt.Window/steps))) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var h quantile.Histogram
+	t.sample.Snapshot(now, &h)
+	enough := h.N() >= t.opt.MinSamples
+	p90, unknown90 := h.Quantile(0.9)
+	if enough && !unknown90 {
+		t.fair.Store(int64(p90))
+	}
+	q, unknown := h.Quantile(t.opt.Quantile)
+	t.last.Samples, t.last.P90, t.last.Known = h.N(), p90, enough && !unknown
+	if t.opt.Fixed > 0 {
+		return
+	}
+	seen, cut, late := t.seen.Swap(0), t.cut.Swap(0), t.late.Swap(0)
+	d := float64(t.t.Load())
+	switch {
+	case cut > 1 && float64(cut) > (1-t.opt.Quantile)*float64(seen):
+		if helps := 10*late >= cut; helps || 2*d <= blind*float64(t.base.Load()) {
+			d *= 2
+		}
+	case enough && unknown: // because of what was cut off before it doubled: wait until the window has forgotten that
+		return
+	case enough:
+		want := t.opt.Factor * float64(q)
+		t.base.Store(int64(t.within(want)))
+		if !t.last.Cold {
+			want = max(want, d*(1-t.opt.Fall))
+		}
+		d = want
+		t.last.Cold = false
+	case d > float64(t.opt.Cold): // too few to learn from: forget what they once taught
+		d = max(float64(t.opt.Cold), d*(1-t.opt.Fall))
+	}
+	t.t.Store(int64(t.within(d)))
+}
+
+// within puts what was learned within its bounds.
+func (t *Timeouts) within(d float64) float64 {
+	return min(max(d, float64(t.opt.Min)), float64(t.opt.Max))
+}
+
+// Snapshot is a reading of timeouts.
+type Snapshot struct {
+	// Timeout is the present one, Fair the time from which on a failure is the node's.
+	Timeout, Fair time.Duration
+	// Cold: nothing was learned yet.
+	Cold bool
+	// Samples are the attempts in the window and P90 theirs, at the last step.
+	Samples int
+	P90     time.Duration
+	// Known: there were enough samples, and their quantile was not among those that were cut off.
+	Known bool
+}
+
+// Snapshot reads the timeouts at now.
+func (t *Timeouts) Snapshot(now policy.Time) Snapshot {
+	t.step(now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.last
+	s.Timeout = time.Duration(t.t.Load())
+	s.Fair = time.Duration(min(t.t.Load(), t.fair.Load()))
+	return s
+}

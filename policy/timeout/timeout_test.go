@@ -1,0 +1,262 @@
+package timeout
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+const (
+	t0 = policy.Time(1_700_000_000 * time.Second)
+	ms = time.Millisecond
+)
+
+func must(t testing.TB, o Options) *Timeouts {
+	t.Helper()
+	to, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// feed records n attempts at now and lets a step pass. It returns the time after the step.
+func feed(to *Timeouts, now policy.Time, n int, cl policy.Class, took time.Duration) policy.Time {
+	for range n {
+		to.Done(now, policy.Ended{Class: cl, Took: took})
+	}
+	now = now.Add(time.Second)
+	to.Fair(now, 0)
+	return now
+}
+
+func around(t *testing.T, what string, got, want time.Duration) {
+	t.Helper()
+	if got < want*92/100 || got > want*108/100 {
+		t.Errorf("%s: %v, want about %v", what, got, want)
+	}
+}
+
+func TestCold(t *testing.T) {
+	to := must(t, Options{})
+	if got := to.Attempt(t0, nil, 5*time.Second, false); got != time.Second {
+		t.Errorf("%v, want 1s", got)
+	}
+	now := feed(to, t0, 99, policy.ClassOK, 10*ms)
+	if got := to.Attempt(now, nil, 5*time.Second, false); got != time.Second {
+		t.Errorf("after 99 samples %v, want 1s still", got)
+	}
+	now = feed(to, now, 1, policy.ClassOK, 10*ms)
+	if got := to.Attempt(now, nil, 5*time.Second, false); got != 100*ms {
+		t.Errorf("after 100 fast ones %v, want the least", got)
+	}
+}
+
+func TestLearns(t *testing.T) {
+	to := must(t, Options{})
+	now := feed(to, t0, 1000, policy.ClassOK, 200*ms)
+	around(t, "twice the p99", to.Attempt(now, nil, 5*time.Second, false), 400*ms)
+	now = feed(to, now, 1000, policy.ClassOK, 300*ms)
+	around(t, "it rises at once", to.Attempt(now, nil, 5*time.Second, false), 600*ms)
+}
+
+func TestWhatAnAttemptGets(t *testing.T) {
+	learned := func(t *testing.T, o Options) (*Timeouts, policy.Time) {
+		to := must(t, o)
+		now := feed(to, t0, 1000, policy.ClassOK, 200*ms) // p90 200 ms, timeout 400 ms
+		return to, now
+	}
+	tests := []struct {
+		name string
+		o    Options
+		left time.Duration
+		last bool
+		want time.Duration // 0 = what was learned
+	}{
+		{"plenty left", Options{}, 5 * time.Second, false, 0},
+		{"no deadline", Options{}, 0, false, 0},
+		{"70 % of what is left", Options{}, 500 * ms, false, 350 * ms},
+		{"70 % would not be fair: all", Options{}, 250 * ms, false, 0},
+		{"next to nothing left", Options{}, 1 * ms, false, 0},
+		{"the last gets all", Options{}, 5 * time.Second, true, 5 * time.Second},
+		{"the last, and its caller in haste", Options{}, 1 * ms, true, 0},
+		{"the last without a deadline", Options{}, 0, true, 5 * time.Second},
+		{"the last without a deadline, as set", Options{NoDeadline: time.Minute}, 0, true, time.Minute},
+		{"fixed", Options{Fixed: 50 * ms}, 5 * time.Second, false, 50 * ms},
+		{"fixed, the last", Options{Fixed: 50 * ms}, 5 * time.Second, true, 50 * ms},
+		{"fixed, more than is left", Options{Fixed: time.Second}, 500 * ms, false, time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			to, now := learned(t, tt.o)
+			want := tt.want
+			if want == 0 {
+				want = 400 * ms
+			}
+			around(t, "got", to.Attempt(now, nil, tt.left, tt.last), want)
+		})
+	}
+}
+
+// One caller with deadlines of 1 ms must not have a healthy fleet ejected; a node that hangs is charged by everybody else.
+func TestFair(t *testing.T) {
+	to := must(t, Options{})
+	if to.Fair(t0, 99*ms) || !to.Fair(t0, 100*ms) {
+		t.Error("cold: want 100 ms to be fair and less not")
+	}
+	now := feed(to, t0, 1000, policy.ClassOK, 20*ms)
+	if to.Fair(now, 18*ms) || !to.Fair(now, 22*ms) {
+		t.Error("want the p90 of 20 ms to be fair and less not")
+	}
+	// All hang now: nobody knows the p90, and the last known one stands.
+	for range 20 {
+		now = feed(to, now, 500, policy.ClassDeadlineLate, 2*time.Second)
+	}
+	if s := to.Snapshot(now); s.Known || to.Fair(now, 18*ms) || !to.Fair(now, 22*ms) {
+		t.Errorf("while all hang: %+v", s)
+	}
+	to = must(t, Options{})
+	now = feed(to, t0, 1000, policy.ClassOK, 900*ms)
+	if to.Fair(now, 500*ms) || !to.Fair(now, time.Second) {
+		t.Error("a slow service: want its p90 of 900 ms")
+	}
+	to = must(t, Options{Fixed: 30 * ms})
+	if to.Fair(t0, 29*ms) || !to.Fair(t0, 30*ms) {
+		t.Error("fixed: want the timeout itself to be fair")
+	}
+}
+
+func TestFallsSlowly(t *testing.T) {
+	to := must(t, Options{})
+	now := feed(to, t0, 1000, policy.ClassOK, time.Second)
+	before := to.Attempt(now, nil, 0, false)
+	for range 60 {
+		now = feed(to, now, 1000, policy.ClassOK, ms)
+		after := to.Attempt(now, nil, 0, false)
+		if float64(after) < 0.899*float64(before) {
+			t.Fatalf("fell from %v to %v in one step", before, after)
+		}
+		before = after
+	}
+	if before != 100*ms {
+		t.Errorf("after a minute %v, want 100ms", before)
+	}
+}
+
+// A service that becomes 40 times slower is followed by doubling, though at first none of its answers comes in time.
+func TestDoublesWhileTheQuantileIsUnknown(t *testing.T) {
+	to := must(t, Options{})
+	now := feed(to, t0, 1000, policy.ClassOK, 20*ms)
+	for want := 200 * ms; want <= 800*ms; want *= 2 {
+		now = feed(to, now, 500, policy.ClassTimeout, to.Attempt(now, nil, 0, false))
+		around(t, "after a step", to.Attempt(now, nil, 0, false), want)
+	}
+	now = feed(to, now, 500, policy.ClassTimeout, 800*ms)
+	around(t, "without a sign that it helps", to.Attempt(now, nil, 0, false), 800*ms)
+	for range 500 {
+		to.Done(now, policy.Ended{Class: policy.ClassOK, Took: 900 * ms}) // last attempts, which had more time
+	}
+	now = feed(to, now, 500, policy.ClassTimeout, 800*ms)
+	around(t, "with a sign", to.Attempt(now, nil, 0, false), 1600*ms)
+	for range 12 {
+		now = feed(to, now, 500, policy.ClassOK, 800*ms)
+	}
+	around(t, "found", to.Attempt(now, nil, 0, false), 1600*ms)
+}
+
+func TestWhatIsNoSample(t *testing.T) {
+	to := must(t, Options{})
+	now := t0
+	for _, cl := range []policy.Class{policy.ClassUnsent, policy.ClassRefused, policy.ClassShed, policy.ClassDraining, policy.ClassQuota,
+		policy.ClassHandshake, policy.ClassReset, policy.ClassExpired, policy.ClassOverloaded, policy.ClassNoMethod, policy.ClassProtocol} {
+		now = feed(to, now, 1000, cl, 3*time.Second)
+	}
+	if s := to.Snapshot(now); s.Samples != 0 || !s.Cold || s.Timeout != time.Second {
+		t.Errorf("%+v, want nothing learned", s)
+	}
+}
+
+// Cancelled calls, lost hedges and callers in haste are lower bounds: they neither raise nor lower the timeout.
+func TestLowerBoundsDoNotMoveIt(t *testing.T) {
+	to := must(t, Options{})
+	now := t0
+	for range 20 {
+		for range 300 {
+			to.Done(now, policy.Ended{Class: policy.ClassCancelled, Took: 2 * ms})
+			to.Done(now, policy.Ended{Class: policy.ClassLoser, Took: 5 * ms})
+			to.Done(now, policy.Ended{Class: policy.ClassDeadlineSoon, Took: ms})
+			to.Done(now, policy.Ended{Class: policy.ClassTimeout, Took: ms}) // cut by a caller with little left
+		}
+		now = feed(to, now, 1000, policy.ClassOK, 200*ms)
+	}
+	around(t, "timeout", to.Attempt(now, nil, 0, false), 400*ms)
+}
+
+func TestForgetsWithoutCalls(t *testing.T) {
+	to := must(t, Options{})
+	now := t0
+	for range 3 {
+		now = feed(to, now, 3, policy.ClassTimeout, to.Attempt(now, nil, 0, false))
+	}
+	around(t, "raised by few", to.Attempt(now, nil, 0, false), 8*time.Second)
+	for range 60 {
+		now = feed(to, now, 1, policy.ClassOK, 10*ms)
+	}
+	around(t, "a minute later", to.Attempt(now, nil, 0, false), time.Second)
+}
+
+func TestWrongOptions(t *testing.T) {
+	_, err := New(Options{Fixed: -1, Min: time.Minute, Max: time.Second, NoDeadline: -1, Factor: 0.5, Quantile: 1, Share: 1.5, Fall: -1,
+		Window: -1, MinSamples: -1})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, word := range []string{"timeout: ", "Fixed", "Max", "Cold", "NoDeadline", "Factor", "Quantile", "Share", "Fall", "Window", "MinSamples"} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("the error does not name %s: %v", word, err)
+		}
+	}
+}
+
+func TestParallel(t *testing.T) {
+	to := must(t, Options{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			now := t0
+			for i := range 5000 {
+				now = now.Add(5 * ms)
+				d := to.Attempt(now, nil, time.Second, i%2 == 0)
+				cl := policy.ClassOK
+				if i%50 == 0 {
+					cl = policy.ClassTimeout
+				}
+				to.Done(now, policy.Ended{Class: cl, Took: d / 2})
+				to.Fair(now, d)
+				if i%100 == 0 {
+					to.Snapshot(now)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if s := to.Snapshot(t0.Add(26 * time.Second)); s.Timeout < 100*ms || s.Samples == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestNothingAllocates(t *testing.T) {
+	to := must(t, Options{})
+	now := t0
+	if n := testing.AllocsPerRun(1000, func() {
+		now = now.Add(time.Second)
+		to.Attempt(now, nil, time.Second, false)
+		to.Done(now, policy.Ended{Took: ms})
+		to.Fair(now, ms)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
