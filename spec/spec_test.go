@@ -1,0 +1,200 @@
+package spec
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+)
+
+const doc = `
+defaults:
+  timeout: 2s
+  retry: {attempts: 2}
+services:
+  greeter:
+    balancer: round-robin
+    breaker: {failures: 25%}
+    methods:
+      greeter.Greeter/Hello: {idempotent: true, timeout: 300ms, hedge: {mode: on, delay: 20ms}}
+      greeter.Greeter/Once: {retry: {mode: off}}
+  board:
+    ejection: {mode: dry-run}
+    concurrency: {limit: 10}
+`
+
+func mustParse(t testing.TB, text string) *Spec {
+	t.Helper()
+	s, err := Parse("test.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestInheritance(t *testing.T) {
+	s := mustParse(t, doc)
+	hello := s.Method("greeter", "greeter.Greeter/Hello")
+	if hello.Timeout != Duration(300*time.Millisecond) || !*hello.Idempotent || hello.Hedge.Mode != On || hello.Retry.Attempts != 2 ||
+		hello.Breaker.Failures != 0.25 || hello.Balancer != "round-robin" || hello.Ejection.Mode != On {
+		t.Errorf("Hello: %+v", hello)
+	}
+	once := s.Method("greeter", "greeter.Greeter/Once")
+	if once.Timeout != Duration(2*time.Second) || once.Idempotent != nil || once.Hedge.Mode != Off || once.Retry.Mode != Off {
+		t.Errorf("Once: %+v", once)
+	}
+	list := s.Method("board", "board.Board/List")
+	if list.Retry != (Retry{On, 2}) || list.Ejection.Mode != DryRun || list.Concurrency != (Concurrency{On, 10}) || list.Balancer != "p2c" {
+		t.Errorf("List: %+v", list)
+	}
+	if e := new(Spec).Method("any", "a.B/C"); e.Retry != (Retry{On, 3}) || e.Breaker.Mode != On || e.AttemptTimeout.Mode != On || e.Hedge.Mode != Off || e.Timeout != 0 {
+		t.Errorf("nothing configured: %+v", e)
+	}
+}
+
+func TestJSONIsTheSameDocument(t *testing.T) {
+	s := mustParse(t, doc)
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := mustParse(t, string(b))
+	c, err := json.Marshal(again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(b) != string(c) {
+		t.Errorf("written and read again:\n%s\n%s", b, c)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	tests := []struct{ name, doc, want string }{
+		{"unknown field", "defaults:\n  timeuot: 1s\n", "timeuot"},
+		{"its line", "defaults:\n  timeuot: 1s\n", "[2:"},
+		{"no unit", "defaults: {timeout: 300}", "write a number with a unit"},
+		{"negative", "defaults: {timeout: -1s}", "defaults.timeout: -1s is negative"},
+		{"no percentage", "defaults: {breaker: {failures: 0.5}}", "50%"},
+		{"over a hundred", "defaults: {breaker: {failures: 150%}}", "not between 0% and 100%"},
+		{"mode", "defaults: {breaker: {mode: maybe}}", `"maybe" is none of on, dry-run, off`},
+		{"retry in dry-run", "defaults: {retry: {mode: dry-run}}", "none of on, off"},
+		{"attempts", "defaults: {retry: {attempts: 99}}", "99 is not between 1 and 8"},
+		{"balancer", "defaults: {balancer: best}", `"best" is none of p2c, round-robin`},
+		{"method's name", "services: {a: {methods: {/a.B/C: {}}}}", "without a leading slash"},
+		{"methods of all services", "defaults: {methods: {a.B/C: {}}}", "methods belong to a service"},
+		{"not a mapping", "[1, 2]", "test.yaml"},
+		{"not YAML", "a: [", "test.yaml"},
+		{"too large", strings.Repeat("#", MaxSize+1), "are more than"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("test.yaml", []byte(tt.doc))
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %q does not say %q", err, tt.want)
+			}
+		})
+	}
+	_, err := Parse("test.yaml", []byte("defaults: {timeout: -1s, balancer: best, retry: {attempts: -1}}"))
+	for _, want := range []string{"defaults.timeout", "defaults.balancer", "defaults.retry.attempts"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not report %s as well", err, want)
+		}
+	}
+}
+
+// TestApplyKeepsState: what did not change is the same object afterwards, what did is another.
+func TestApplyKeepsState(t *testing.T) {
+	b, err := NewBook(mustParse(t, doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	picker, err := b.Picker("greeter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	method := func() *Method {
+		t.Helper()
+		m, err := b.Method("greeter", "greeter.Greeter/Hello", picker, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	before, gen := method(), b.Generation()
+	changed := mustParse(t, strings.ReplaceAll(doc, "attempts: 2", "attempts: 4"))
+	if err := b.Apply(changed); err != nil {
+		t.Fatal(err)
+	}
+	after := method()
+	if b.Generation() == gen || after.Retry.Attempts != 4 || after.Unary == before.Unary {
+		t.Error("the change did not take effect")
+	}
+	if after.Breaker != before.Breaker || after.Unary.Options().Timeouts != before.Unary.Options().Timeouts {
+		t.Error("the breaker and the latencies were forgotten though nothing about them changed")
+	}
+	if again, _ := b.Picker("greeter"); again != picker {
+		t.Error("the picker was forgotten")
+	}
+	if err := b.Apply(mustParse(t, strings.ReplaceAll(doc, "25%", "75%"))); err != nil {
+		t.Fatal(err)
+	}
+	if m := method(); m.Breaker == before.Breaker {
+		t.Error("the breaker's options changed, and it did not")
+	}
+	bad := &Spec{Defaults: Service{Balancer: "best"}}
+	if err := b.Apply(bad); err == nil || b.Spec() == bad {
+		t.Errorf("an invalid document is in force (%v)", err)
+	}
+}
+
+// TestSwitchingABreakerOffAndOnKeepsItsState: the mode belongs to the slot, not to the breaker.
+func TestSwitchingABreakerOffAndOnKeepsItsState(t *testing.T) {
+	b, err := NewBook(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := balance.New(balance.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Update(1, &registry.Service{Name: "s"})
+	m1, err := b.Method("s", "a.B/C", p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Apply(&Spec{Defaults: Service{Policy: Policy{Breaker: Breaker{Mode: Off}}}}); err != nil {
+		t.Fatal(err)
+	}
+	m2, err := b.Method("s", "a.B/C", p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m1.Breaker != m2.Breaker || m2.Unary.Options().Breaker.Mode != policy.Off {
+		t.Errorf("same breaker: %v, mode %v", m1.Breaker == m2.Breaker, m2.Unary.Options().Breaker.Mode)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(doc))
+	f.Add([]byte(`{"defaults":{"timeout":"1s"}}`))
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := Parse("fuzz", b)
+		if err != nil {
+			return
+		}
+		if err := s.Validate(); err != nil {
+			t.Errorf("accepted, and then not: %v", err)
+		}
+		if _, err := NewBook(s); err != nil {
+			t.Errorf("accepted, but no book can be made of it: %v", err)
+		}
+	})
+}
