@@ -17,18 +17,20 @@
 //   - It is down: a connection was refused, or a request could not leave, or the node said that it is draining. That
 //     is a fact; one answer to a later attempt refutes it. Until then a probe goes once a second.
 //   - It is a suspect: calls are in flight and nothing has been heard from it for max(3 × p99, 100 ms), or an attempt
-//     timed out with nothing heard since it began. Any answer lifts it; probes as above.
+//     timed out with nothing heard since it began, or its connection broke. An answer lifts it; probes as above.
 //   - It is ejected, which is a judgement: 5 failures in a row, or a success rate below the fleet's mean − 1.9σ. It
 //     ends after 5 s × the number of ejections (at most 60 s, with jitter), or when two attempts succeed.
 //
 // Judgements can be wrong about everybody at once, so at most half of the nodes are ejected, and never one without
-// which no good node would be left. Facts are not capped: a refused connection gains nothing by being tried again. If
+// which no good node would be left; so it is with broken connections, which one poisonous request can cause on every
+// node it reaches. Refusal and silence are not capped: nothing is gained by trying again what cannot be reached. If
 // fewer than half of the reachable nodes are in good standing, the ejected ones serve too (Snapshot.Panic); if no node
 // is, all are tried. So a Picker with nodes always picks one.
 //
-// A probe is an ordinary first attempt of an ordinary call, an idempotent one if any comes along within three
-// seconds, and only while another node is there to repeat it on. It is not marked as a Probe in its Verdict, because
-// that would forbid just this repetition.
+// A probe is an ordinary first attempt of an ordinary call, while another node is there to repeat it on: of an
+// idempotent one, but of any for a node that is down, where a failure costs nothing, and for a suspect if no idempotent
+// one has come along for three seconds. It is not marked as a Probe in its Verdict, because that would forbid just
+// this repetition. What ejection lasts for does not depend on probes.
 //
 // # What latency is charged
 //

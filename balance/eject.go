@@ -11,7 +11,7 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-// patience is how much longer a probe waits for a call that can be repeated than for any call.
+// patience is how much longer the probe of a suspect waits for a call that can be repeated than for any call.
 const patience = 3 * time.Second
 
 // finding is what one attempt says about its node.
@@ -19,6 +19,7 @@ type finding struct {
 	class             policy.Class
 	counts            *policy.Counts
 	heard, down, hung bool
+	broken            bool
 	streak            int32
 	took              time.Duration
 }
@@ -34,7 +35,7 @@ func (k *core) judge(now policy.Time, rnd rand.Source, n *Node, permit policy.Pe
 	if f.heard && permit.Start >= n.since {
 		k.absolve(now, n, isDown, "it answers again")
 	}
-	if f.heard {
+	if f.heard && (permit.Start >= n.since || !n.broken) {
 		k.absolve(now, n, isSuspect, "it answers again")
 	}
 	if n.flags.Load()&isEjected != 0 && permit.Start >= n.since {
@@ -56,8 +57,12 @@ func (k *core) judge(now policy.Time, rnd rand.Source, n *Node, permit policy.Pe
 		}
 		k.avoid(now, rnd, n, isDown, k.opt.Ejection.Max, why)
 	}
+	if f.broken && n.flags.Load() == 0 && k.mayAvoid(n, isEjected|isSuspect) {
+		n.charged, n.broken = true, true
+		k.avoid(now, rnd, n, isSuspect, k.opt.Ejection.Max, "its connection broke")
+	}
 	if f.hung {
-		n.timedOut = true
+		n.charged = true
 		k.avoid(now, rnd, n, isSuspect, k.opt.Ejection.Max, "an attempt timed out and nothing was heard meanwhile")
 	}
 	if f.streak >= k.limit.Load() {
@@ -99,11 +104,11 @@ func (k *core) absolve(now policy.Time, n *Node, flag uint32, why string) {
 	}
 	n.flags.Store(old &^ flag)
 	n.until[bits.TrailingZeros32(flag)] = 0
-	if flag != isSuspect || n.timedOut {
+	if flag != isSuspect || n.charged {
 		n.ewma.reset()
 	}
 	if flag == isSuspect {
-		n.timedOut = false
+		n.charged, n.broken = false, false
 	}
 	if old == flag {
 		n.since, n.why = now, ""
@@ -136,18 +141,18 @@ func (k *core) suspect(now policy.Time, rnd rand.Source, n *Node) bool {
 	return k.opt.Ejection.Mode == policy.On
 }
 
-// mayEject reports whether one more node may be ejected.
-func (k *core) mayEject(n *Node) bool {
-	ejected, ready := 0, 0
+// mayAvoid reports whether one more node may get one of several flags: if that is within the cap, and leaves another.
+func (k *core) mayAvoid(n *Node, flag uint32) bool {
+	avoided, ready := 0, 0
 	for _, m := range k.nodes {
 		switch flags := m.flags.Load(); {
-		case flags&isEjected != 0:
-			ejected++
+		case flags&flag != 0:
+			avoided++
 		case m != n && flags == 0 && !m.Info().Draining:
 			ready++
 		}
 	}
-	return ready > 0 && ejected+1 <= k.ejectable()
+	return ready > 0 && avoided+1 <= k.ejectable()
 }
 
 func (k *core) ejectable() int {
@@ -157,7 +162,7 @@ func (k *core) ejectable() int {
 func (k *core) eject(now policy.Time, rnd rand.Source, n *Node, why string) bool {
 	flags := n.flags.Load()
 	// A node that is down needs no ejection, and should not use up the cap.
-	if flags&(isEjected|isDown) != 0 || !k.mayEject(n) {
+	if flags&(isEjected|isDown) != 0 || !k.mayAvoid(n, isEjected) {
 		return false
 	}
 	n.ejections++
@@ -258,7 +263,7 @@ func (k *core) tick(now policy.Time, rnd rand.Source) {
 			n.flags.Store(left)
 			n.since = now
 			if left == 0 {
-				n.why, n.good, n.timedOut = "", 0, false
+				n.why, n.good, n.charged, n.broken = "", 0, false, false
 			}
 			k.gen.Add(1)
 			k.tell(now, n)

@@ -184,7 +184,7 @@ func TestProbesAndEarlyReturn(t *testing.T) {
 		d.call(time.Millisecond, policy.ClassOK)
 		d.wait(50 * time.Millisecond)
 	}
-	if took := d.now.Sub(begin); took < time.Second || took > 2500*time.Millisecond {
+	if took := d.now.Sub(begin); took < 1800*time.Millisecond || took > 2500*time.Millisecond {
 		t.Errorf("two successes brought it back after %v", took)
 	}
 	if got := d.spread(3000)["n00"]; got < 700 {
@@ -197,9 +197,12 @@ func TestProbesPreferIdempotentCalls(t *testing.T) {
 		d := newDriver(t, Options{}, fleet(3)...)
 		for range 5 {
 			d.force("n00", 0, class)
+			if class == policy.ClassReset {
+				break
+			}
 		}
 		begin := d.now
-		for d.now.Sub(begin) < 5*time.Second {
+		for d.now.Sub(begin) < 4400*time.Millisecond {
 			n, v := d.p.Pick(d.now, d.rnd, &c, nil)
 			if n.ID() == "n00" {
 				return d.now.Sub(begin)
@@ -216,8 +219,9 @@ func TestProbesPreferIdempotentCalls(t *testing.T) {
 		least, most time.Duration
 	}{
 		{"idempotent", policy.Call{Idempotent: true}, policy.ClassUnavailable, 900 * time.Millisecond, 1200 * time.Millisecond},
-		{"unsafe", policy.Call{}, policy.ClassUnavailable, 3900 * time.Millisecond, 4200 * time.Millisecond},
-		{"repeated above", policy.Call{Idempotent: true, PathAttempt: 2}, policy.ClassUnavailable, 3900 * time.Millisecond, 4200 * time.Millisecond},
+		{"unsafe", policy.Call{}, policy.ClassUnavailable, 0, 0},
+		{"repeated above", policy.Call{Idempotent: true, PathAttempt: 2}, policy.ClassUnavailable, 0, 0},
+		{"unsafe, suspect", policy.Call{}, policy.ClassReset, 3200 * time.Millisecond, 3500 * time.Millisecond},
 		{"unsafe, node down", policy.Call{}, policy.ClassUnsent, 200 * time.Millisecond, 400 * time.Millisecond},
 	} {
 		if at := first(tt.call, tt.class); at < tt.least || at > tt.most {
@@ -307,6 +311,29 @@ func TestAllDown(t *testing.T) {
 	}
 	if s := d.p.Snapshot(d.now); s.Pool != 3 || s.Down != 0 || s.Panic {
 		t.Errorf("%v after the return: %+v", d.now.Sub(begin), s)
+	}
+}
+
+// TestBrokenConnectionsAreCapped: a request that breaks every connection it is sent on makes at most half the fleet suspect.
+func TestBrokenConnectionsAreCapped(t *testing.T) {
+	d := newDriver(t, Options{}, fleet(5)...)
+	old, permit := d.node("n00"), policy.Permit{Start: d.now}
+	old.begin(d.now)
+	d.wait(time.Millisecond)
+	for _, n := range d.p.Nodes() {
+		d.force(n.ID(), 0, policy.ClassReset)
+	}
+	if s := d.p.Snapshot(d.now); s.Suspect != 2 || s.Pool != 3 {
+		t.Errorf("%+v", s)
+	}
+	d.end(old, permit, policy.ClassOK)
+	if s := d.state("n00"); s.State != Suspect {
+		t.Errorf("an answer that was under way when the connection broke brought it back: %v", s)
+	}
+	d.wait(time.Second)
+	d.spread(2)
+	if s := d.p.Snapshot(d.now); s.Suspect != 0 {
+		t.Errorf("after two probes: %+v", s)
 	}
 }
 

@@ -37,7 +37,8 @@ type Node struct {
 	until      [3]policy.Time // when each of them ends by itself
 	nextProbe  policy.Time
 	good       int  // successes since it was ejected
-	timedOut   bool // suspected because of a timeout
+	charged    bool // a suspect because an attempt failed, which its latency was charged for
+	broken     bool // a suspect because its connection broke
 	tooSlow    bool // ejected because of its latency
 	ejections  int  // multiplier of the next ejection's time
 	why        string

@@ -312,12 +312,13 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 	}
 	in := finding{
 		class: e.Class, counts: counts, heard: heard,
-		down: counts.Down || e.Class == policy.ClassDraining,
+		down:   counts.Down || e.Class == policy.ClassDraining,
+		broken: e.Class == policy.ClassReset,
 		// Nothing was heard during the whole attempt: others in flight fare no better.
 		hung:   silent && counts.Node == policy.Failure && counts.LowerBound,
 		streak: streak, took: e.Took,
 	}
-	if n.flags.Load() != 0 || in.down || in.hung || streak >= k.limit.Load() {
+	if n.flags.Load() != 0 || in.down || in.hung || in.broken || streak >= k.limit.Load() {
 		k.judge(now, rnd, n, permit, in)
 	}
 }

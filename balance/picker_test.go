@@ -129,6 +129,26 @@ func TestSlowStart(t *testing.T) {
 	}
 }
 
+// TestAllStartSlowly: a fleet whose nodes are all new (but not its first) is served evenly.
+func TestAllStartSlowly(t *testing.T) {
+	for _, name := range []string{"p2c", "round-robin", "random", "least-connections"} {
+		s, _ := StrategyNamed(name)
+		d := newDriver(t, Options{Strategy: s}, fleet(9)...)
+		d.p.Update(d.now, service(fleet(12)[9:]...))
+		count := map[string]int{}
+		for range 3000 {
+			n, p := d.pick()
+			count[n.ID()]++
+			d.end(n, p, policy.ClassRefused)
+		}
+		for id, got := range count {
+			if got < 800 || got > 1200 {
+				t.Errorf("%s: node %s got %d of 3000 calls", name, id, got)
+			}
+		}
+	}
+}
+
 func TestUpdateKeepsStatisticsByIdentity(t *testing.T) {
 	d := newDriver(t, Options{}, fleet(3)...)
 	d.spread(30)

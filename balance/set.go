@@ -140,10 +140,13 @@ func (s *set) reckon(never bool) {
 }
 
 // probeFor is when a probe of n is due for a call that can, or cannot, be repeated whatever comes of it. A refused
-// connection can always be repeated elsewhere.
+// connection can always be repeated elsewhere; an ejection ends without any probe.
 func (n *Node) probeFor(repeatable bool) policy.Time {
-	if repeatable || n.flags.Load()&isDown != 0 {
+	switch flags := n.flags.Load(); {
+	case repeatable, flags&isDown != 0:
 		return n.nextProbe
+	case flags&isEjected != 0:
+		return math.MaxInt64
 	}
 	return n.nextProbe.Add(patience)
 }

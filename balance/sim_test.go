@@ -2,6 +2,7 @@ package balance
 
 import (
 	"container/heap"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -28,6 +29,7 @@ type sim struct {
 	took            []time.Duration // of the calls that were offered while measuring
 	offered, failed int
 	picks           map[string]int
+	flying          map[string]map[int]func(policy.Class) // how attempts at a node can be ended from outside
 }
 
 type server struct {
@@ -69,9 +71,10 @@ func exponential(mean time.Duration) func(*rand.Rand) time.Duration {
 func newSim(t testing.TB, seed uint64, o Options, nodes int) *sim {
 	src := rand.NewPCG(seed, 7)
 	s := &sim{t: t, now: start, src: src, rnd: rand.New(src), timeout: 20 * time.Second, attempts: 1,
-		servers: map[string]*server{}, picks: map[string]int{}}
+		servers: map[string]*server{}, picks: map[string]int{}, flying: map[string]map[int]func(policy.Class){}}
 	s.p = picker(t, o, fleet(nodes)...)
 	for _, n := range s.p.Nodes() {
+		s.flying[n.ID()] = map[int]func(policy.Class){}
 		s.servers[n.ID()] = &server{slots: 8, service: exponential(10 * time.Millisecond)}
 	}
 	return s
@@ -144,14 +147,18 @@ func (s *sim) call() {
 		}
 		tried = append(tried, n)
 		ended := false
+		s.seq++
+		id := s.seq
 		end := func(class policy.Class) {
 			if ended {
 				return
 			}
 			ended = true
+			delete(s.flying[n.ID()], id)
 			s.p.Done(s.now, s.src, n, v.Permit, policy.Ended{Class: class, Took: s.now.Sub(v.Permit.Start)})
 			finish(class)
 		}
+		s.flying[n.ID()][id] = end
 		s.after(s.timeout, func() { end(policy.ClassTimeout) })
 		s.servers[n.ID()].serve(s, &ended, end)
 	}
@@ -350,6 +357,34 @@ func TestHalfDead(t *testing.T) {
 		t.Logf("%s: at most %d attempts at the hung node before its first timeout; worst p99.9 of %d seeds %v", name, most, seeds, worst)
 		if limit := map[string]int{"p2c": 20, "round-robin": 60}[name]; most > limit {
 			t.Errorf("%s: %d attempts at the hung node before its first timeout, want at most %d", name, most, limit)
+		}
+	}
+}
+
+// TestKilledNode: a node dies with calls in flight. After the first broken connection it gets one call a second.
+func TestKilledNode(t *testing.T) {
+	for _, name := range []string{"p2c", "round-robin"} {
+		for seed := range uint64(seeds) {
+			strategy, _ := StrategyNamed(name)
+			s := newSim(t, seed, Options{Strategy: strategy}, 3)
+			s.attempts = 3
+			s.run(1000, 2*time.Second)
+			v := s.servers["n01"]
+			v.hung = true // until the broken connections are seen
+			s.run(1000, time.Millisecond)
+			*v = server{slots: 8, service: v.service, class: func(*rand.Rand) policy.Class { return policy.ClassUnsent }}
+			s.measuring = true
+			for _, id := range slices.Sorted(maps.Keys(s.flying["n01"])) {
+				s.flying["n01"][id](policy.ClassReset)
+			}
+			s.run(1000, 5*time.Second)
+			if got := s.picks["n01"]; got > 6 {
+				t.Errorf("seed %d, %s: %d attempts at a dead node in 5 s, want one a second", seed, name, got)
+			}
+			s.drain()
+			if s.failed != 0 {
+				t.Errorf("seed %d, %s: %d of %d calls failed", seed, name, s.failed, s.offered)
+			}
 		}
 	}
 }

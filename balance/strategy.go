@@ -76,21 +76,26 @@ func draw(now policy.Time, rnd rand.Source, nodes []*Node) *Node {
 	return best
 }
 
+// golden spreads the places of any number of nodes evenly over fractions.
+const golden = 0.6180339887498949
+
 type roundRobin struct{ next atomic.Uint64 }
 
 func (*roundRobin) String() string { return "round-robin" }
 
 func (s *roundRobin) Choose(now policy.Time, _ rand.Source, _ *policy.Call, nodes []*Node) *Node {
 	var n *Node
-	for range 4 * len(nodes) {
+	for range 4*len(nodes) + 1 { // one more, so that nodes that are all starting slowly take turns
 		turn := s.next.Add(1) - 1
 		n = nodes[turn%uint64(len(nodes))]
 		if n.whole(now) {
 			return n
 		}
-		// In round r a node of share s is taken when r·s passes a whole number, which happens in s of all rounds.
-		round, share := float64(turn/uint64(len(nodes))), n.Share(now)
-		if uint64((round+1)*share) > uint64(round*share) {
+		// In round r a node of share s is taken when r·s passes a whole number, which happens in s of all rounds. Each
+		// node begins at another fraction, so that equals are not all taken in the same round.
+		round, place := float64(turn/uint64(len(nodes))), float64(turn%uint64(len(nodes)))
+		share, from := n.Share(now), place*golden
+		if uint64((round+1)*share+from) > uint64(round*share+from) {
 			return n
 		}
 	}
