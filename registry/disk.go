@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -42,20 +41,7 @@ func openDisk(dir string) (*disk, error) {
 	return &disk{root: root}, nil
 }
 
-// fileName is the service's name with everything but letters, digits, dot and dash escaped, upper case too: file
-// names are alike in either case on some systems.
-func fileName(service string) string {
-	var b strings.Builder
-	for i := range len(service) {
-		c := service[i]
-		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02x", c)
-		}
-	}
-	return b.String() + ".nodes"
-}
+func fileName(service string) string { return EscapeName(service) + ".nodes" }
 
 func (d *disk) load(service string, now time.Time) ([]*Node, error) {
 	name := fileName(service)

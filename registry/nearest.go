@@ -64,7 +64,7 @@ func nearest(name string, names []string) []string {
 		distance int
 	}
 	var found []candidate
-	limit := max(2, len(name)/3)
+	limit := max(1, len(name)/3)
 	lower := strings.ToLower(name)
 	for _, n := range names {
 		if len(n) > len(name)+limit && !strings.Contains(strings.ToLower(n), lower) || n == name {

@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -185,6 +187,26 @@ func ValidName(what, name string) error {
 		}
 	}
 	return nil
+}
+
+// EscapeName turns a name into one that is safe as part of a file name or a key on every system, unlike any other
+// name's in either case: letters in lower case, digits, dots and dashes stay, the rest becomes %xx, and what gets
+// longer than 100 bytes ends in ~ and a hash instead.
+func EscapeName(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		c := name[i]
+		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' && i > 0 || c == '-' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	if b.Len() <= 100 {
+		return b.String()
+	}
+	sum := sha256.Sum256([]byte(name))
+	return b.String()[:64] + "~" + hex.EncodeToString(sum[:16])
 }
 
 // validText allows printable ASCII and any letter beyond it, but nothing that could break a line of a log or a table.

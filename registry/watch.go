@@ -159,7 +159,9 @@ func (w *watch) report(id string, healthy bool) {
 	changed := w.b.report(time.Now(), id, healthy)
 	w.publish(changed)
 	w.mu.Unlock()
-	w.r.touch(w)
+	if changed { // a good word only puts off what is due
+		w.r.touch(w)
+	}
 }
 
 // clean drops what does not validate, belongs to another service or is too much, and says so once per entry.

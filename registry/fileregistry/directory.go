@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/hull-go/hull/registry"
 )
 
 // DefaultDir is the directory of the current user on the current machine: "hull/nodes-<machine>" in os.UserCacheDir,
@@ -19,7 +21,7 @@ func DefaultDir() string {
 	if err != nil || host == "" {
 		host = "local"
 	}
-	nodes := "nodes-" + escape(host)
+	nodes := "nodes-" + registry.EscapeName(host)
 	if dir, err := os.UserCacheDir(); err == nil && filepath.IsAbs(dir) {
 		return filepath.Join(dir, "hull", nodes)
 	}

@@ -43,6 +43,8 @@ type Driver struct {
 	temp  atomic.Uint64
 	wake  chan struct{}
 	wg    sync.WaitGroup
+	// pollOnly does without notifications, as on systems where they are dear; tests set it.
+	pollOnly bool
 
 	mu       sync.Mutex
 	closed   bool

@@ -30,12 +30,21 @@ func open(t testing.TB, o fileregistry.Options) *fileregistry.Driver {
 	return d
 }
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { conform(t, func(*fileregistry.Driver) {}) }
+
+// Notifications may be missing, or all used up by others; then polling has to do.
+func TestConformanceByPollingAlone(t *testing.T) { conform(t, (*fileregistry.Driver).PollOnly) }
+
+func conform(t *testing.T, set func(*fileregistry.Driver)) {
 	registrytest.Run(t, func(t *testing.T) registrytest.Harness {
 		dir := filepath.Join(t.TempDir(), "nodes")
 		return registrytest.Harness{
-			Open: func() registry.Driver { return open(t, fileregistry.Options{Dir: dir, Poll: 10 * time.Millisecond}) },
-			TTL:  300 * time.Millisecond,
+			Open: func() registry.Driver {
+				d := open(t, fileregistry.Options{Dir: dir, Poll: 10 * time.Millisecond})
+				set(d)
+				return d
+			},
+			TTL: 300 * time.Millisecond,
 			Lose: func(string, string) {
 				deleteDir(t, dir)
 			},
@@ -362,5 +371,43 @@ func TestFromURL(t *testing.T) {
 func TestDefaultDir(t *testing.T) {
 	if d := fileregistry.DefaultDir(); !filepath.IsAbs(d) || d != fileregistry.DefaultDir() {
 		t.Errorf("default directory %q", d)
+	}
+}
+
+// A process that comes back under the ID it had takes over the dead one's place, though others are just clearing that
+// one's file away.
+func TestRestartUnderTheSameID(t *testing.T) {
+	dir := t.TempDir()
+	var views []*registry.View
+	for range 4 { // each of them clears dead files away
+		r := newRegistry(t, open(t, fileregistry.Options{Dir: dir, Poll: time.Millisecond}), registry.Options{})
+		views = append(views, r.Open("greeter"))
+	}
+	for i := range 50 {
+		d := open(t, fileregistry.Options{Dir: dir, Poll: time.Millisecond})
+		r, err := registry.New(d, registry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := node("same")
+		n.Version = strconv.Itoa(i)
+		g, err := r.Register(t.Context(), n)
+		if err != nil || g.Err() != nil {
+			t.Fatal(err, g.Err())
+		}
+		for _, v := range views {
+			until(t, v, "the new one", func(s *registry.Service) bool {
+				n := s.Node("same")
+				return n != nil && !n.Absent && n.Version == strconv.Itoa(i)
+			})
+		}
+		d.Crash()
+		if i%2 == 0 { // and now and then nobody is quick
+			until(t, views[0], "its death", present())
+		}
+		d.Crash() // what has been registered anew since
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -393,6 +393,9 @@ func TestNothingIsLeft(t *testing.T) {
 	if n := descriptors(t); n > files {
 		t.Errorf("%d descriptors, %d before", n, files)
 	}
+	for range 1000 { // a goroutine that has said it is done may still be on its last instructions
+		runtime.Gosched()
+	}
 	if n := runtime.NumGoroutine(); n > goroutines {
 		buf := make([]byte, 1<<16)
 		t.Errorf("%d goroutines, %d before\n%s", n, goroutines, buf[:runtime.Stack(buf, true)])

@@ -2,8 +2,6 @@ package fileregistry
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,10 +72,10 @@ func decode(name string, data []byte) (*record, error) {
 }
 
 // fileName is the file of a node: its service and ID, escaped, around an @.
-func fileName(service, id string) string { return prefix(service) + escape(id) + suffix }
+func fileName(service, id string) string { return prefix(service) + registry.EscapeName(id) + suffix }
 
 // prefix is what the names of all files of a service begin with.
-func prefix(service string) string { return escape(service) + "@" }
+func prefix(service string) string { return registry.EscapeName(service) + "@" }
 
 // isNodeFile reports whether a name can be that of a node, and returns the service's prefix.
 func isNodeFile(name string) (prefix string, ok bool) {
@@ -86,23 +84,4 @@ func isNodeFile(name string) (prefix string, ok bool) {
 		return "", false
 	}
 	return name[:i+1], true
-}
-
-// escape turns a name into part of a file name that is safe on every system and in either case; long ones end in a
-// hash.
-func escape(name string) string {
-	var b strings.Builder
-	for i := range len(name) {
-		c := name[i]
-		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02x", c)
-		}
-	}
-	if b.Len() <= 100 {
-		return b.String()
-	}
-	sum := sha256.Sum256([]byte(name))
-	return b.String()[:64] + "~" + hex.EncodeToString(sum[:16])
 }

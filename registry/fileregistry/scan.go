@@ -173,9 +173,18 @@ func (s *scanner) close() {
 	for _, e := range s.entries {
 		_ = e.file.Close()
 	}
-	if s.events != nil {
-		_ = s.events.Close()
+	s.unsubscribe()
+}
+
+// unsubscribe ends the notifications and waits for the goroutine behind them, which closes the channel at its end.
+func (s *scanner) unsubscribe() {
+	if s.events == nil {
+		return
 	}
+	_ = s.events.Close()
+	for range s.events.Events { //nolint:revive // drained until it is closed
+	}
+	s.events = nil
 }
 
 // look brings everything up to date and returns when to look again, and false when there is nothing left to do.
@@ -274,11 +283,8 @@ func (s *scanner) follow(dir *directory, fresh bool, now time.Time) error {
 
 // subscribe asks for notifications, where they cost one descriptor and not one per file.
 func (s *scanner) subscribe() {
-	if s.events != nil {
-		_ = s.events.Close()
-		s.events = nil
-	}
-	if runtime.GOOS != "linux" && runtime.GOOS != "windows" {
+	s.unsubscribe()
+	if s.d.pollOnly || runtime.GOOS != "linux" && runtime.GOOS != "windows" {
 		return
 	}
 	w, err := fsnotify.NewBufferedWatcher(64)
@@ -429,7 +435,7 @@ func (s *scanner) probe() (going bool) {
 			s.again, going = true, true // updated or restarted: the listing takes the new file up
 			continue
 		}
-		why := "deregistered"
+		why := "it deregistered, or its process died and somebody else cleared its file away"
 		if same {
 			why = "its process died"
 			if err := s.dir.root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
