@@ -40,7 +40,7 @@ type remembered struct {
 
 // newSide returns a side that finds the board in reg.
 func newSide(reg *registry.Registry, on Protection, names map[string]string, log *slog.Logger) (*side, error) {
-	mux, err := muxtransport.NewDialer(muxtransport.ClientOptions{})
+	mux, err := muxtransport.NewDialer(muxtransport.Options{})
 	if err != nil {
 		return nil, err
 	}

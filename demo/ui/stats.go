@@ -53,7 +53,11 @@ func (s *side) stats() SideStats {
 // standing returns how the side's client sees each node, by the fleet's names.
 func (s *side) standing() map[string]balance.NodeState {
 	m := map[string]balance.NodeState{}
-	for _, n := range s.conn.Explain() {
+	c, ok := any(s.conn).(interface{ Explain() []balance.NodeState })
+	if !ok {
+		return m
+	}
+	for _, n := range c.Explain() {
 		id := n.ID
 		if name, ok := s.names[id]; ok {
 			id = name
