@@ -535,7 +535,7 @@ func testLoad(t *testing.T, w *world) {
 					req = request("Sleep", "2ms")
 					payload = []byte("slept")
 				case 5:
-					req = request("Sleep", "30ms")
+					req = request("Wait", "")
 					req.Deadline = policy.Now().Add(4 * time.Millisecond)
 				case 8:
 					req = request("Panic", "")
