@@ -66,6 +66,7 @@ func rivals() []Rival {
 		connectRival{},
 		httpJSONRival{},
 		rawTCPRival{},
+		hullRival{},
 	}
 }
 
@@ -109,7 +110,7 @@ func version(module string) string {
 		switch {
 		case m.Path != module:
 		case m.Replace != nil:
-			return m.Replace.Path + m.Replace.Version
+			return m.Replace.Path
 		default:
 			return m.Version
 		}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/bench/echopb"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/registry/memregistry"
+	"github.com/hull-go/hull/registry/staticregistry"
+)
+
+// hullService is the name that Hull's client and server know each other by.
+const hullService = "echo"
+
+// hullRival is Hull with its default client and server: every policy is on.
+type hullRival struct{}
+
+func (hullRival) Info() Info {
+	return Info{
+		Name:   "hull",
+		Module: "github.com/hull-go/hull",
+		Setup:  "defaults, every policy on, generated gRPC code; discovery by a fixed address; deadline by the default of 5 s",
+	}
+}
+
+func (hullRival) Serve(ctx context.Context, ln net.Listener) error {
+	// A registry of its own keeps the server out of the machine's; the client
+	// is told the address as every other rival's is.
+	reg, err := registry.New(memregistry.New(), registry.Options{})
+	if err != nil {
+		return err
+	}
+	defer reg.Close()
+	srv, err := hull.NewServer(hullService,
+		hull.Listener(ln),
+		hull.WithRegistry(reg),
+		// Nobody else needs to hear that it stops.
+		hull.Drain(0, time.Second))
+	if err != nil {
+		return err
+	}
+	echopb.RegisterEchoServer(srv, grpcEcho{})
+	return srv.Run(ctx)
+}
+
+func (hullRival) Dial(_ context.Context, addr string) (Caller, error) {
+	driver, err := staticregistry.New([]string{addr}, staticregistry.Options{Services: []string{hullService}})
+	if err != nil {
+		return nil, err
+	}
+	reg, err := registry.New(driver, registry.Options{})
+	if err != nil {
+		return nil, err
+	}
+	client, err := hull.NewClient(hull.WithRegistry(reg))
+	if err != nil {
+		reg.Close()
+		return nil, err
+	}
+	return &hullCaller{reg: reg, client: client, echo: echopb.NewEchoClient(client.To(hullService))}, nil
+}
+
+type hullCaller struct {
+	reg    *registry.Registry
+	client *hull.Client
+	echo   echopb.EchoClient
+}
+
+// Call needs no deadline of its own: the client's default is callTimeout.
+func (c *hullCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, error) {
+	return c.echo.Echo(ctx, m)
+}
+
+func (c *hullCaller) Close() error {
+	err := c.client.Close()
+	if rerr := c.reg.Close(); err == nil {
+		err = rerr
+	}
+	return err
+}
