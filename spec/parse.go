@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/registry"
@@ -28,13 +28,46 @@ func Parse(name string, doc []byte) (*Spec, error) {
 	if len(bytes.TrimSpace(doc)) == 0 {
 		return s, nil
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict(), yaml.AllowDuplicateMapKey()).Decode(s); err != nil {
-		return nil, fmt.Errorf("spec: %s: %s", name, yaml.FormatError(err, false, true))
+	var root yaml.Node
+	if err := yaml.Unmarshal(doc, &root); err != nil {
+		return nil, fmt.Errorf("spec: %s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if err := unique(&root); err != nil {
+		return nil, fmt.Errorf("spec: %s: %w", name, err)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(doc))
+	dec.KnownFields(true)
+	if err := dec.Decode(s); err != nil {
+		if t, ok := errors.AsType[*yaml.TypeError](err); ok {
+			return nil, fmt.Errorf("spec: %s: %s", name, strings.Join(t.Errors, "; "))
+		}
+		return nil, fmt.Errorf("spec: %s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("spec: %s: %w", name, err)
 	}
 	return s, nil
+}
+
+// unique reports the first key that stands twice in a mapping. The decoder would report every pair of them, which for a large
+// broken document takes minutes.
+func unique(n *yaml.Node) error {
+	if n.Kind == yaml.MappingNode {
+		lines := make(map[string]int, len(n.Content)/2)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			k := n.Content[i]
+			if first, ok := lines[k.Value]; ok {
+				return fmt.Errorf("line %d: %q stands in line %d already: put both together", k.Line, k.Value, first)
+			}
+			lines[k.Value] = k.Line
+		}
+	}
+	for _, c := range n.Content {
+		if err := unique(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Validate reports all faults of s, each with the path of its field.

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/hull-go/hull/policy"
 )
 
@@ -138,6 +140,19 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// UnmarshalYAML implements yaml.Unmarshaler, so that errors name the line.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	return atLine(n, d.UnmarshalText([]byte(n.Value)))
+}
+
+// atLine puts the line in front of an error, in the form in which the decoder collects them.
+func atLine(n *yaml.Node, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %v", n.Line, err)}}
+}
+
 // Percent is a share between 0 and 1 that is written as "50%".
 type Percent float64
 
@@ -157,4 +172,9 @@ func (p *Percent) UnmarshalText(b []byte) error {
 	}
 	*p = Percent(v / 100)
 	return nil
+}
+
+// UnmarshalYAML implements yaml.Unmarshaler, so that errors name the line.
+func (p *Percent) UnmarshalYAML(n *yaml.Node) error {
+	return atLine(n, p.UnmarshalText([]byte(n.Value)))
 }

@@ -75,7 +75,9 @@ func TestJSONIsTheSameDocument(t *testing.T) {
 func TestFaults(t *testing.T) {
 	tests := []struct{ name, doc, want string }{
 		{"unknown field", "defaults:\n  timeuot: 1s\n", "timeuot"},
-		{"its line", "defaults:\n  timeuot: 1s\n", "[2:"},
+		{"its line", "defaults:\n  timeuot: 1s\n", "line 2"},
+		{"twice", "defaults:\n  timeout: 1s\n  timeout: 2s\n", `line 3: "timeout" stands in line 2 already`},
+		{"a broken document with many repeated keys", strings.Repeat("a:\n", 100000), `line 2: "a" stands in line 1 already`},
 		{"no unit", "defaults: {timeout: 300}", "write a number with a unit"},
 		{"negative", "defaults: {timeout: -1s}", "defaults.timeout: -1s is negative"},
 		{"no percentage", "defaults: {breaker: {failures: 0.5}}", "50%"},

@@ -12,7 +12,7 @@ const (
 	grpcModules  = "google.golang.org/grpc google.golang.org/protobuf google.golang.org/genproto/googleapis/rpc"
 	goModules    = "golang.org/x/net golang.org/x/sys golang.org/x/text"
 	watchModules = "github.com/fsnotify/fsnotify golang.org/x/sys"
-	yamlModules  = "github.com/goccy/go-yaml go.yaml.in/yaml/v3 go.yaml.in/yaml/v4"
+	yamlModules  = "go.yaml.in/yaml/v3"
 )
 
 // weights says which third-party modules a package may bring along, directly
