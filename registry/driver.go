@@ -47,8 +47,8 @@ type Announcer interface {
 	Announce(ctx context.Context, n *Node, ttl time.Duration) (Lease, error)
 }
 
-// Lease keeps one announced node alive. The Registry calls one method at a time and always ends with Close, except
-// after an error that wraps ErrLost. A driver with one keepalive per process keeps it behind its leases: renewing ten
+// Lease keeps one announced node alive. The Registry calls one method at a time and ends with Close, except after an
+// error that wraps ErrLost. A driver with one keepalive per process keeps it behind its leases: renewing ten
 // of them within an interval costs one request.
 type Lease interface {
 	// Renew says that the node is still there. ErrLost means that the engine has forgotten it and the lease has
@@ -56,7 +56,8 @@ type Lease interface {
 	Renew(ctx context.Context) error
 	// Update replaces what is known about the node; ID and service stay. Errors are as for Renew.
 	Update(ctx context.Context, n *Node) error
-	// Close deregisters the node, on purpose: those who watch see a Departure. The lease has ended, whatever the error.
+	// Close deregisters the node, on purpose: those who watch see a Departure. After an error the lease goes on: it
+	// may be closed again, or renewed.
 	Close(ctx context.Context) error
 }
 

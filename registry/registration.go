@@ -98,7 +98,7 @@ func (g *Registration) Wait(ctx context.Context) error {
 }
 
 // Update changes what is registered, for instance Draining; ID and Service stay. It waits for the first try and
-// returns its error; a change that failed is tried again until it is replaced.
+// returns its error; what failed is tried again until something else is asked for.
 func (g *Registration) Update(ctx context.Context, change func(*Node)) error {
 	g.mu.Lock()
 	n := g.want.Clone()
@@ -280,9 +280,12 @@ func (h *held) reconcile(ctx context.Context, a Announcer, want *Node, ttl time.
 		if h.lease == nil {
 			return nil
 		}
-		l := h.lease
-		h.lease = nil
-		return l.Close(ctx)
+		err := h.lease.Close(ctx)
+		if err == nil || errors.Is(err, ErrLost) {
+			h.lease = nil
+			return nil
+		}
+		return err
 	}
 	if h.lease != nil {
 		var err error

@@ -152,6 +152,39 @@ func TestWithdrawAndReturn(t *testing.T) {
 	})
 }
 
+func TestWithdrawAndReturnWhileTheEngineIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := memregistry.New()
+		r := newRegistry(t, e, registry.Options{})
+		defer r.Close()
+		g, err := r.Register(t.Context(), node("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.SetDown(true)
+		if err := g.Withdraw(t.Context()); !errors.Is(err, memregistry.ErrDown) {
+			t.Error(err)
+		}
+		e.SetDown(false)
+		if err := g.Wait(t.Context()); err != nil || len(watched(t, e)) != 0 {
+			t.Errorf("the withdrawal is not made good: %v, %v", err, watched(t, e))
+		}
+		if err := g.Return(t.Context()); err != nil {
+			t.Error(err)
+		}
+		e.SetDown(true)
+		_ = g.Withdraw(t.Context())
+		_ = g.Return(t.Context())
+		e.SetDown(false)
+		if err := g.Wait(t.Context()); err != nil || !slices.Equal(watched(t, e), []string{"a"}) {
+			t.Errorf("%v, %v", err, watched(t, e))
+		}
+		if n := e.Requests().Announce; n != 2 {
+			t.Errorf("%d announcements, want 2", n)
+		}
+	})
+}
+
 func TestSlowEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := memregistry.New()
