@@ -8,6 +8,7 @@ import (
 
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/retry"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/spec"
 	"github.com/hull-go/hull/status"
@@ -20,6 +21,7 @@ type service struct {
 	name   string
 	conn   *Conn
 	picker *balance.Picker
+	budget *retry.Budget
 	err    error // why the service cannot be called at all
 
 	view atomic.Pointer[registry.View]
@@ -35,6 +37,9 @@ func newService(c *Client, name string) *service {
 	s.conn = newConn(s, nil)
 	if s.err = registry.ValidName("service", name); s.err == nil {
 		s.picker, s.err = c.book.Picker(name)
+	}
+	if s.err == nil {
+		s.budget, s.err = c.book.Budget(name)
 	}
 	return s
 }

@@ -74,6 +74,7 @@ func pathAttempt(c *policy.Call, a policy.Attempt) int { return max(c.PathAttemp
 // send makes one attempt on the node that was picked for it.
 func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Request, rep *transport.Reply) *status.Error {
 	n := a.Node.(*balance.Node)
+	s.budget.Peak(a.Start, n.InFlight())
 	conn, err := s.node(n).Get(ctx, a.Deadline)
 	if err == nil {
 		err = conn.Call(ctx, req, rep)

@@ -253,8 +253,7 @@ func untried(to, nodes []*Node, tried []policy.Node, times int) []*Node {
 	return to
 }
 
-// Done records what became of an attempt. A success whose Took is negative counts as such but says nothing about
-// latency: the length of a stream is no latency.
+// Done records what became of an attempt. If it is Untimed it says nothing about latency: the length of a stream is none.
 func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit policy.Permit, e policy.Ended) {
 	n, ok := node.(*Node)
 	if !ok || n == nil {
@@ -269,6 +268,9 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 		return
 	}
 	counts := e.Class.Counts()
+	if e.Untimed {
+		e.Took = 0
+	}
 	silent := n.heard.Load() <= int64(permit.Start)
 	heard := answers(e.Class)
 	if heard {
@@ -279,7 +281,7 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 		if n.ok.Add(1) == 1 && n.Info().Absent {
 			k.gen.Add(1) // it has proved to be there
 		}
-		if e.Took < 0 {
+		if e.Untimed {
 			break
 		}
 		n.took[bucketOf(e.Took)].Add(1)

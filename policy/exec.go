@@ -40,8 +40,8 @@ type Attempt struct {
 	N int
 	// Node is where it goes; nil around a plain function.
 	Node Node
-	// Deadline is when the attempt must have ended; zero = never.
-	Deadline Time
+	// Start is when it begins, Deadline when it must have ended; zero = never.
+	Start, Deadline Time
 	// Hedge: it runs beside others.
 	Hedge bool
 }
@@ -179,7 +179,7 @@ func (x *Exec) Call() *Call { return &x.call }
 // Attempt describes attempt k.
 func (x *Exec) Attempt(k int) Attempt {
 	a := &x.att[k]
-	return Attempt{N: k, Node: a.node, Deadline: a.deadline, Hedge: a.hedge}
+	return Attempt{N: k, Node: a.node, Start: a.start, Deadline: a.deadline, Hedge: a.hedge}
 }
 
 // End returns how the call ended: the attempt whose result is the call's, or −1, and its error. Valid once Steps.Done was seen.
