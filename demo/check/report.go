@@ -39,10 +39,12 @@ type Promise struct {
 
 // Step is one act of the story.
 type Step struct {
-	Name        string    `json:"name"`
-	Protected   Side      `json:"protected"`
-	Unprotected Side      `json:"unprotected"`
-	Promises    []Promise `json:"promises"`
+	Name        string `json:"name"`
+	Protected   Side   `json:"protected"`
+	Unprotected Side   `json:"unprotected"`
+	// Stall is how long the machine itself kept the demo waiting at most, in milliseconds.
+	Stall    float64   `json:"stallMillis"`
+	Promises []Promise `json:"promises"`
 }
 
 // promise notes whether something was shown.

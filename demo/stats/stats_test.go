@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -120,4 +121,31 @@ func TestReasonsAreBounded(t *testing.T) {
 	if s := r.Snapshot(); len(s.Reasons) != maxReasons+1 || s.Reasons["other"] != 1000-maxReasons {
 		t.Errorf("Reasons = %v", s.Reasons)
 	}
+}
+
+func TestStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Stall
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.Run(ctx)
+		}()
+		time.Sleep(time.Second)
+		if got := s.Max(); got != 0 {
+			t.Errorf("in virtual time nothing stalls, but Max = %v", got)
+		}
+		s.note(time.Now(), 80*time.Millisecond)
+		time.Sleep(8 * time.Second)
+		if got := s.Max(); got != 80 {
+			t.Errorf("Max = %v, want 80", got)
+		}
+		time.Sleep(3 * time.Second)
+		if got := s.Max(); got != 0 {
+			t.Errorf("11 s later Max = %v", got)
+		}
+		cancel()
+		<-done
+	})
 }

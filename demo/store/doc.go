@@ -1,6 +1,7 @@
 // Package store keeps messages in one SQLite file that several processes share, in WAL mode: readers never wait for writers,
 // and writers wait for each other for a bounded time.
 //
-// A commit survives the death of every process (kill -9) but, with synchronous=NORMAL, the newest ones may be lost when the
-// machine itself loses power; that is the usual setting for WAL and enough for a demo of processes that die.
+// A commit survives the death of every process that has the file open (kill -9): the kernel has it by then. It need not
+// survive a power cut, because the demo's data ends with the demo; so nothing waits for the disk (synchronous=OFF), and a slow
+// one does not look like a slow service. A store that outlives its machine wants synchronous=NORMAL or FULL.
 package store

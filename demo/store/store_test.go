@@ -117,7 +117,7 @@ func TestListAndGet(t *testing.T) {
 func TestPragmas(t *testing.T) {
 	s, _ := open(t)
 	got, err := s.Pragmas(t.Context())
-	if err != nil || got["journal_mode"] != "wal" || got["synchronous"] != "1" || got["busy_timeout"] != "2000" {
+	if err != nil || got["journal_mode"] != "wal" || got["synchronous"] != "0" || got["busy_timeout"] != "2000" {
 		t.Errorf("Pragmas = %v, %v", got, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hull-go/hull/demo/board"
 	"github.com/hull-go/hull/demo/load"
+	"github.com/hull-go/hull/demo/stats"
 	"github.com/hull-go/hull/demo/supervise"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/staticregistry"
@@ -45,6 +46,7 @@ type Server struct {
 	protected, unprotected *side
 	static                 *registry.Registry
 	loads                  [2]*load.Generator
+	stall                  stats.Stall
 }
 
 // New returns a Server whose load does not run yet.
@@ -97,6 +99,7 @@ func (s *Server) Run(ctx context.Context) {
 		wg.Go(func() { l.Run(ctx) })
 	}
 	wg.Go(func() { s.protected.outbox.run(ctx) })
+	wg.Go(func() { s.stall.Run(ctx) })
 	wg.Wait()
 }
 

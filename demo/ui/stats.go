@@ -36,11 +36,13 @@ type Stats struct {
 	Rate       float64    `json:"rate"`
 	Protection Protection `json:"protection"`
 	// AttemptTimeout and Patience are in milliseconds.
-	AttemptTimeout int64       `json:"attemptTimeoutMillis"`
-	Patience       int64       `json:"patienceMillis"`
-	Protected      SideStats   `json:"protected"`
-	Unprotected    SideStats   `json:"unprotected"`
-	Nodes          []NodeStats `json:"nodes"`
+	AttemptTimeout int64 `json:"attemptTimeoutMillis"`
+	Patience       int64 `json:"patienceMillis"`
+	// Stall is how long the machine kept the demo waiting at most in the last 10 s, in milliseconds.
+	Stall       float64     `json:"stallMillis"`
+	Protected   SideStats   `json:"protected"`
+	Unprotected SideStats   `json:"unprotected"`
+	Nodes       []NodeStats `json:"nodes"`
 	// NodesError says why Nodes is not what it should be.
 	NodesError string `json:"nodesError,omitempty"`
 }
@@ -70,7 +72,7 @@ func (s *side) standing() map[string]balance.NodeState {
 func (s *Server) stats(ctx context.Context) Stats {
 	st := Stats{
 		Uptime: time.Since(s.begin).Seconds(), Rate: s.loads[0].Rate(), Protection: s.protected.protection(),
-		AttemptTimeout: AttemptTimeout.Milliseconds(), Patience: Patience.Milliseconds(),
+		AttemptTimeout: AttemptTimeout.Milliseconds(), Patience: Patience.Milliseconds(), Stall: s.stall.Max(),
 		Protected: s.protected.stats(), Unprotected: s.unprotected.stats(),
 	}
 	nodes, err := s.nodes(ctx)
