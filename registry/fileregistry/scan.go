@@ -144,8 +144,9 @@ func (s *scanner) run() {
 				timer.Reset(wait)
 				continue
 			}
-		case <-errs:
-			s.again = true // events may have been lost
+		case err := <-errs:
+			s.d.opt.Logger.Debug("fileregistry: notifications may have been lost, looking at everything", "error", err)
+			s.again = true
 		}
 		next, ok := s.look(time.Now())
 		if !ok {
@@ -182,7 +183,7 @@ func (s *scanner) unsubscribe() {
 		return
 	}
 	_ = s.events.Close()
-	for range s.events.Events { //nolint:revive // drained until it is closed
+	for range s.events.Events { // drained until it is closed
 	}
 	s.events = nil
 }
@@ -324,7 +325,7 @@ func (s *scanner) list(now time.Time) error {
 		s.report(s.dir.path, fmt.Errorf("more than %d files: the rest is ignored", maxEntries))
 	}
 	for _, name := range names {
-		s.take(name, now)
+		s.take(name)
 	}
 	for name, e := range s.entries {
 		e.unlinked = e.unlinked || !seen[name]
@@ -341,7 +342,7 @@ func (s *scanner) list(now time.Time) error {
 }
 
 // take takes up one name of a watched service.
-func (s *scanner) take(name string, now time.Time) {
+func (s *scanner) take(name string) {
 	old := s.entries[name]
 	fi, err := s.dir.root.Lstat(name)
 	if err != nil {

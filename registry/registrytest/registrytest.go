@@ -133,8 +133,9 @@ func (s *session) watch(d registry.Driver, service string) *watching {
 		w.err <- d.Watch(ctx, service, func(up registry.Update) { w.updates <- up })
 	}()
 	s.Cleanup(func() {
-		cancel()
-		<-w.err
+		if err := w.end(); err == nil {
+			s.Error("a watch ended without an error")
+		}
 	})
 	return w
 }
