@@ -215,7 +215,10 @@ func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 // further chooses for a further attempt: among the untried in the pool, then the untried beyond it that may be
 // reached, then those that were tried least. It returns nil if only nodes are left that were down twice.
 func (s *set) further(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) *Node {
-	buf := scratch.Get().(*[]*Node)
+	buf, ok := s.scratch.Get().(*[]*Node)
+	if !ok {
+		buf = new([]*Node)
+	}
 	from := untried((*buf)[:0], s.pool, tried, 0)
 	if len(from) == 0 {
 		from = untried(from, s.spare, tried, 0)
@@ -230,12 +233,9 @@ func (s *set) further(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 	}
 	clear(from)
 	*buf = from
-	scratch.Put(buf)
+	s.scratch.Put(buf)
 	return n
 }
-
-// scratch holds lists of candidates for further attempts.
-var scratch = sync.Pool{New: func() any { return new([]*Node) }}
 
 // untried appends the nodes that appear in tried at most times times.
 func untried(to, nodes []*Node, tried []policy.Node, times int) []*Node {

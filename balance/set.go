@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hull-go/hull/policy"
@@ -11,6 +12,7 @@ import (
 
 // set is one Picker's choice of nodes at one moment. It is immutable but for the times of probes.
 type set struct {
+	scratch  sync.Pool // of *[]*Node: candidates for further attempts
 	gen      uint64
 	strategy Strategy
 	// pool are the nodes to choose from. spare are others that may be reached, for attempts after the pool was tried.
