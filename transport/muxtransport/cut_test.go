@@ -30,6 +30,12 @@ func (h *runsHandler) start(key string) {
 	h.runs[key]++
 }
 
+func (h *runsHandler) ran(key string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.runs[key]
+}
+
 func (h *runsHandler) Unary(_ context.Context, in *transport.Incoming) transport.Outgoing {
 	h.start(strings.TrimRight(string(in.Payload), "."))
 	if in.Method == "slow" {
@@ -172,7 +178,7 @@ func cutOnce(t *testing.T, cut func(*lab, int64), sure bool, n int64, calls int)
 	wg.Wait()
 	clean := true
 	for i, err := range errs {
-		runs := h.runs[fmt.Sprint("call ", i)]
+		runs := h.ran(fmt.Sprint("call ", i))
 		if runs > 1 {
 			t.Errorf("cut at %d: call %d ran %d times", n, i, runs)
 		}
@@ -219,7 +225,7 @@ func TestCutLargeMessage(t *testing.T) {
 					defer c.Close()
 					cut.cut(l, n)
 					err := oneCall(c, "quick", "call", size)
-					runs := h.runs["call"]
+					runs := h.ran("call")
 					if err != nil && err.Fate == status.NotSent && runs != 0 || err == nil && runs != 1 {
 						t.Errorf("cut at %d: ran %d times: %v", n, runs, err)
 					}
@@ -248,7 +254,7 @@ func TestCutStreamAtEachByte(t *testing.T) {
 					defer c.Close()
 					cut.cut(l, n)
 					err := cutStream(c)
-					if err != nil && err.Fate == status.NotSent && h.runs["stream"] != 0 {
+					if err != nil && err.Fate == status.NotSent && h.ran("stream") != 0 {
 						t.Errorf("cut at %d: the stream is said not to be sent and ran: %v", n, err)
 					}
 					if cut.sure && n < openFrame && (err == nil || err.Fate != status.NotSent) {

@@ -95,9 +95,11 @@ func (c *serverConn) beforeWait() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.deaf = c.roomFull()
 	if !c.awaitRoom() {
 		return c.cause.err
 	}
+	c.deaf = false
 	return nil
 }
 

@@ -1,0 +1,73 @@
+package muxtransport
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+func TestCallContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &callContext{deadline: policy.Now().Add(time.Second)}
+		if at, ok := c.Deadline(); !ok || time.Until(at) != time.Second {
+			t.Errorf("deadline %v, %v", at, ok)
+		}
+		if c.Err() != nil || c.timer != nil {
+			t.Error("ended, or has a timer that nobody asked for")
+		}
+		before := runtime.NumGoroutine()
+		child, cancel := context.WithCancel(c)
+		defer cancel()
+		if n := runtime.NumGoroutine(); n != before {
+			t.Errorf("a derived context started %d goroutines", n-before)
+		}
+		ran := false
+		context.AfterFunc(c, func() { ran = true })
+		stop := context.AfterFunc(c, func() { t.Error("a stopped function ran") })
+		if !stop() || stop() {
+			t.Error("stop does not say whether it stopped the function")
+		}
+		began := time.Now()
+		<-child.Done()
+		<-c.Done()
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("done after %v", took)
+		}
+		synctest.Wait()
+		if !ran || !errors.Is(c.Err(), context.DeadlineExceeded) || !errors.Is(child.Err(), context.DeadlineExceeded) {
+			t.Errorf("ran %v, %v, %v", ran, c.Err(), child.Err())
+		}
+		c.cancel(context.Canceled) // too late to change why
+		if !errors.Is(c.Err(), context.DeadlineExceeded) {
+			t.Error(c.Err())
+		}
+	})
+}
+
+func TestCallContextCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &callContext{values: context.WithValue(context.Background(), struct{}{}, 5)}
+		if c.Value(struct{}{}) != 5 || new(callContext).Value(1) != nil {
+			t.Error("values are lost")
+		}
+		c.cancel(context.Canceled)
+		<-c.Done()
+		if _, ok := c.Deadline(); ok || !errors.Is(c.Err(), context.Canceled) {
+			t.Errorf("deadline %v, %v", ok, c.Err())
+		}
+		done := make(chan struct{})
+		context.AfterFunc(c, func() { close(done) })
+		<-done
+		// A deadline that passed before anybody looked.
+		late := &callContext{deadline: policy.Now() - 1}
+		<-late.Done()
+		if !errors.Is(late.Err(), context.DeadlineExceeded) {
+			t.Error(late.Err())
+		}
+	})
+}
