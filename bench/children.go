@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"time"
 )
 
@@ -59,6 +61,7 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 	size := fs.Int("size", 100, "bytes of a message")
 	d := fs.Duration("d", time.Second, "how long to measure")
 	warm := fs.Duration("warm", time.Second, "how long to warm up")
+	profile := fs.String("profile", "", "file for a CPU profile of the measurement")
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -70,12 +73,16 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 		return fmt.Errorf("-rival: one name is needed")
 	}
 	if args[0] == roleServe {
-		return serveRole(ctx, picked[0], in, out)
+		return serveRole(ctx, picked[0], *profile, in, out)
 	}
-	return loadRole(ctx, picked[0], *addr, *c, *size, *warm, *d, in, out)
+	caller, err := picked[0].Dial(ctx, *addr)
+	if err != nil {
+		return err
+	}
+	return loadRole(newLoad(caller, *c, *size), *warm, *d, *profile, in, out)
 }
 
-func serveRole(ctx context.Context, r Rival, in io.Reader, out io.Writer) error {
+func serveRole(ctx context.Context, r Rival, profile string, in io.Reader, out io.Writer) error {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -87,6 +94,7 @@ func serveRole(ctx context.Context, r Rival, in io.Reader, out io.Writer) error 
 	if err := enc.Encode(hello{Addr: ln.Addr().String()}); err != nil {
 		return err
 	}
+	stop := func() error { return nil }
 	for {
 		select {
 		case err := <-served:
@@ -95,8 +103,16 @@ func serveRole(ctx context.Context, r Rival, in io.Reader, out io.Writer) error 
 			if !ok {
 				return nil
 			}
-			if word == wordBegin {
+			switch word {
+			case wordBegin:
 				runtime.GC()
+				if stop, err = startProfile(profile); err != nil {
+					return err
+				}
+			case wordEnd:
+				if err := stop(); err != nil {
+					return err
+				}
 			}
 			if err := enc.Encode(takeUsage()); err != nil {
 				return err
@@ -105,12 +121,7 @@ func serveRole(ctx context.Context, r Rival, in io.Reader, out io.Writer) error 
 	}
 }
 
-func loadRole(ctx context.Context, r Rival, addr string, c, size int, warm, d time.Duration, in io.Reader, out io.Writer) error {
-	caller, err := r.Dial(ctx, addr)
-	if err != nil {
-		return err
-	}
-	l := newLoad(caller, c, size)
+func loadRole(l *load, warm, d time.Duration, profile string, in io.Reader, out io.Writer) error {
 	if _, err := l.run(warm); err != nil {
 		return err
 	}
@@ -127,15 +138,41 @@ func loadRole(ctx context.Context, r Rival, addr string, c, size int, warm, d ti
 		<-words // nothing follows, so this is the end of the input
 		os.Exit(1)
 	}()
+	stop, err := startProfile(profile)
+	if err != nil {
+		return err
+	}
 	res := loadResult{Before: takeUsage()}
 	if res.Took, err = l.run(d); err != nil {
 		return err
 	}
 	res.After = takeUsage()
+	if err := stop(); err != nil {
+		return err
+	}
 	res.Calls = l.calls()
 	q := l.quantiles(0.50, 0.99)
 	res.P50, res.P99 = q[0], q[1]
 	return enc.Encode(res)
+}
+
+// startProfile writes a CPU profile to file until stop is called. An empty name
+// means none.
+func startProfile(file string) (stop func() error, err error) {
+	if file == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // lines sends each line of in, and closes the channel at its end. It reads

@@ -63,6 +63,7 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 	base := fs.String("base", all[0].Info().Name, "`name` of the rival that ratios compare with")
 	pin := fs.Bool("pin", true, "at c=1, keep client and server on different CPUs (Linux)")
 	asJSON := fs.Bool("json", false, "write JSON, with every round, instead of tables")
+	profiles := fs.String("profiles", "", "`directory` for CPU profiles of the last round, which slow everything down a little")
 	list := fs.Bool("list", false, "list the rivals and how they are configured, and stop")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -92,7 +93,7 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 		return err
 	}
 
-	r := &runner{exe: exe, warm: *warm, d: *d}
+	r := &runner{exe: exe, warm: *warm, d: *d, profiles: *profiles}
 	if *pin {
 		r.clientCPUs, r.serverCPUs = splitCPUs()
 	}

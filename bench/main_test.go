@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,10 +52,15 @@ func (brokenRival) Serve(context.Context, net.Listener) error { return errors.Ne
 
 func TestRunMeasuresInProcesses(t *testing.T) {
 	var out bytes.Buffer
-	err := run(t.Context(), testRivals(),
-		strings.Fields("-rounds 2 -d 30ms -warm 10ms -c 1,3 -size 100,1024 -only grpc,raw-tcp -json"), &out, io.Discard)
-	if err != nil {
+	dir := t.TempDir()
+	args := strings.Fields("-rounds 2 -d 30ms -warm 10ms -c 1,3 -size 100,1024 -only grpc,raw-tcp -json -profiles")
+	if err := run(t.Context(), testRivals(), append(args, dir), &out, io.Discard); err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range []string{"grpc-c1-100-client.prof", "raw-tcp-c3-1024-server.prof"} {
+		if info, err := os.Stat(filepath.Join(dir, f)); err != nil || info.Size() == 0 {
+			t.Errorf("no profile %s: %v", f, err)
+		}
 	}
 	var rep report
 	if err := json.Unmarshal(out.Bytes(), &rep); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ type runner struct {
 	exe  string // this program
 	warm time.Duration
 	d    time.Duration
+	// profiles is a directory for CPU profiles of every process; empty means none.
+	profiles string
 	// clientCPUs and serverCPUs are where the processes of a pinned level run;
 	// empty means anywhere.
 	clientCPUs, serverCPUs []int
@@ -68,7 +71,7 @@ func (r *runner) measure(ctx context.Context, rival string, lv level) (measure, 
 	defer cancel()
 
 	clientCPUs, serverCPUs := r.cpus(lv)
-	srv, err := r.start(ctx, serverCPUs, roleServe, "-rival", rival)
+	srv, err := r.start(ctx, serverCPUs, roleServe, "-rival", rival, "-profile", r.profile(rival, lv, "server"))
 	if err != nil {
 		return measure{}, err
 	}
@@ -80,7 +83,8 @@ func (r *runner) measure(ctx context.Context, rival string, lv level) (measure, 
 
 	cl, err := r.start(ctx, clientCPUs, roleLoad, "-rival", rival, "-addr", h.Addr,
 		"-c", strconv.Itoa(lv.C), "-size", strconv.Itoa(lv.Size),
-		"-warm", r.warm.String(), "-d", r.d.String())
+		"-warm", r.warm.String(), "-d", r.d.String(),
+		"-profile", r.profile(rival, lv, "client"))
 	if err != nil {
 		return measure{}, err
 	}
@@ -117,6 +121,14 @@ func (r *runner) measure(ctx context.Context, rival string, lv level) (measure, 
 		ClientRSS:    float64(res.After.RSS) / mib,
 		ServerRSS:    float64(after.RSS) / mib,
 	}, nil
+}
+
+// profile returns the file for a CPU profile. Each round replaces it.
+func (r *runner) profile(rival string, lv level, side string) string {
+	if r.profiles == "" {
+		return ""
+	}
+	return filepath.Join(r.profiles, fmt.Sprintf("%s-c%d-%d-%s.prof", rival, lv.C, lv.Size, side))
 }
 
 // failure explains why a client failed, which may be the server's fault. It
