@@ -63,7 +63,8 @@ type Lease interface {
 
 // LossNotifier is a Lease that notices by itself that it is lost, sooner than the next Renew would.
 type LossNotifier interface {
-	// Lost is closed when the lease should be renewed now.
+	// Lost is closed when the lease should be renewed now. It is asked for after each request: a lease that has been
+	// mended returns a new channel.
 	Lost() <-chan struct{}
 }
 

@@ -197,7 +197,7 @@ func (g *Registration) run() {
 		g.r.mu.Unlock()
 	}()
 	var l held
-	var heard Lease // its loss has been heard
+	var heard <-chan struct{} // the loss that has been heard
 	failures := 0
 	for {
 		g.mu.Lock()
@@ -239,11 +239,11 @@ func (g *Registration) run() {
 			g.r.opt.Logger.Info("registry: the node is registered again", "service", name)
 		}
 		lost := l.lost()
-		if err != nil || l.lease == heard {
+		if err != nil || lost == heard {
 			lost = nil // a loss is heard once; trying again without a pause would be a storm
 		}
 		if g.pause(pause, lost) {
-			heard = l.lease
+			heard = lost
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (d *Driver) Announce(ctx context.Context, n *registry.Node, ttl time.Durati
 	if err := taken(dir, name); err != nil {
 		return nil, err
 	}
-	l := &lease{d: d, name: name, ttl: ttl, lost: make(chan struct{}), dir: dir}
+	l := &lease{d: d, name: name, ttl: ttl, lost: make(chan struct{}), dir: dir, node: n}
 	if l.file, l.info, err = d.write(dir, name, n, ttl); err != nil {
 		return nil, err
 	}
@@ -99,27 +99,36 @@ type lease struct {
 	d    *Driver
 	name string
 	ttl  time.Duration
-	lost chan struct{}
 
 	mu   sync.Mutex
+	node *registry.Node
 	dir  *directory
 	file *os.File // keeps the lock; nil once the lease has ended
 	info os.FileInfo
-	told bool // lost is closed
+	lost chan struct{} // closed when the file is not where it belongs; a new one once it is again
+	told bool          // lost is closed
 }
 
-// Lost is closed when the file is gone or is another's.
-func (l *lease) Lost() <-chan struct{} { return l.lost }
+// Lost is closed when the file is gone or is another's: a renewal puts it back.
+func (l *lease) Lost() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
 
-// Renew is the heartbeat: it sets the file's time. That takes no room, so it works on a full disk.
+// Renew is the heartbeat: it sets the file's time. That takes no room, so it works on a full disk. A file that is no
+// longer where it belongs is written anew.
 func (l *lease) Renew(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.check(); err != nil {
-		return err
+	if l.file == nil {
+		return registry.ErrLost
+	}
+	if !l.inPlace() {
+		return l.mend(l.node)
 	}
 	now := time.Now()
 	if err := l.dir.root.Chtimes(l.name, now, now); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -128,47 +137,67 @@ func (l *lease) Renew(ctx context.Context) error {
 	return nil
 }
 
-// Update replaces the file by a new one. The old one's lock is kept until the new one is in place, so that nobody
-// takes the node for dead. If that fails the old one stays.
+// Update replaces the file by a new one. If that fails the old one stays.
 func (l *lease) Update(ctx context.Context, n *registry.Node) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.check(); err != nil {
-		return err
+	switch {
+	case l.file == nil:
+		return registry.ErrLost
+	case !l.inPlace():
+		return l.mend(n)
 	}
-	file, info, err := l.d.write(l.dir, l.name, n, l.ttl)
-	if err != nil {
-		return err
-	}
-	_ = l.file.Close()
-	l.file, l.info = file, info
-	return nil
+	return l.replace(l.dir, n)
 }
 
 // Close removes the file, then gives the lock up.
 func (l *lease) Close(context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
-		return nil
+	if l.file != nil {
+		l.end(true)
 	}
-	l.end(true)
 	return nil
 }
 
-// check returns ErrLost, and ends the lease, if the file is no longer where it belongs; l.mu is held.
-func (l *lease) check() error {
-	if l.file == nil {
-		return registry.ErrLost
+// inPlace reports whether the file is where it belongs; l.mu is held.
+func (l *lease) inPlace() bool {
+	same, _ := l.dir.is(l.name, l.info)
+	return same && l.dir.current()
+}
+
+// mend writes the file anew after somebody took it away, or its directory. A living node in its place ends the lease.
+func (l *lease) mend(n *registry.Node) error {
+	dir, err := l.d.directory()
+	if err != nil {
+		return err
 	}
-	if same, _ := l.dir.is(l.name, l.info); same && l.dir.current() {
-		return nil
+	if taken(dir, l.name) != nil {
+		l.end(false)
+		return fmt.Errorf("fileregistry: the file %s is another's: %w", l.name, registry.ErrLost)
 	}
-	l.end(false)
-	return fmt.Errorf("fileregistry: the file %s has been removed or replaced: %w", l.name, registry.ErrLost)
+	if err := l.replace(dir, n); err != nil {
+		return err
+	}
+	if l.told {
+		l.lost, l.told = make(chan struct{}), false
+	}
+	return nil
+}
+
+// replace puts a new file in the place of the old one, whose lock it keeps until then, so that nobody takes the node
+// for dead.
+func (l *lease) replace(dir *directory, n *registry.Node) error {
+	file, info, err := l.d.write(dir, l.name, n, l.ttl)
+	if err != nil {
+		return err
+	}
+	_ = l.file.Close()
+	l.dir, l.file, l.info, l.node = dir, file, info, n
+	return nil
 }
 
 // end gives the lock up, and removes the file first if asked to; l.mu is held.
@@ -187,10 +216,7 @@ func (l *lease) end(remove bool) {
 func (l *lease) look() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil || l.told {
-		return
-	}
-	if same, _ := l.dir.is(l.name, l.info); !same || !l.dir.current() {
+	if l.file != nil && !l.told && !l.inPlace() {
 		l.told = true
 		close(l.lost)
 	}

@@ -436,6 +436,10 @@ func (s *scanner) probe() (going bool) {
 			s.again, going = true, true // updated or restarted: the listing takes the new file up
 			continue
 		}
+		if !exists && !s.dir.current() {
+			going = true // the directory itself was replaced just now: its node may have moved to the new one
+			continue
+		}
 		why := "it deregistered, or its process died and somebody else cleared its file away"
 		if same {
 			why = "its process died"
