@@ -483,6 +483,11 @@ func TestPenaltyGrows(t *testing.T) {
 	if fmt.Sprint(got) != want {
 		t.Errorf("penalties %v, want %s", got, want)
 	}
+	m.punish(now.Add(time.Minute))
+	if got := time.Duration(m.penalty.Load()); got != minPenalty {
+		t.Errorf("after a good minute the penalty is %v, want %v", got, minPenalty)
+	}
+	now = policy.Time(m.goUntil.Load())
 	for range 20 {
 		m.note(time.Millisecond)
 	}

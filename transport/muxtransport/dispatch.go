@@ -69,9 +69,14 @@ func (m *method) note(took time.Duration) {
 	m.took.Store(old + (int64(took)-old)/8)
 }
 
-// punish keeps a handler that held up the reader away from it.
+// punish keeps a handler that held up the reader away from it. One that had done well for much longer than its last
+// penalty begins anew: on a busy machine any handler loses its processor for a moment now and then.
 func (m *method) punish(now policy.Time) {
-	p := min(max(4*m.penalty.Load(), int64(minPenalty)), int64(maxPenalty))
+	p := m.penalty.Load()
+	if int64(now)-m.goUntil.Load() > 4*p {
+		p = 0
+	}
+	p = min(max(4*p, int64(minPenalty)), int64(maxPenalty))
 	m.penalty.Store(p)
 	m.goUntil.Store(int64(now) + p)
 }

@@ -1,0 +1,96 @@
+package muxtransport
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// TestProtocolDocument encodes the example of docs/protocol.md and compares it with the bytes printed there.
+func TestProtocolDocument(t *testing.T) {
+	printed := exampleBytes(t, "../../docs/protocol.md")
+	o := Options{}
+	if err := o.complete(); err != nil {
+		t.Fatal(err)
+	}
+	call := callHead{method: 1, name: "greeter.Greeter/Hello", codec: "json", hasDeadline: true, timeout: 300 * time.Millisecond}
+	again := callHead{method: 1, codec: "json", hasDeadline: true, timeout: 250 * time.Millisecond, attempt: 2, criticality: policy.Sheddable,
+		metadata: transport.Metadata{{Key: "user", Value: "ada"}}}
+	refusal := answerHead{status: &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent,
+		Pushback: 50 * time.Millisecond, Message: "busy"}}
+	want := map[string][]byte{
+		"client preface": appendPreface(nil, preface{min: 1, max: 1}),
+		"client hello":   appendHello(nil, o.hello()),
+		"server preface": appendPreface(nil, preface{1, 1, 1}),
+		"call":           new(script).call(typeCall, 0x10000, call, `{"name":"Ada"}`).b,
+		"answer":         new(script).answer(typeAnswer, 0x10000, answerHead{}, `{"text":"Hello, Ada"}`).b,
+		"second call":    new(script).call(typeCall, 0x20000, again, `{}`).b,
+		"refusal":        new(script).answer(typeAnswer, 0x20000, refusal, "").b,
+		"cancel":         new(script).frame(typeCancel, 0x20000).b,
+		"window":         new(script).frame(typeWindow, 0, 0x80, 0x80, 0x04).b,
+		"goaway":         appendGoAway(nil, 2, goAwayDraining, "bye"),
+	}
+	for name, b := range want {
+		if !bytes.Equal(printed[name], b) {
+			t.Errorf("docs/protocol.md prints another %q; it should be:\n%s", name, dump(name, b))
+		}
+		delete(printed, name)
+	}
+	for name := range printed {
+		t.Errorf("docs/protocol.md prints %q, which this test does not know", name)
+	}
+}
+
+// dump formats bytes as the document does.
+func dump(name string, b []byte) string {
+	var s strings.Builder
+	for i := 0; i < len(b); i += 16 {
+		label := ""
+		if i == 0 {
+			label = name
+		}
+		fmt.Fprintf(&s, "%-16s| % x\n", label, b[i:min(i+16, len(b))])
+	}
+	return s.String()
+}
+
+// exampleBytes reads the lines "name | hex bytes" of the document; a line without a name continues the one above.
+func exampleBytes(t *testing.T, path string) map[string][]byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	found := map[string][]byte{}
+	name, inside := "", false
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		line := sc.Text()
+		if strings.HasPrefix(line, "```") {
+			inside = line == "```bytes"
+			continue
+		}
+		label, digits, ok := strings.Cut(line, "|")
+		if !inside || !ok {
+			continue
+		}
+		if label = strings.TrimSpace(label); label != "" {
+			name = label
+		}
+		b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		found[name] = append(found[name], b...)
+	}
+	return found
+}
