@@ -74,7 +74,7 @@ function showNodes(stats) {
   for (const n of stats.nodes) {
     const card = $(`[data-node="${CSS.escape(n.id)}"]`);
     if (!card) { location.reload(); return; }
-    const avoided = n.protected !== "ready", wrong = n.state !== "up" || n.faults.length > 0;
+    const avoided = n.protected !== "ready" && n.protected !== "unknown", wrong = n.state !== "up" || n.faults.length > 0;
     sick ||= wrong;
     const names = { up: n.faults.length ? n.faults.join(" + ") : "up", frozen: "frozen", starting: "starting", down: n.backIn ? `down, back in ${Math.ceil(n.backIn)} s` : "down" };
     text($(".state", card), names[n.state] || n.state);
