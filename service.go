@@ -172,12 +172,13 @@ func (s *service) node(n *balance.Node) *pool.Node {
 	return h.(*pool.Node)
 }
 
-// report tells discovery what calls experience, where it matters: that a node fails, or that one it no longer lists answers.
+// report tells discovery what calls experience, where it matters: that a node cannot be reached, or that one which discovery no
+// longer lists answers as a node of this service does.
 func (s *service) report(n *balance.Node, err *status.Error) {
 	info := n.Info()
 	switch {
 	case err == nil && !info.Absent:
-	case err == nil, err.Fate == status.Processed:
+	case err == nil, err.Fate == status.Processed && err.Kind == status.Answered && info.Absent:
 		s.view.Load().Report(info.ID, true)
 	case err.Kind == status.Dial:
 		s.view.Load().Report(info.ID, false)

@@ -111,23 +111,3 @@ func TestNodeSays(t *testing.T) {
 		t.Error("what is set")
 	}
 }
-
-func TestNearest(t *testing.T) {
-	names := []string{"greeter", "greeter-v2", "payments", "payment-gateway", "users", "a", "b"}
-	for name, want := range map[string]string{
-		"greter":   "greeter",
-		"Greeter":  "greeter greeter-v2",
-		"paymnets": "payments",
-		"user":     "users",
-		"payment":  "payments payment-gateway",
-		"zebra":    "",
-		"xy":       "",
-	} {
-		if got := strings.Join(nearest(name, names), " "); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-	if d := distance("ca", "abc"); d != 3 {
-		t.Errorf("distance %d", d)
-	}
-}

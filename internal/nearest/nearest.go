@@ -17,7 +17,7 @@ func Find(name string, names []string) []string {
 		distance int
 	}
 	var found []candidate
-	limit := max(2, len(name)/3)
+	limit := max(1, len(name)/3)
 	lower := strings.ToLower(name)
 	for _, n := range names {
 		l := strings.ToLower(n)

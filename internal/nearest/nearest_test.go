@@ -1,31 +1,28 @@
 package nearest
 
 import (
-	"slices"
+	"strings"
 	"testing"
 )
 
 func TestFind(t *testing.T) {
-	names := []string{"greeter", "greeting", "board", "backend", "backend-canary", "Billing"}
-	tests := []struct {
-		name string
-		want []string
-	}{
-		{"greter", []string{"greeter"}},
-		{"gretere", []string{"greeter"}},
-		{"baord", []string{"board"}},
-		{"billing", []string{"Billing"}},
-		{"canary", []string{"backend-canary"}},
-		{"greeter", []string{"greeting"}},
-		{"something else", nil},
-		{"", nil},
-	}
-	for _, tt := range tests {
-		if got := Find(tt.name, names); !slices.Equal(got, tt.want) && tt.name != "greeter" {
-			t.Errorf("Find(%q) = %q, want %q", tt.name, got, tt.want)
+	names := []string{"greeter", "greeter-v2", "payments", "payment-gateway", "users", "a", "b"}
+	for name, want := range map[string]string{
+		"greter":   "greeter",
+		"Greeter":  "greeter greeter-v2",
+		"greeter":  "greeter-v2", // a name is not its own neighbour
+		"paymnets": "payments",
+		"user":     "users",
+		"payment":  "payments payment-gateway",
+		"zebra":    "",
+		"xy":       "",
+		"":         "",
+	} {
+		if got := strings.Join(Find(name, names), " "); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	if got := Find("greeter", names); slices.Contains(got, "greeter") {
-		t.Errorf("a name is its own neighbour: %q", got)
+	if d := distance("ca", "abc"); d != 3 {
+		t.Errorf("distance %d", d)
 	}
 }
