@@ -2,6 +2,7 @@ package hull
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,9 @@ func (s *service) open() (*registry.View, *status.Error) {
 func (s *service) unknown(ctx context.Context, err error) *status.Error {
 	if ctx.Err() == context.Canceled {
 		return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Cause: context.Cause(ctx)}
+	}
+	if e, ok := errors.AsType[*status.Error](err); ok {
+		return e
 	}
 	return &status.Error{Code: status.Unavailable, Kind: status.NoNode, Fate: status.NotSent, Cause: err}
 }

@@ -12,6 +12,9 @@ const Max = 3
 // Find returns up to Max of names that come near to name, the nearest first. Case does not matter; a name that contains
 // the one that was asked for counts as near.
 func Find(name string, names []string) []string {
+	if name == "" {
+		return nil
+	}
 	type candidate struct {
 		name     string
 		distance int
