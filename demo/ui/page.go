@@ -25,11 +25,11 @@ var web embed.FS
 var buttons = []struct{ Fault, Title, Text string }{
 	{supervise.FaultCrash, "Crash", "kill -9; it is started again after 5 s"},
 	{supervise.FaultHang, "Hang", "SIGSTOP: its port is open and nothing answers"},
+	{faults.NameRefuse, "Refuse", "its port is closed, connections are reset"},
 	{faults.NameSlow, "Slow", "every call takes 20 times as long"},
 	{faults.NameErrors, "Errors", "half of the calls fail"},
 	{faults.NamePanic, "Panic", "the handler panics in every call"},
 	{faults.NameWrong, "Wrong answers", "replies do not fit their checksum"},
-	{faults.NameRefuse, "Refuse", "its port is closed, connections are reset"},
 }
 
 // view is what the page's template shows.

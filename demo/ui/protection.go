@@ -34,11 +34,11 @@ var switches = []struct {
 	name, title, text string
 	field             func(*Protection) *bool
 }{
-	{"timeout", "Timeout", "a slow attempt is given up after 250 ms", func(p *Protection) *bool { return &p.Timeout }},
-	{"retry", "Retry", "what failed is tried on another node, within a budget", func(p *Protection) *bool { return &p.Retry }},
-	{"breaker", "Breaker", "no calls to a service that fails anyway", func(p *Protection) *bool { return &p.Breaker }},
-	{"fallback", "Fallback", "last known messages; new ones wait in an outbox", func(p *Protection) *bool { return &p.Fallback }},
-	{"ejection", "Ejection", "no calls to a node that fails or is silent", func(p *Protection) *bool { return &p.Ejection }},
+	{"timeout", "Timeout", "an attempt has 250 ms, a call 2 s", func(p *Protection) *bool { return &p.Timeout }},
+	{"retry", "Retry", "again on another node, within a budget", func(p *Protection) *bool { return &p.Retry }},
+	{"breaker", "Breaker", "no calls while the service is down", func(p *Protection) *bool { return &p.Breaker }},
+	{"fallback", "Fallback", "last known messages, and an outbox", func(p *Protection) *bool { return &p.Fallback }},
+	{"ejection", "Ejection", "no calls to a node that is sick", func(p *Protection) *bool { return &p.Ejection }},
 }
 
 // FullProtection has every pattern on.

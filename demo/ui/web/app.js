@@ -20,13 +20,17 @@ async function ask(path, body) {
 
 function showSide(name, s, rate) {
   const card = document.getElementById(name), w = s.window.counts, t = s.total;
-  const calls = w.ok + w.failed + w.fallback;
-  const failed = calls ? w.failed / calls : 0, fallback = calls ? w.fallback / calls : 0;
+  // Calls that hang have not failed yet, but they are not served either. Half a second's worth is under way on a good day.
+  const stuck = Math.max(0, s.waiting - Math.max(10, rate / 2)), calls = w.ok + w.failed + w.fallback;
+  const all = calls + stuck, lost = all ? (w.failed + stuck) / all : 0, fallback = all ? w.fallback / all : 0;
   // 99.96 % must not look like all of them.
-  const served = 100 * (1 - failed);
-  text($(".served", card), !calls ? "–" : failed === 0 ? "100 %" : (Math.min(99.9, Math.floor(served * 10) / 10)).toFixed(1) + " %");
-  text($(".verdict", card), fallback > 0.005 ? `of calls served, ${Math.round(100 * fallback)} % from the fallback` : "of calls served, last 10 s");
-  card.dataset.health = failed > 0.002 ? "hurt" : fallback > 0.005 ? "degraded" : "calm";
+  const served = !all ? "–" : lost === 0 ? "100 %" : Math.min(99.9, Math.floor(1000 * (1 - lost)) / 10).toFixed(1) + " %";
+  text($(".served", card), served);
+  text($(".verdict", card), fallback > 0.005 ? `of calls served in the last 10 s, ${Math.round(100 * fallback)} % from the fallback` : "of calls served in the last 10 s");
+  card.dataset.health = lost > 0.002 ? "hurt" : fallback > 0.005 ? "degraded" : "calm";
+  const mini = $(`.mini [data-of="${name}"]`);
+  text(mini, served);
+  mini.dataset.health = card.dataset.health;
   for (const key of ["ok", "failed", "fallback", "retried"]) text($("." + key, card), count(t[key]));
   text($(".goodput", card), Math.round(s.window.goodput) + "/s");
   text($(".p50", card), calls ? millis(s.window.p50) : "–");
@@ -34,14 +38,16 @@ function showSide(name, s, rate) {
   text($(".waiting", card), count(s.waiting));
   $(".n-failed", card).classList.toggle("hot", w.failed > 0);
   $(".n-fallback", card).classList.toggle("hot", w.fallback > 0);
+  $(".n-waiting", card).classList.toggle("hot", stuck > 0);
   const worst = Object.entries(s.reasons).sort((a, b) => b[1] - a[1]).slice(0, 2).map(([why, n]) => `${count(n)} × ${why}`).join(", ");
   text($(".reason", card), worst ? "So far: " + worst : "\u00a0");
   chart($(".chart", card), s.history, rate);
 }
 
-// Stacked areas over two minutes; what the page knows of a younger demo is at the right.
+// Stacked areas over up to two minutes, now at the right.
 function chart(svg, history, rate) {
-  const seconds = 120, top = Math.max(10, 1.25 * rate, ...history.map((p) => p.ok + p.fallback + p.failed));
+  const seconds = Math.max(30, history.length), top = Math.max(10, 1.25 * rate, ...history.map((p) => p.ok + p.fallback + p.failed));
+  text($(".since", svg.parentElement), seconds >= 120 ? "2 min ago" : seconds + " s ago");
   const x = (i) => (600 * (i + seconds - history.length)) / (seconds - 1);
   const y = (v) => 120 - (116 * v) / top;
   const base = history.map(() => 0);
