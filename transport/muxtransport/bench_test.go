@@ -3,6 +3,7 @@ package muxtransport_test
 import (
 	"context"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/memnet"
 	"github.com/hull-go/hull/transport/muxtransport"
 )
 
@@ -116,4 +118,79 @@ func BenchmarkUnary(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkStream sends messages of 100 B along one stream and takes their echo, as fast as the windows allow.
+func BenchmarkStream(b *testing.B) {
+	c := benchConn(b)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s, err := c.Open(ctx, &transport.Request{Method: "echo.Echo/Stream", Codec: codec.Bytes{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	payload := make([]byte, 100)
+	b.ReportAllocs()
+	b.ResetTimer()
+	go func() {
+		for range b.N {
+			if s.Send(&payload) != nil {
+				return
+			}
+		}
+	}()
+	var out []byte
+	for range b.N {
+		if err := s.Recv(&out); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+// BenchmarkIdle reports what an idle connection costs on both sides together, without the kernel's part.
+func BenchmarkIdle(b *testing.B) {
+	var before, after runtime.MemStats
+	var conns []transport.Conn
+	s, err := muxtransport.NewServer(echoHandler{}, muxtransport.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := memnet.New(memnet.Options{})
+	ln, err := n.Host("server").Listen(":80")
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go s.ServeConn(nc)
+		}
+	}()
+	d, err := muxtransport.NewDialer(muxtransport.Options{Dial: n.Host("client").Dial})
+	if err != nil {
+		b.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	b.ResetTimer()
+	for range b.N {
+		c, err := d.Dial(b.Context(), "server:80")
+		if err != nil {
+			b.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	b.StopTimer()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/float64(b.N), "B/conn")
+	for _, c := range conns {
+		c.Close()
+	}
+	s.Close()
+	ln.Close()
 }

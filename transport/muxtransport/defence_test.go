@@ -188,12 +188,13 @@ func TestBadServers(t *testing.T) {
 	tests := []struct {
 		name string
 		say  []byte
+		kind status.Kind
 		want string
 	}{
-		{"another protocol", []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "does not speak this protocol"},
-		{"newer versions only", appendPreface(nil, preface{0, 2, 3}), "the server speaks 2 to 3, this client 1 to 1"},
-		{"hangs up", nil, "EOF"},
-		{"no hello", append(appendPreface(nil, preface{1, 1, 1}), make([]byte, headerLen)...), "HELLO was expected"},
+		{"another protocol", []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), status.Handshake, "does not speak this protocol"},
+		{"newer versions only", appendPreface(nil, preface{0, 2, 3}), status.Handshake, "the server speaks 2 to 3, this client 1 to 1"},
+		{"hangs up", nil, status.Dial, "EOF"},
+		{"no hello", append(appendPreface(nil, preface{1, 1, 1}), make([]byte, headerLen)...), status.Handshake, "HELLO was expected"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -203,8 +204,8 @@ func TestBadServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, serr := d.Dial(context.Background(), "x:1")
-			if serr == nil || serr.Kind != status.Handshake || serr.Fate != status.NotSent || !strings.Contains(serr.Error(), tt.want) {
-				t.Errorf("got %v, want a handshake error that says %q", serr, tt.want)
+			if serr == nil || serr.Kind != tt.kind || serr.Fate != status.NotSent || !strings.Contains(serr.Error(), tt.want) {
+				t.Errorf("got %v, want a %v error that says %q", serr, tt.kind, tt.want)
 			}
 			if d.Counters().HandshakesFailed != 1 {
 				t.Error("not counted")
@@ -229,7 +230,7 @@ func TestDialGivesUp(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		_, serr := d.Dial(ctx, "server:80")
-		if serr == nil || serr.Fate != status.NotSent || time.Since(began) != 300*time.Millisecond {
+		if serr == nil || serr.Kind != status.Dial || serr.Fate != status.NotSent || time.Since(began) != 300*time.Millisecond {
 			t.Errorf("after %v: %v", time.Since(began), serr)
 		}
 	})

@@ -44,6 +44,9 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 	if err != nil {
 		nc.Close()
 		d.sh.handshakesFailed.Add(1)
+		if _, ok := errors.AsType[errHandshake](err); !ok { // nobody at home, as with a port that is closed
+			return nil, dialError(ctx, addr, err)
+		}
 		return nil, &status.Error{Code: status.Unavailable, Kind: status.Handshake, Fate: status.NotSent,
 			Message: "handshake with " + addr, Cause: err}
 	}
@@ -86,8 +89,8 @@ func (d *Dialer) shakeHands(nc net.Conn) (hello, error) {
 		return hello{}, err
 	}
 	if p.chosen < minVersion || p.chosen > maxVersion {
-		return hello{}, fmt.Errorf("no protocol version in common: the server speaks %d to %d, this client %d to %d; update the older side",
-			p.min, p.max, minVersion, maxVersion)
+		return hello{}, errHandshake(fmt.Sprintf("no protocol version in common: the server speaks %d to %d, this client %d to %d; update the older side",
+			p.min, p.max, minVersion, maxVersion))
 	}
 	return readHello(nc)
 }
@@ -118,7 +121,7 @@ func readHello(nc net.Conn) (hello, error) {
 	n := frameSize(head[:])
 	f := parseFrame(head[:])
 	if f.typ != typeHello || f.more || f.id != 0 || n > maxHello {
-		return hello{}, fmt.Errorf("a frame of type %d and %d bytes where HELLO was expected", f.typ, n)
+		return hello{}, errHandshake(fmt.Sprintf("a frame of type %d and %d bytes where HELLO was expected", f.typ, n))
 	}
 	payload := make([]byte, n-headerLen)
 	if _, err := io.ReadFull(nc, payload); err != nil {
@@ -126,3 +129,9 @@ func readHello(nc net.Conn) (hello, error) {
 	}
 	return parseHello(payload)
 }
+
+// errHandshake says what the peer answered that is not this protocol, or not a version of it that both speak. Other
+// errors of a handshake mean that it did not answer.
+type errHandshake string
+
+func (e errHandshake) Error() string { return string(e) }

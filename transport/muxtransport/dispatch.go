@@ -285,10 +285,10 @@ func (c *serverConn) takeRole() bool {
 	if seq&1 == 0 {
 		return false
 	}
-	ca := c.current
 	if !c.inline.CompareAndSwap(seq, seq+1) {
 		return false
 	}
+	ca := c.current
 	ca.m.punish(policy.Now())
 	ca.state.Store(callStarted)
 	c.running++

@@ -162,7 +162,7 @@ func appendPreface(b []byte, p preface) []byte {
 
 func parsePreface(b []byte) (preface, error) {
 	if string(b[:len(Magic)]) != Magic {
-		return preface{}, fmt.Errorf("the peer does not speak this protocol: it began with %q", b)
+		return preface{}, errHandshake(fmt.Sprintf("the peer does not speak this protocol: it began with %q", b))
 	}
 	b = b[len(Magic):]
 	return preface{b[0], b[1], b[2]}, nil
@@ -226,7 +226,7 @@ func parseHello(payload []byte) (hello, error) {
 	}
 	const ceiling = 1 << 40
 	if c.bad || h.maxMessage > ceiling || h.maxHeader > ceiling || h.streamWindow > ceiling || h.connWindow > ceiling {
-		return hello{}, fmt.Errorf("hello: %w", errMalformed)
+		return hello{}, errHandshake("a HELLO that is malformed")
 	}
 	return h, nil
 }

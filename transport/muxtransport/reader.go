@@ -48,6 +48,7 @@ func (r *reader) fork() *reader {
 		n.grow()
 	}
 	n.w = copy(n.buf, r.buf[r.r:r.w])
+	r.l.big.Store(n.borrowed != nil)
 	n.partial, n.limited, n.now = r.partial, r.limited, r.now
 	n.pings, n.pingSecond = r.pings, r.pingSecond
 	return n

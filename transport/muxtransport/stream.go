@@ -22,7 +22,8 @@ type stream struct {
 	out   []byte      // Send's own
 
 	// Receiving. wake has room for one token: only one goroutine receives.
-	queue     []message
+	queue     []message // from head on
+	head      int
 	spare     [][]byte // buffers to use again
 	recv      window
 	gathering bool
@@ -45,7 +46,7 @@ type message struct {
 }
 
 const (
-	maxSpares = 8
+	maxSpares = 64
 	// minChunk is the least of a large message that is worth a frame; with less window than that Send waits.
 	minChunk = 4 << 10
 )
@@ -107,13 +108,13 @@ func (s *stream) abort(e *status.Error) {
 // drop forgets what has been received. mu is held.
 func (s *stream) drop() {
 	cost := s.part.cost
-	for _, m := range s.queue {
+	for _, m := range s.queue[s.head:] {
 		cost += m.cost
 	}
 	if s.gathering {
 		s.l.gathered -= len(s.part.b)
 	}
-	s.queue, s.part, s.spare, s.gathering = nil, message{}, nil, false
+	s.queue, s.head, s.part, s.spare, s.gathering = nil, 0, message{}, nil, false
 	s.l.giveConn(cost)
 }
 
@@ -184,6 +185,11 @@ func (s *stream) arrive(f frame) error {
 		s.gathering = false
 		s.l.gathered -= len(s.part.b)
 	}
+	if s.head > 0 && len(s.queue) == cap(s.queue) { // use the places of what has been taken
+		n := copy(s.queue, s.queue[s.head:])
+		clear(s.queue[n:])
+		s.queue, s.head = s.queue[:n], 0
+	}
 	s.queue = append(s.queue, s.part)
 	s.part = message{}
 	poke(s.wake)
@@ -193,7 +199,7 @@ func (s *stream) arrive(f frame) error {
 // passPart lets a message that may be larger than the window go on arriving: when nothing is queued before it, what is
 // there of it gives its cost back early. mu is held.
 func (s *stream) passPart() {
-	if s.gathering && len(s.queue) == 0 && s.part.cost > 0 {
+	if s.gathering && s.head == len(s.queue) && s.part.cost > 0 {
 		s.use(s.part.cost)
 		s.part.cost = 0
 	}
@@ -216,12 +222,12 @@ func (s *stream) Recv(v any) error {
 	}
 	l := s.l
 	l.mu.Lock()
-	for len(s.queue) == 0 && s.end == nil {
+	for s.head == len(s.queue) && s.end == nil {
 		l.mu.Unlock()
 		<-s.wake
 		l.mu.Lock()
 	}
-	if s.aborted != nil || len(s.queue) == 0 {
+	if s.aborted != nil || s.head == len(s.queue) {
 		err := s.end
 		if s.aborted != nil {
 			err = s.aborted
@@ -230,10 +236,10 @@ func (s *stream) Recv(v any) error {
 		l.mu.Unlock()
 		return err
 	}
-	m := s.queue[0]
-	s.queue[0] = message{}
-	if s.queue = s.queue[1:]; len(s.queue) == 0 {
-		s.queue = nil
+	m := s.queue[s.head]
+	s.queue[s.head] = message{}
+	if s.head++; s.head == len(s.queue) {
+		s.queue, s.head = s.queue[:0], 0
 	}
 	s.use(m.cost)
 	s.passPart()
@@ -304,9 +310,9 @@ func (s *stream) sendMessage(msg []byte) *status.Error {
 		s.sendLeft -= int64(size) + frameCost
 		l.sendLeft -= int64(size) + frameCost
 		if l.added(before) {
-			l.mu.Unlock()
-			l.flush(true)
-			l.mu.Lock()
+			// One goroutine that sends message after message is not to write each of them itself: it goes on, and what it adds
+			// until the flusher gets to run goes out together.
+			go l.flush(false)
 		}
 	}
 	l.mu.Unlock()
