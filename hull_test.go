@@ -3,6 +3,7 @@ package hull_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,10 +81,9 @@ func TestErrorsReachTheCaller(t *testing.T) {
 			t.Errorf("grpc's code is %v", grpcstatus.Code(err))
 		}
 		_, err = hull.Call[helloReply](t.Context(), c.To("greeter"), "greeter.Greeter/Helo", &helloRequest{})
-		if status.CodeOf(err) != status.Unimplemented {
+		if status.CodeOf(err) != status.Unimplemented || !strings.Contains(err.Error(), "did you mean greeter.Greeter/Hello") {
 			t.Errorf("%v", err)
 		}
-		t.Log(err)
 		_, err = hull.Call[helloReply](t.Context(), c.To("greeter"), "greeter.Greeter/Panic", &helloRequest{})
 		if !errors.As(err, &e) || e.Code != status.Internal || e.Kind != status.Panicked {
 			t.Errorf("%v", err)
@@ -100,12 +100,18 @@ func TestUnknownService(t *testing.T) {
 		w.Serve("greeter", "a", greeter)
 		c := w.Client("caller")
 		start := time.Now()
-		_, err := hull.Call[helloReply](t.Context(), c.To("greter"), "greeter.Greeter/Hello", &helloRequest{})
+		var info hull.CallInfo
+		_, err := hull.Call[helloReply](t.Context(), c.To("greter"), "greeter.Greeter/Hello", &helloRequest{}, hull.Info(&info))
 		var e *status.Error
 		if !errors.As(err, &e) || e.Code != status.Unavailable || e.Kind != status.NoNode || e.Fate != status.NotSent {
 			t.Errorf("%v", err)
 		}
-		t.Log(err, time.Since(start))
+		if !strings.Contains(err.Error(), "did you mean greeter?") || time.Since(start) > time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		if info.Service != "greter" || info.Err == nil {
+			t.Errorf("info %+v", info)
+		}
 	})
 }
 

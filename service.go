@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/policy"
@@ -63,18 +64,10 @@ func (s *service) discover(ctx context.Context, now policy.Time, deadline policy
 		}
 	}
 	snap := v.Snapshot()
-	if snap == nil || len(snap.Nodes) == 0 {
-		wait := ctx
-		if deadline != 0 {
-			var cancel context.CancelFunc
-			wait, cancel = context.WithDeadline(ctx, deadline.Clock())
-			defer cancel()
-		}
-		var err error
-		if snap, err = v.Wait(wait); err != nil {
-			if snap == nil || len(snap.Nodes) == 0 {
-				return s.unknown(ctx, err)
-			}
+	if len(snap.Nodes) == 0 {
+		var err *status.Error
+		if snap, err = s.await(ctx, v, policy.Earliest(deadline, now.Add(firstWait))); err != nil {
+			return err
 		}
 		now = policy.Now()
 	}
@@ -82,6 +75,26 @@ func (s *service) discover(ctx context.Context, now policy.Time, deadline policy
 		s.update(now, snap)
 	}
 	return nil
+}
+
+// firstWait is how long calls of a service that has not been seen yet wait for its first node: programs that start together
+// need not start in order.
+const firstWait = time.Second
+
+// await returns nodes of a service that has none. One that had some before is not waited for: its callers have fallbacks.
+func (s *service) await(ctx context.Context, v *registry.View, until policy.Time) (snap *registry.Service, e *status.Error) {
+	var err error
+	if s.seen.Load() != nil {
+		snap, err = s.c.registry.Lookup(ctx, s.name)
+	} else {
+		wait, cancel := context.WithDeadline(ctx, until.Clock())
+		defer cancel()
+		snap, err = v.Wait(wait)
+	}
+	if err != nil {
+		return nil, s.unknown(ctx, err)
+	}
+	return snap, nil
 }
 
 func (s *service) open() (*registry.View, *status.Error) {

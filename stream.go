@@ -63,7 +63,7 @@ func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string,
 		}
 	}
 	if err := c.prepare(ctx, &st.prepared, method, sample, opts, true); err != nil {
-		return nil, st.finish(err)
+		return nil, c.refused(&st.prepared, method, err)
 	}
 	st.s = c.s
 	st.req = transport.Request{Method: method, Codec: st.codec, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply}

@@ -18,7 +18,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 		u = new(unaryCall)
 	}
 	if err := c.prepare(ctx, &u.prepared, method, reply, opts, false); err != nil {
-		err := u.finish(err)
+		err := c.refused(&u.prepared, method, err)
 		u.release(c.s.c)
 		return err
 	}
@@ -38,6 +38,18 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	err = u.finish(err)
 	u.release(c.s.c)
 	return err
+}
+
+// refused ends a call that did not get as far as its pipeline, and tells those who want to know of calls.
+func (c *Conn) refused(p *prepared, method string, err *status.Error) error {
+	info := CallInfo{Service: c.s.name, Method: method, Class: policy.ClassRefused, Err: err}
+	if p.opt.info != nil {
+		*p.opt.info = info
+	}
+	if c.s.c.opt.seen != nil {
+		c.s.c.opt.seen(&info)
+	}
+	return p.finish(err)
 }
 
 // unaryCall is the Runner of a call whose attempts follow one another.

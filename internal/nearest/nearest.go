@@ -44,7 +44,9 @@ func Find(name string, names []string) []string {
 	})
 	var out []string
 	for _, c := range found[:min(Max, len(found))] {
-		out = append(out, c.name)
+		if c.distance <= found[0].distance+2 { // beside a much nearer one it only confuses
+			out = append(out, c.name)
+		}
 	}
 	return out
 }
