@@ -55,6 +55,8 @@ type Exec struct {
 	waiter   Waiter
 	detached bool
 	stream   bool // the attempt is committed to: it is not repeated, and its duration is not a latency
+	alone    bool // the executor cannot run two attempts at once: no hedges
+	forsaken bool // the caller is gone: what runs may still decide the call, but nothing else begins
 
 	began   Time
 	steps   Steps
@@ -96,6 +98,9 @@ type seat struct {
 	at     Time
 	ticket Ticket
 }
+
+// due reports whether the time of a wait has come.
+func (s *seat) due(now Time) bool { return s.kind != seatNone && s.at != 0 && now >= s.at }
 
 type seatKind uint8
 
@@ -139,9 +144,7 @@ const concurrencyBit = maxGates
 // Begin starts the call. w is told the verdicts of waits; it may be nil if no gate is a Line. detached means that
 // attempts may outlive their deadline: then Wake events end them, and their Results arrive whenever they really end.
 func (x *Exec) Begin(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter, detached bool) Steps {
-	x.p, x.call, x.waiter, x.detached, x.began = p, c, w, detached, now
-	x.winner = -1
-	p.n.calls.Add(1)
+	x.init(now, p, c, w, detached)
 	if x.expired(now) {
 		x.finishErr(now, rnd, ClassDeadlineSoon, &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
 			Message: "the deadline had passed before the call began"})
@@ -149,6 +152,18 @@ func (x *Exec) Begin(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter, d
 	}
 	x.askGates(now, rnd)
 	return x.take(now)
+}
+
+func (x *Exec) init(now Time, p *Pipeline, c Call, w Waiter, detached bool) {
+	x.p, x.call, x.waiter, x.detached, x.began = p, c, w, detached, now
+	x.winner = -1
+	p.n.calls.Add(1)
+}
+
+// stillborn is Begin for a caller that had given up before: no gate is asked.
+func (x *Exec) stillborn(now Time, rnd rand.Source, p *Pipeline, c Call, cause error) Steps {
+	x.init(now, p, c, nil, false)
+	return x.Cancel(now, rnd, cause)
 }
 
 // Reset makes x ready for another call. It must be Idle.
@@ -160,8 +175,10 @@ func (x *Exec) Reset() {
 	x.call = Call{}
 	x.steps, x.wake, x.retryAt, x.hedgeAt = Steps{}, 0, 0, 0
 	x.phase, x.probe, x.gate, x.heldSet, x.seat, x.n = phaseGates, false, 0, 0, seat{}, 0
-	x.running, x.lost, x.unpaid, x.late, x.stream = 0, 0, 0, false, false
-	x.winner, x.class, x.stopped = 0, 0, ""
+	x.running, x.lost, x.unpaid, x.late = 0, 0, 0, false
+	x.stream, x.alone, x.forsaken = false, false, false
+	x.winner, x.class, x.stopped, x.began = 0, 0, "", 0
+	x.detached, x.held = false, [maxGates]Permit{}
 }
 
 // Idle reports whether the call has ended and nothing of it is outstanding: no attempt runs, no verdict is to arrive.
@@ -244,6 +261,10 @@ func (x *Exec) nextWake() Time {
 // askGates asks the call-level gates from where it left off, then starts the first attempt.
 func (x *Exec) askGates(now Time, rnd rand.Source) {
 	for int(x.gate) < len(x.p.gates) {
+		if x.expired(now) { // it waited for a gate before this one
+			x.timeOut(now, rnd)
+			return
+		}
 		s := &x.p.gates[x.gate]
 		v := s.Gate.Admit(now, rnd, &x.call)
 		switch x.settle(now, rnd, s, &v, &x.seat, tagCall) {
@@ -269,7 +290,7 @@ func (x *Exec) askGates(now Time, rnd rand.Source) {
 func (x *Exec) hold(v Verdict) {
 	x.held[x.gate] = v.Permit
 	x.heldSet |= one(int(x.gate))
-	x.probe = x.probe || v.Probe
+	x.probe = x.probe || v.Probe && x.p.gates[x.gate].Mode == On
 }
 
 type answer uint8
@@ -342,6 +363,42 @@ func (x *Exec) refusal(now Time, policy string, v Verdict) *status.Error {
 
 // nodesName is the name of node choice in refusals.
 const nodesName = "balancer"
+
+// fate is what is proved about all attempts together: the call was not sent if none of them was.
+func (x *Exec) fate() status.Fate {
+	if x.running != 0 {
+		return status.Maybe
+	}
+	f := status.NotSent
+	for i := range x.att[:x.n] {
+		a := &x.att[i]
+		if a.start == 0 {
+			continue
+		}
+		switch status.FateOf(a.err) {
+		case status.Maybe:
+			return status.Maybe
+		case status.Processed:
+			f = status.Processed
+		case status.NotSent:
+		}
+	}
+	return f
+}
+
+// finishAs ends the call with the result of attempt k. That its request was not sent must not hide that an earlier one was.
+func (x *Exec) finishAs(now Time, rnd rand.Source, k int) {
+	a := &x.att[k]
+	x.winner, x.err = int8(k), a.err
+	if a.err != nil && (x.n > 1) && status.FateOf(a.err) == status.NotSent {
+		if f := x.fate(); f != status.NotSent {
+			e := *status.From(a.err)
+			e.Fate, e.Message, e.Cause = f, "an earlier attempt may have been processed; the last one", a.err
+			x.err = &e
+		}
+	}
+	x.finish(now, rnd, a.class)
+}
 
 // finishErr ends the call with an error of the executor's own.
 func (x *Exec) finishErr(now Time, rnd rand.Source, cl Class, err error) {

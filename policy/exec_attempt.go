@@ -18,6 +18,13 @@ func (x *Exec) startAttempt(now Time, rnd rand.Source, hedge bool) {
 func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 	a := &x.att[k]
 	o := &x.p.opt
+	if x.expired(now) { // it waited too long; what runs has the same deadline
+		x.abort(now, rnd, k)
+		if !x.active() {
+			x.timeOut(now, rnd)
+		}
+		return
+	}
 	if a.stage == stageThrottle {
 		if o.Throttle.Gate != nil {
 			v := o.Throttle.Gate.Admit(now, rnd, &x.call)
@@ -88,12 +95,18 @@ func (x *Exec) run(now Time, k int) {
 	x.running |= one(k)
 	x.steps.Start |= one(k)
 	x.p.n.attempts.Add(1)
+	switch {
+	case a.hedge:
+		x.p.n.hedges.Add(1)
+	case k > 0:
+		x.p.n.retries.Add(1)
+	}
 	x.scheduleHedge(now)
 }
 
 func (x *Exec) scheduleHedge(now Time) {
 	x.hedgeAt = 0
-	if x.p.opt.Hedging == nil || !x.call.SideEffectFree || x.probe || int(x.n) >= x.p.max || x.call.PathAttempt > 1 {
+	if x.p.opt.Hedging == nil || !x.call.SideEffectFree || x.alone || x.probe || int(x.n) >= x.p.max || x.call.PathAttempt > 1 {
 		return
 	}
 	if d, ok := x.p.opt.Hedging.Delay(now, &x.call, int(x.n)); ok {
@@ -106,14 +119,13 @@ func (x *Exec) scheduleHedge(now Time) {
 // hedge begins an attempt beside the running ones, if breaker and budget allow.
 func (x *Exec) hedge(now Time, rnd rand.Source) {
 	x.hedgeAt = 0
-	if int(x.n) >= x.p.max || !x.breakerHolds(now) {
+	if int(x.n) >= x.p.max || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
 		return
 	}
 	if b := x.p.opt.Budget; b != nil && !b.Spend(now, ClassLoser.Counts().Cost) {
 		x.p.n.budgetEmpty.Add(1)
 		return
 	}
-	x.p.n.hedges.Add(1)
 	x.startAttempt(now, rnd, true)
 }
 
@@ -127,8 +139,7 @@ func (x *Exec) attemptRefused(now Time, rnd rand.Source, k int, policy string, v
 	err := x.refusal(now, policy, v)
 	if i := x.lastEnded(); i >= 0 {
 		x.stopped = "no further attempt: " + policy + ": " + v.Reason
-		x.winner, x.err = int8(i), x.att[i].err
-		x.finish(now, rnd, x.att[i].class)
+		x.finishAs(now, rnd, i)
 		return
 	}
 	x.p.n.refused.Add(1)
@@ -192,7 +203,7 @@ func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
 		x.p.n.abandoned.Add(-1)
 		if a.hasPlace {
 			a.hasPlace = false
-			x.freePlace(now, rnd, a, Ignored)
+			x.freePlace(now, rnd, a, a.class.Counts().Limit)
 		}
 		return x.take(now)
 	}
@@ -241,8 +252,7 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	}
 	switch {
 	case final(cl) || a.fatal:
-		x.winner, x.err = int8(k), a.err
-		x.finish(now, rnd, cl)
+		x.finishAs(now, rnd, k)
 	case x.active():
 		if x.hedgeAt != 0 && c.Retry != RetryNever { // a failure is reason enough not to wait for the delay
 			x.hedge(now, rnd)
@@ -283,13 +293,17 @@ func (x *Exec) classify(now Time, a *attempt, err error) Class {
 // again decides, when attempt k has failed and nothing else runs, whether another follows.
 func (x *Exec) again(now Time, rnd rand.Source, k int) {
 	a, o := &x.att[k], &x.p.opt
+	x.hedgeAt = 0 // nothing runs any more that a hedge could run beside
 	stop := func(why string) {
 		x.stopped = why
-		x.winner, x.err = int8(k), a.err
-		x.finish(now, rnd, a.class)
+		x.finishAs(now, rnd, k)
 	}
 	if o.Retries == nil {
 		stop("")
+		return
+	}
+	if x.forsaken {
+		stop("the caller is gone")
 		return
 	}
 	if x.stream {
@@ -324,7 +338,6 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop("the retry budget is empty")
 		return
 	}
-	x.p.n.retries.Add(1)
 	if wait <= 0 {
 		x.startAttempt(now, rnd, false)
 		return
@@ -350,13 +363,13 @@ func (x *Exec) Wake(now Time, rnd rand.Source) Steps {
 		x.timeOut(now, rnd)
 		return x.take(now)
 	}
-	if x.seat.kind != seatNone && now >= x.seat.at {
+	if x.seat.due(now) {
 		x.callWaited(now, rnd)
 	}
 	for k := 0; k < int(x.n) && x.phase == phaseAttempts; k++ {
 		a := &x.att[k]
 		switch {
-		case a.stage < stageRunning && a.seat.kind != seatNone && now >= a.seat.at:
+		case a.stage < stageRunning && a.seat.due(now):
 			x.attemptWaited(now, rnd, k)
 		case a.stage == stageRunning && x.detached && !x.lost.Has(k) && a.deadline != 0 && now >= a.deadline:
 			x.giveUp(now, rnd, k)
@@ -365,10 +378,8 @@ func (x *Exec) Wake(now Time, rnd rand.Source) Steps {
 	if x.phase == phaseAttempts && x.retryAt != 0 && now >= x.retryAt {
 		x.retryAt = 0
 		if !x.breakerHolds(now) {
-			k := int(x.n) - 1
 			x.stopped = "the breaker opened meanwhile"
-			x.winner, x.err = int8(k), x.att[k].err
-			x.finish(now, rnd, x.att[k].class)
+			x.finishAs(now, rnd, x.lastEnded())
 		} else {
 			x.startAttempt(now, rnd, false)
 		}
@@ -390,7 +401,7 @@ func (x *Exec) callWaited(now Time, rnd rand.Source) {
 	}
 	t := x.seat.ticket
 	if !s.Gate.(Line).Leave(now, t) {
-		x.seat.at = x.call.Deadline // the verdict is on its way
+		x.seat.at = 0 // the verdict is on its way
 		return
 	}
 	x.seat = seat{}
@@ -408,7 +419,7 @@ func (x *Exec) attemptWaited(now Time, rnd rand.Source, k int) {
 	}
 	s := &x.p.opt.Concurrency
 	if !s.Gate.(Line).Leave(now, a.seat.ticket) {
-		a.seat.at = x.call.Deadline
+		a.seat.at = 0
 		return
 	}
 	a.seat = seat{}
@@ -435,11 +446,10 @@ func (x *Exec) timeOut(now Time, rnd rand.Source) {
 	if x.phase == phaseDone {
 		return
 	}
-	e := &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent, Message: "the deadline passed while the call waited"}
+	e := &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: x.fate(), Message: "the deadline passed while the call waited"}
 	cl := ClassDeadlineSoon
 	if last := x.lastEnded(); last >= 0 { // it had failed before and was waiting for another try
-		f := status.From(x.att[last].err)
-		e.Fate, e.Cause, e.Message = f.Fate, x.att[last].err, "the deadline passed before another attempt; the last one failed"
+		e.Cause, e.Message = x.att[last].err, "the deadline passed before another attempt; the last one failed"
 		cl = x.att[last].class
 	}
 	x.finishErr(now, rnd, cl, e)
@@ -505,16 +515,13 @@ func (x *Exec) Cancel(now Time, rnd rand.Source, cause error) Steps {
 	if x.phase == phaseDone {
 		return x.take(now)
 	}
-	if x.expired(now) && x.running == 0 {
-		x.timeOut(now, rnd)
+	if x.expired(now) {
+		// The deadline came first. What runs ends by it and decides, unless it is detached.
+		if x.detached || x.running == 0 {
+			x.timeOut(now, rnd)
+		}
 		return x.take(now)
 	}
-	e := &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Cause: cause}
-	if x.running != 0 {
-		e.Fate = status.Maybe
-	} else if k := x.lastEnded(); k >= 0 {
-		e.Fate = status.FateOf(x.att[k].err)
-	}
-	x.finishErr(now, rnd, ClassCancelled, e)
+	x.finishErr(now, rnd, ClassCancelled, &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: x.fate(), Cause: cause})
 	return x.take(now)
 }
