@@ -174,7 +174,7 @@ func (c *serverConn) checkAnswer(h *answerHead) {
 	if n := metadataSize(h.header) + metadataSize(h.trailer); n > limit && (h.header != nil || h.trailer != nil) {
 		c.sh.tooLarge.Add(1)
 		h.header, h.trailer = nil, nil
-		h.status = &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Message: errHeaderTooLarge{n, limit}.Error()}
+		h.status = &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Message: headerTooLargeError{n, limit}.Error()}
 	}
 	if h.status != nil {
 		h.status = presentable(h.status)

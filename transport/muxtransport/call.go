@@ -138,7 +138,7 @@ func (c *clientConn) checkRequest(req *transport.Request) *status.Error {
 		if n := metadataSize(req.Metadata); uint64(n) > min(c.peer.maxHeader, maxSendHeader) {
 			c.sh.tooLarge.Add(1)
 			return &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
-				Message: errHeaderTooLarge{n, int(min(c.peer.maxHeader, maxSendHeader))}.Error()}
+				Message: headerTooLargeError{n, int(min(c.peer.maxHeader, maxSendHeader))}.Error()}
 		}
 	}
 	if len(req.Method) == 0 || len(req.Method) > maxNameLen {
@@ -175,7 +175,7 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 	if len(first) > partSize {
 		first, typ, total = first[:partSize], typeCall|flagMore, len(first)
 	}
-	c.appendHead(ca, typ, req, now, total)
+	c.appendHead(ca, req, now, total)
 	c.buf = append(c.buf, first...)
 	putHeader(c.buf[before:], len(c.buf)-before-headerLen, typ, ca.id)
 	mine := c.added(before)
@@ -192,7 +192,7 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 }
 
 // appendHead appends the frame's header, to be filled in, and the head of CALL or OPEN. mu is held.
-func (c *clientConn) appendHead(ca *call, typ byte, req *transport.Request, now policy.Time, total int) {
+func (c *clientConn) appendHead(ca *call, req *transport.Request, now policy.Time, total int) {
 	c.opened++
 	ca.ordinal = c.opened
 	h := callHead{codec: req.Codec.Name(), attempt: req.PathAttempt, criticality: req.Criticality, total: total, metadata: req.Metadata}

@@ -49,10 +49,12 @@ func TestCallContext(t *testing.T) {
 	})
 }
 
+type valueKey struct{}
+
 func TestCallContextCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &callContext{values: context.WithValue(context.Background(), struct{}{}, 5)}
-		if c.Value(struct{}{}) != 5 || new(callContext).Value(1) != nil {
+		c := &callContext{values: context.WithValue(context.Background(), valueKey{}, 5)}
+		if c.Value(valueKey{}) != 5 || new(callContext).Value(1) != nil {
 			t.Error("values are lost")
 		}
 		c.cancel(context.Canceled)

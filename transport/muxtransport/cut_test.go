@@ -2,6 +2,7 @@ package muxtransport_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -61,7 +62,6 @@ type lab struct {
 	net    *memnet.Network
 	up     *memnet.Link // client to server
 	down   *memnet.Link
-	h      *runsHandler
 	server *muxtransport.Server
 	dialer *muxtransport.Dialer
 	close  func()
@@ -286,10 +286,10 @@ func cutStream(c transport.Conn) *status.Error {
 			break
 		}
 	}
-	s.CloseSend()
+	_ = s.CloseSend() // the stream may be over
 	for {
 		if err := s.Recv(&b); err != nil {
-			if e, ok := err.(*status.Error); ok {
+			if e, ok := errors.AsType[*status.Error](err); ok {
 				return e
 			}
 			return nil

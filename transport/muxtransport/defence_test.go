@@ -72,16 +72,21 @@ func newRig(t *testing.T, h transport.Handler, o Options, no memnet.Options) *ri
 }
 
 // raw opens a connection on which the test speaks for the client.
-func (r *rig) raw(t *testing.T, say []byte) net.Conn {
+func (r *rig) raw(t *testing.T, first []byte) net.Conn {
 	t.Helper()
 	c, err := r.net.Host("client").Dial(context.Background(), "server:80")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Write(say); err != nil {
+	say(t, c, first)
+	return c
+}
+
+func say(t *testing.T, c net.Conn, b []byte) {
+	t.Helper()
+	if _, err := c.Write(b); err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
 
 func (r *rig) dial(t *testing.T, o Options) *clientConn {
@@ -122,8 +127,8 @@ func TestBadClients(t *testing.T) {
 		{"another protocol", []byte("GET / HTTP/1.1\r\n\r\n"), 0, "", func(c Counters) int64 { return c.HandshakesFailed }},
 		{"silence", nil, 5 * time.Second, "", func(c Counters) int64 { return c.HandshakesFailed }},
 		{"half a preface", []byte(Magic), 5 * time.Second, "", func(c Counters) int64 { return c.HandshakesFailed }},
-		{"no hello", appendFrame(appendPreface(nil, preface{0, 1, 1}), typePing, 0), 0, "", func(c Counters) int64 { return c.HandshakesFailed }},
-		{"endless hello", append(appendPreface(nil, preface{0, 1, 1}), 0xff, 0xff, 0xff, typeHello, 0, 0, 0, 0), 0, "", func(c Counters) int64 { return c.HandshakesFailed }},
+		{"no hello", appendFrame(preface{0, 1, 1}.bytes(), typePing, 0), 0, "", func(c Counters) int64 { return c.HandshakesFailed }},
+		{"endless hello", append(preface{0, 1, 1}.bytes(), 0xff, 0xff, 0xff, typeHello, 0, 0, 0, 0), 0, "", func(c Counters) int64 { return c.HandshakesFailed }},
 		{"frame too long", append(clientScript().b, 0xff, 0xff, 1, typeCall, 0, 0, 1, 0), 0, "none may be longer than 65536", func(c Counters) int64 { return c.ProtocolErrors }},
 		{"frame never ends", append(clientScript().b, 100, 0, 0, typeCall, 0, 0, 1, 0), 10 * time.Second, "", func(c Counters) int64 { return c.ReadStalls }},
 		{"unknown frame", clientScript().frame(99, 0).b, 0, "frame of type 99", func(c Counters) int64 { return c.ProtocolErrors }},
@@ -192,9 +197,9 @@ func TestBadServers(t *testing.T) {
 		want string
 	}{
 		{"another protocol", []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), status.Handshake, "does not speak this protocol"},
-		{"newer versions only", appendPreface(nil, preface{0, 2, 3}), status.Handshake, "the server speaks 2 to 3, this client 1 to 1"},
+		{"newer versions only", preface{0, 2, 3}.bytes(), status.Handshake, "the server speaks 2 to 3, this client 1 to 1"},
 		{"hangs up", nil, status.Dial, "EOF"},
-		{"no hello", append(appendPreface(nil, preface{1, 1, 1}), make([]byte, headerLen)...), status.Handshake, "HELLO was expected"},
+		{"no hello", append(preface{1, 1, 1}.bytes(), make([]byte, headerLen)...), status.Handshake, "HELLO was expected"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -401,7 +406,7 @@ func TestDeadOnArrival(t *testing.T) {
 		soon := callHead{method: 1, codec: "bytes", hasDeadline: true, timeout: 500 * time.Microsecond}
 		var s script
 		s.call(typeCall, 0, callHead{method: 1, codec: "bytes"}, "").call(typeCall, 1, soon, "")
-		c.Write(s.b)
+		say(t, c, s.b)
 		time.Sleep(time.Second)
 		if n := r.server.Counters(); ran.Load() != 1 || n.Expired != 3 || n.Takeovers != 1 {
 			t.Errorf("%d handlers ran: %+v", ran.Load(), n)
@@ -409,7 +414,7 @@ func TestDeadOnArrival(t *testing.T) {
 		// Cancelled before it started.
 		s.b = nil
 		s.call(typeCall|flagMore, 2, callHead{method: 1, codec: "bytes", total: 10}, "x").frame(typeCancel, 2).frame(typePart, 2, make([]byte, 9)...)
-		c.Write(s.b)
+		say(t, c, s.b)
 		time.Sleep(time.Second)
 		if n := r.server.Counters(); ran.Load() != 1 || n.Abandoned != 1 {
 			t.Errorf("%d handlers ran: %+v", ran.Load(), n)

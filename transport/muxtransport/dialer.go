@@ -44,7 +44,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 	if err != nil {
 		nc.Close()
 		d.sh.handshakesFailed.Add(1)
-		if _, ok := errors.AsType[errHandshake](err); !ok { // nobody at home, as with a port that is closed
+		if _, ok := errors.AsType[handshakeError](err); !ok { // nobody at home, as with a port that is closed
 			return nil, dialError(ctx, addr, err)
 		}
 		return nil, &status.Error{Code: status.Unavailable, Kind: status.Handshake, Fate: status.NotSent,
@@ -67,8 +67,8 @@ func (d *Dialer) handshake(ctx context.Context, nc net.Conn) (hello, error) {
 	if t, ok := ctx.Deadline(); ok && t.Before(deadline) {
 		deadline = t
 	}
-	nc.SetDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	_ = nc.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	peer, err := d.shakeHands(nc)
 	if !stop() {
 		return hello{}, fmt.Errorf("gave up: %w", context.Cause(ctx))
@@ -80,7 +80,7 @@ func (d *Dialer) handshake(ctx context.Context, nc net.Conn) (hello, error) {
 }
 
 func (d *Dialer) shakeHands(nc net.Conn) (hello, error) {
-	out := appendPreface(nil, preface{min: minVersion, max: maxVersion})
+	out := preface{min: minVersion, max: maxVersion}.bytes()
 	if _, err := nc.Write(appendHello(out, d.sh.opts.hello())); err != nil {
 		return hello{}, err
 	}
@@ -89,7 +89,7 @@ func (d *Dialer) shakeHands(nc net.Conn) (hello, error) {
 		return hello{}, err
 	}
 	if p.chosen < minVersion || p.chosen > maxVersion {
-		return hello{}, errHandshake(fmt.Sprintf("no protocol version in common: the server speaks %d to %d, this client %d to %d; update the older side",
+		return hello{}, handshakeError(fmt.Sprintf("no protocol version in common: the server speaks %d to %d, this client %d to %d; update the older side",
 			p.min, p.max, minVersion, maxVersion))
 	}
 	return readHello(nc)
@@ -121,7 +121,7 @@ func readHello(nc net.Conn) (hello, error) {
 	n := frameSize(head[:])
 	f := parseFrame(head[:])
 	if f.typ != typeHello || f.more || f.id != 0 || n > maxHello {
-		return hello{}, errHandshake(fmt.Sprintf("a frame of type %d and %d bytes where HELLO was expected", f.typ, n))
+		return hello{}, handshakeError(fmt.Sprintf("a frame of type %d and %d bytes where HELLO was expected", f.typ, n))
 	}
 	payload := make([]byte, n-headerLen)
 	if _, err := io.ReadFull(nc, payload); err != nil {
@@ -130,8 +130,8 @@ func readHello(nc net.Conn) (hello, error) {
 	return parseHello(payload)
 }
 
-// errHandshake says what the peer answered that is not this protocol, or not a version of it that both speak. Other
+// handshakeError says what the peer answered that is not this protocol, or not a version of it that both speak. Other
 // errors of a handshake mean that it did not answer.
-type errHandshake string
+type handshakeError string
 
-func (e errHandshake) Error() string { return string(e) }
+func (e handshakeError) Error() string { return string(e) }

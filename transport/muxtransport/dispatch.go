@@ -118,7 +118,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 	ca.id, ca.stream, ca.gathering, ca.held, ca.answered, ca.opening = f.id, nil, false, 0, false, f.typ == typeOpen
 	var h rawCall
 	if err := parseCall(cur, c.sh.opts.MaxHeader, &h); err != nil {
-		var large errHeaderTooLarge
+		var large headerTooLargeError
 		if !errors.As(err, &large) {
 			return nil, fmt.Errorf("call %#x: %w", f.id, err)
 		}

@@ -155,14 +155,12 @@ func appendBytes[T string | []byte](b []byte, s T) []byte {
 // chosen is the version to use, or 0 if there is none in common.
 type preface struct{ chosen, min, max byte }
 
-// appendPreface appends p. The client's preface has no choice in it yet: chosen is 0.
-func appendPreface(b []byte, p preface) []byte {
-	return append(append(b, Magic...), p.chosen, p.min, p.max)
-}
+// bytes encodes p. The client's preface has no choice in it yet: chosen is 0.
+func (p preface) bytes() []byte { return append([]byte(Magic), p.chosen, p.min, p.max) }
 
 func parsePreface(b []byte) (preface, error) {
 	if string(b[:len(Magic)]) != Magic {
-		return preface{}, errHandshake(fmt.Sprintf("the peer does not speak this protocol: it began with %q", b))
+		return preface{}, handshakeError(fmt.Sprintf("the peer does not speak this protocol: it began with %q", b))
 	}
 	b = b[len(Magic):]
 	return preface{b[0], b[1], b[2]}, nil
@@ -226,7 +224,7 @@ func parseHello(payload []byte) (hello, error) {
 	}
 	const ceiling = 1 << 40
 	if c.bad || h.maxMessage > ceiling || h.maxHeader > ceiling || h.streamWindow > ceiling || h.connWindow > ceiling {
-		return hello{}, errHandshake("a HELLO that is malformed")
+		return hello{}, handshakeError("a HELLO that is malformed")
 	}
 	return h, nil
 }

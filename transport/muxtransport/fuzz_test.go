@@ -100,7 +100,7 @@ func clientScript() *script {
 	if err := o.complete(); err != nil {
 		panic(err)
 	}
-	return &script{appendHello(appendPreface(nil, preface{min: 1, max: 1}), o.hello())}
+	return &script{appendHello(preface{min: 1, max: 1}.bytes(), o.hello())}
 }
 
 // serverScripts are conversations of a client, whole and broken.
@@ -169,7 +169,7 @@ func serverScript() *script {
 	if err := o.complete(); err != nil {
 		panic(err)
 	}
-	return &script{appendHello(appendPreface(nil, preface{1, 1, 1}), o.hello())}
+	return &script{appendHello(preface{1, 1, 1}.bytes(), o.hello())}
 }
 
 // clientScripts are conversations of a server that knows that call 1<<16 is unary and stream 1<<16|1 comes after it.
@@ -191,7 +191,7 @@ func clientScripts() [][]byte {
 	} {
 		list = append(list, s.b)
 	}
-	return append(list, nil, []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), appendPreface(nil, preface{0, 2, 3}))
+	return append(list, nil, []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), preface{0, 2, 3}.bytes())
 }
 
 // FuzzClient lets a server say anything. Each call must end once, with an answer or an error.
@@ -217,11 +217,11 @@ func FuzzClient(f *testing.F) {
 			defer close(done)
 			var b []byte
 			req := &transport.Request{Method: "a.B/C", Codec: codec.Bytes{}, Message: &b, Deadline: policy.Now().Add(time.Minute)}
-			c.Call(context.Background(), req, &transport.Reply{Message: new([]byte)})
+			_ = c.Call(context.Background(), req, &transport.Reply{Message: new([]byte)})
 		}()
 		if s, err := c.Open(context.Background(), &transport.Request{Method: "a.B/D", Codec: codec.Bytes{}}); err == nil {
 			b := []byte("x")
-			s.Send(&b)
+			_ = s.Send(&b)
 			for {
 				if err := s.Recv(&b); err != nil {
 					if e, ok := errors.AsType[*status.Error](err); !ok && !errors.Is(err, io.EOF) || ok && e.Code == status.OK {

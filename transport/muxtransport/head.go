@@ -322,10 +322,10 @@ func uvarintLen(n int) int {
 	return l
 }
 
-// errHeaderTooLarge is a limit breached, not a malformed frame: only its own call fails.
-type errHeaderTooLarge struct{ size, limit int }
+// headerTooLargeError is a limit breached, not a malformed frame: only its own call fails.
+type headerTooLargeError struct{ size, limit int }
 
-func (e errHeaderTooLarge) Error() string {
+func (e headerTooLargeError) Error() string {
 	return fmt.Sprintf("metadata of %d bytes is over the limit of %d; send less, or raise MaxHeader", e.size, e.limit)
 }
 
@@ -335,7 +335,7 @@ func parseMetadata(c *cursor, limit int) (transport.Metadata, error) {
 		return nil, errMalformed
 	}
 	if len(block) > limit {
-		return nil, errHeaderTooLarge{len(block), limit}
+		return nil, headerTooLargeError{len(block), limit}
 	}
 	in := cursor{b: block}
 	n := 0

@@ -105,6 +105,6 @@ func (l *link) settle() {
 	}
 	if l.big.Load() {
 		// The reader waits with its large buffer; it wakes, and waits on with the small one.
-		l.nc.SetReadDeadline(time.Unix(1, 0))
+		_ = l.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 }

@@ -103,7 +103,7 @@ func (l *link) lookWriter() bool {
 	}
 	if l.writes == l.seenWrites && !l.kicked {
 		l.kicked = true
-		l.nc.SetWriteDeadline(time.Unix(1, 0))
+		_ = l.nc.SetWriteDeadline(time.Unix(1, 0))
 	}
 	l.seenWrites = l.writes
 	return true

@@ -28,9 +28,9 @@ func TestProtocolDocument(t *testing.T) {
 	refusal := answerHead{status: &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent,
 		Pushback: 50 * time.Millisecond, Message: "busy"}}
 	want := map[string][]byte{
-		"client preface": appendPreface(nil, preface{min: 1, max: 1}),
+		"client preface": preface{min: 1, max: 1}.bytes(),
 		"client hello":   appendHello(nil, o.hello()),
-		"server preface": appendPreface(nil, preface{1, 1, 1}),
+		"server preface": preface{1, 1, 1}.bytes(),
 		"call":           new(script).call(typeCall, 0x10000, call, `{"name":"Ada"}`).b,
 		"answer":         new(script).answer(typeAnswer, 0x10000, answerHead{}, `{"text":"Hello, Ada"}`).b,
 		"second call":    new(script).call(typeCall, 0x20000, again, `{}`).b,

@@ -76,10 +76,10 @@ func (r *reader) shrink() {
 	r.l.big.Store(false)
 }
 
-// errFrameTooLong means that what follows cannot be told apart any more.
-type errFrameTooLong int
+// frameTooLongError means that what follows cannot be told apart any more.
+type frameTooLongError int
 
-func (e errFrameTooLong) Error() string {
+func (e frameTooLongError) Error() string {
 	return fmt.Sprintf("frame of %d bytes; none may be longer than %d", int(e), maxFrame)
 }
 
@@ -91,7 +91,7 @@ func (r *reader) buffered() (f frame, ok bool, err error) {
 	}
 	n := frameSize(b)
 	if n > maxFrame {
-		return frame{}, false, errFrameTooLong(n)
+		return frame{}, false, frameTooLongError(n)
 	}
 	if len(b) < n {
 		return frame{}, false, nil
@@ -149,10 +149,10 @@ func (r *reader) fill() error {
 	}
 }
 
-// errStalled means that a frame did not arrive whole in time.
-type errStalled time.Duration
+// stalledError means that a frame did not arrive whole in time.
+type stalledError time.Duration
 
-func (e errStalled) Error() string {
+func (e stalledError) Error() string {
 	return fmt.Sprintf("the peer began a frame and did not finish it within %v", time.Duration(e))
 }
 
@@ -161,23 +161,23 @@ func (r *reader) limit() error {
 	if r.partial == 0 {
 		if r.limited {
 			r.limited = false
-			r.l.nc.SetReadDeadline(time.Time{})
+			_ = r.l.nc.SetReadDeadline(time.Time{})
 		}
 		return nil
 	}
 	timeout := r.l.sh.opts.FrameTimeout
 	if policy.Now().Sub(r.partial) >= timeout {
-		return errStalled(timeout)
+		return stalledError(timeout)
 	}
 	r.limited = true
-	r.l.nc.SetReadDeadline(r.partial.Add(timeout).Clock())
+	_ = r.l.nc.SetReadDeadline(r.partial.Add(timeout).Clock())
 	return nil
 }
 
 // readFailed ends the connection after err.
 func (l *link) readFailed(err error) {
-	var long errFrameTooLong
-	var stalled errStalled
+	var long frameTooLongError
+	var stalled stalledError
 	switch {
 	case errors.As(err, &long), errors.Is(err, errMalformed):
 		l.fail(status.Protocol, err)

@@ -79,13 +79,13 @@ func (s *Server) ServeConn(nc net.Conn) {
 
 // shakeHands answers the client's preface.
 func (s *Server) shakeHands(nc net.Conn) (hello, error) {
-	nc.SetDeadline(time.Now().Add(s.sh.opts.HandshakeTimeout))
+	_ = nc.SetDeadline(time.Now().Add(s.sh.opts.HandshakeTimeout))
 	p, err := readPreface(nc)
 	if err != nil {
 		return hello{}, err
 	}
 	chosen := negotiate(preface{min: p.min, max: p.max})
-	out := appendPreface(nil, preface{chosen, minVersion, maxVersion})
+	out := preface{chosen, minVersion, maxVersion}.bytes()
 	if chosen == 0 {
 		_, err := nc.Write(out)
 		if err == nil {

@@ -105,7 +105,7 @@ func (c *serverConn) beforeWait() error {
 
 // refuseConn tells the client what it did wrong before the connection ends.
 func (c *serverConn) refuseConn(err error) {
-	var long errFrameTooLong
+	var long frameTooLongError
 	if !errors.Is(err, errMalformed) && !errors.As(err, &long) {
 		return
 	}
@@ -133,7 +133,8 @@ func (c *serverConn) handle(f frame) (keep bool, err error) {
 	case typeHalf:
 		return true, c.half(f)
 	case typeCancel:
-		return true, c.cancel(f)
+		c.cancel(f)
+		return true, nil
 	case typeWindow:
 		return true, c.window(f)
 	case typePing:
@@ -177,12 +178,12 @@ func (c *serverConn) leave(ca *serverCall) bool {
 }
 
 // cancel takes in CANCEL.
-func (c *serverConn) cancel(f frame) error {
+func (c *serverConn) cancel(f frame) {
 	c.mu.Lock()
 	ca := c.lookup(f.id)
 	if ca == nil {
 		c.mu.Unlock()
-		return nil
+		return
 	}
 	c.leave(ca)
 	c.giveUp(ca)
@@ -191,7 +192,6 @@ func (c *serverConn) cancel(f frame) error {
 	if mine {
 		c.flush(false)
 	}
-	return nil
 }
 
 // giveUp ends what a call that nobody waits for still does. mu is held and ca has left the table.

@@ -68,7 +68,7 @@ func (c *clientConn) Open(ctx context.Context, req *transport.Request) (transpor
 	}
 	if s.sendEnd == nil && c.cause == nil {
 		before := len(c.buf)
-		c.appendHead(s.ca, typeOpen, req, now, 0)
+		c.appendHead(s.ca, req, now, 0)
 		putHeader(c.buf[before:], len(c.buf)-before-headerLen, typeOpen, s.id)
 		mine := c.added(before)
 		s.ca.end, s.ca.whole = c.appended, true
@@ -165,7 +165,7 @@ func (s *clientStream) CloseSend() *status.Error {
 	l.mu.Lock()
 	if s.sendEnd != nil {
 		l.mu.Unlock()
-		return nil // the stream has ended, or this has been said before
+		return nil //nolint:nilerr // the stream has ended, or this has been said before
 	}
 	s.sendEnd = &status.Error{Code: status.Internal, Message: "a message was sent after CloseSend"}
 	before := len(l.buf)

@@ -30,7 +30,7 @@ func (s *serverStream) SendHeader(h transport.Metadata) *status.Error {
 	limit := int(min(s.l.peer.maxHeader, maxSendHeader))
 	if n := metadataSize(h); n > limit {
 		s.l.sh.tooLarge.Add(1)
-		return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Message: errHeaderTooLarge{n, limit}.Error()}
+		return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Message: headerTooLargeError{n, limit}.Error()}
 	}
 	l := s.l
 	l.mu.Lock()

@@ -86,7 +86,7 @@ func (l *link) flush(yield bool) {
 		kicked := l.kicked
 		if kicked {
 			l.kicked = false
-			l.nc.SetWriteDeadline(time.Time{})
+			_ = l.nc.SetWriteDeadline(time.Time{})
 		}
 		if !l.wrote(out, n, err, kicked) {
 			return
@@ -150,7 +150,7 @@ func (l *link) finishWrites(rest []byte) {
 		}
 		if len(rest) == 0 {
 			if len(l.buf) == 0 {
-				l.nc.SetWriteDeadline(time.Time{})
+				_ = l.nc.SetWriteDeadline(time.Time{})
 				l.endFlush()
 				return
 			}
@@ -160,7 +160,7 @@ func (l *link) finishWrites(rest []byte) {
 		}
 		l.mu.Unlock()
 		began := policy.Now()
-		l.nc.SetWriteDeadline(time.Now().Add(timeout))
+		_ = l.nc.SetWriteDeadline(time.Now().Add(timeout))
 		n, err := l.nc.Write(rest)
 		stalled := n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && policy.Now().Sub(began) >= timeout
 		l.mu.Lock()

@@ -33,6 +33,11 @@ func newHandler() *handler {
 	return &handler{started: make(chan string, 4096), ended: make(chan error, 4096), gate: make(chan struct{}), runs: map[string]int{}}
 }
 
+// awaitEnd waits until a handler has seen its context end.
+func (h *handler) awaitEnd() {
+	<-h.ended //nolint:errcheck // why it ended is another test's business
+}
+
 // release lets handlers go that wait for it.
 func (h *handler) release() { h.once.Do(func() { close(h.gate) }) }
 

@@ -89,7 +89,7 @@ func newWorld(t *testing.T, h Harness, l Limits) *world {
 	if h.Listen != nil {
 		w.ln, dial = h.Listen(t)
 	} else {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func (w *world) cut() {
 	defer w.mu.Unlock()
 	for _, c := range w.conns {
 		if tcp, ok := c.(*net.TCPConn); ok {
-			tcp.SetLinger(0)
+			_ = tcp.SetLinger(0) // so that closing resets
 		}
 		c.Close()
 	}

@@ -173,7 +173,7 @@ func testDeadline(t *testing.T, w *world) {
 	if late < 0 || late > 50*time.Millisecond || w.virtual && late > 5*time.Millisecond {
 		t.Errorf("the call ended %v after its deadline", late)
 	}
-	<-w.h.ended // the handler's context has ended too
+	w.h.awaitEnd() // the handler's context has ended too
 	if got, _, err := call(bg, c, request("Echo", "x")); err != nil || got != "x" {
 		t.Errorf("the next call: %q, %v", got, err)
 	}
@@ -190,7 +190,7 @@ func testContextDeadline(t *testing.T, w *world) {
 	if in := w.h.seen(); in.Deadline == 0 {
 		t.Error("the deadline of the context did not travel")
 	}
-	<-w.h.ended
+	w.h.awaitEnd()
 }
 
 func testLateAtStart(t *testing.T, w *world) {
@@ -383,7 +383,7 @@ func testCut(t *testing.T, w *world) {
 	}()
 	_, _, err := call(bg, c, request("Wait", ""))
 	expect(t, err, status.Unavailable, status.Reset, status.Maybe)
-	<-w.h.ended // the handler learns of it
+	w.h.awaitEnd() // the handler learns of it
 	<-c.Done()
 	if c.Usable() {
 		t.Error("a connection that is gone is usable")
@@ -407,7 +407,7 @@ func testClose(t *testing.T, w *world) {
 	if err == nil || err.Fate != status.Maybe {
 		t.Errorf("a call on a connection that its owner closed: %v", err)
 	}
-	<-w.h.ended
+	w.h.awaitEnd()
 	<-c.Done()
 	if err := c.Close(); err != nil {
 		t.Errorf("closing twice: %v", err)
@@ -424,7 +424,7 @@ func testServerClose(t *testing.T, w *world) {
 	if err == nil || err.Fate == status.NotSent {
 		t.Errorf("a call whose server closed: %v", err)
 	}
-	<-w.h.ended
+	w.h.awaitEnd()
 }
 
 func testDrainServer(t *testing.T, w *world) {
@@ -480,7 +480,7 @@ func testDrainTimeout(t *testing.T, w *world) {
 	if err := <-res; err == nil || err.Fate == status.NotSent {
 		t.Errorf("the call that was cut off: %v", err)
 	}
-	<-w.h.ended
+	w.h.awaitEnd()
 }
 
 func testDrainConn(t *testing.T, w *world) {
