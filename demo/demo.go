@@ -64,7 +64,7 @@ func Run(ctx context.Context, o Options) error {
 	s, err := system.Start(ctx, so)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // ended before it had begun: that is what was asked for
 		}
 		return err
 	}

@@ -67,7 +67,7 @@ func start(t *testing.T) *running {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.cmd.Process.Kill() })
+	t.Cleanup(func() { _ = d.cmd.Process.Kill() }) // most have ended by then
 	found := make(chan string, 1)
 	go func() {
 		var seen []byte
@@ -346,7 +346,9 @@ func TestKilled(t *testing.T) {
 	if err := d.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-d.ends
+	if err := <-d.ends; err == nil {
+		t.Error("the demo has survived kill -9")
+	}
 	d.left(pids, d.url)
 	_, remove, err := supervise.MakeDir(d.dir)
 	if err != nil {

@@ -94,8 +94,9 @@ func runParent() error {
 }
 
 func newFleet(ctx context.Context, config any) (*Fleet, error) {
-	os.Setenv("SUPERVISE_TEST_ROLE", "node")
-	defer os.Unsetenv("SUPERVISE_TEST_ROLE")
+	if err := os.Setenv("SUPERVISE_TEST_ROLE", "node"); err != nil { // this process has its role already
+		return nil, err
+	}
 	l, err := NewLauncher([]string{os.Args[0]}, os.Stderr, nil)
 	if err != nil {
 		return nil, err

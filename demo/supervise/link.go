@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// ErrLinkClosed: the process on the other side has gone away.
+// ErrLinkClosed says that the process on the other side has gone away.
 var ErrLinkClosed = errors.New("the other process has ended")
 
 // maxFrame bounds one line of a Link.

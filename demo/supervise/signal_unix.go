@@ -22,7 +22,7 @@ func freeze(p *os.Process) error {
 		if err != nil {
 			// Not Linux. There is no other way to look that would not take the process's end from those who wait for it.
 			time.Sleep(20 * time.Millisecond)
-			return nil
+			return nil //nolint:nilerr // the signal has been sent
 		}
 		// The state follows the name, which is in brackets and may hold any character.
 		if i := strings.LastIndex(string(b), ") "); i >= 0 && strings.HasPrefix(string(b[i+2:]), "T") {

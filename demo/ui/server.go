@@ -19,7 +19,9 @@ import (
 
 // Control is what the page needs from whoever runs the nodes.
 type Control interface {
+	// Nodes returns what is known about every node, always in the same order.
 	Nodes(ctx context.Context) ([]supervise.NodeStatus, error)
+	// Inject does something to a node, or undoes it, and returns when that is done.
 	Inject(ctx context.Context, r supervise.FaultRequest) error
 }
 
