@@ -1,0 +1,25 @@
+// Server greets whoever asks.
+package main
+
+import (
+	"context"
+	"log"
+
+	"github.com/hull-go/hull"
+)
+
+type Request struct{ Name string }
+type Reply struct{ Text string }
+
+func hello(ctx context.Context, r *Request) (*Reply, error) {
+	return &Reply{Text: "Hello, " + r.Name}, nil
+}
+
+func main() {
+	srv, err := hull.NewServer("greeter")
+	if err != nil {
+		log.Fatal(err)
+	}
+	hull.Handle(srv, "greeter.Greeter/Hello", hello, hull.Idempotent())
+	log.Fatal(srv.Run(context.Background()))
+}
