@@ -540,3 +540,100 @@ func TestPresentable(t *testing.T) {
 		t.Error("the handler's own error was changed")
 	}
 }
+
+// What waits for its handler or for its remaining parts is bounded in bytes, not only in number.
+func TestBufferedBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		r := newRig(t, funcHandler(func(context.Context, *transport.Incoming) transport.Outgoing {
+			<-gate
+			return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(nil)}
+		}), Options{MaxBuffered: 1 << 20}, memnet.Options{})
+		defer r.stop()
+		c := r.dial(t, Options{})
+		defer c.Close()
+		var wg sync.WaitGroup
+		var ok, shed atomic.Int32
+		for range 20 {
+			wg.Go(func() {
+				_, err := unary(c, "m", make([]byte, 100<<10), time.Minute)
+				switch {
+				case err == nil:
+					ok.Add(1)
+				case err.Kind == status.Shed && err.Fate == status.NotSent:
+					shed.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		close(gate)
+		wg.Wait()
+		if ok.Load() != 10 || shed.Load() != 10 {
+			t.Errorf("%d calls succeeded and %d were shed; 1 MiB holds 10 of 100 KiB", ok.Load(), shed.Load())
+		}
+		for _, sc := range r.server.all() {
+			if sc.buffered != 0 || sc.running != 0 {
+				t.Errorf("%d bytes and %d handlers are still counted", sc.buffered, sc.running)
+			}
+		}
+	})
+}
+
+// Calls above the count of GOAWAY end at once and may be repeated; those below go on. Then the client hangs up.
+func TestGoAwayCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New(memnet.Options{})
+		ln, err := n.Host("server").Listen(":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		d, err := NewDialer(Options{Dial: n.Host("client").Dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() {
+			nc, err := ln.Accept()
+			if err != nil {
+				served <- err
+				return
+			}
+			defer nc.Close()
+			say(t, nc, serverScript().b)
+			time.Sleep(time.Second) // both calls have been sent
+			say(t, nc, appendGoAway(nil, 1, goAwayDraining, "bye"))
+			time.Sleep(time.Second)
+			say(t, nc, new(script).answer(typeAnswer, 1<<16, answerHead{}, "late").b)
+			_, err = io.Copy(io.Discard, nc)
+			served <- err
+		}()
+		c, serr := d.Dial(context.Background(), "server:80")
+		if serr != nil {
+			t.Fatal(serr)
+		}
+		began := time.Now()
+		first := make(chan *status.Error, 1)
+		go func() {
+			out, err := unary(c, "m", nil, time.Minute)
+			if string(out) != "late" {
+				t.Errorf("the accepted call got %q", out)
+			}
+			first <- err
+		}()
+		synctest.Wait()
+		_, serr = unary(c, "m", nil, time.Minute)
+		if serr == nil || serr.Kind != status.Draining || serr.Fate != status.NotSent || time.Since(began) != time.Second {
+			t.Errorf("the call that was not accepted, after %v: %v", time.Since(began), serr)
+		}
+		if serr := <-first; serr != nil {
+			t.Errorf("the accepted call: %v", serr)
+		}
+		<-c.Done()
+		if err := <-served; err != nil {
+			t.Errorf("the client did not close properly: %v", err)
+		}
+	})
+}
