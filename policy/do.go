@@ -25,7 +25,7 @@ func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, er
 // that of instead, which is given the error.
 func DoElse[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), instead func(context.Context, error) (T, error), c ...Call) (T, error) {
 	v, err := Do(ctx, p, fn, c...)
-	if err == nil || errors.Is(context.Cause(ctx), context.Canceled) {
+	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return v, err
 	}
 	return instead(ctx, err)

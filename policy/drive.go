@@ -93,26 +93,44 @@ func (d *drive) Granted(tag uint32, v Verdict) {
 	}
 }
 
-func (d *drive) grant() (g grant, ok bool, bell <-chan struct{}) {
+// granted reports whether a verdict is there, or what is closed when one comes.
+func (d *drive) granted() (bool, <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.grants) > 0 {
-		g = d.grants[0]
-		d.grants = d.grants[:copy(d.grants, d.grants[1:])]
-		return g, true, nil
+		return true, nil
 	}
 	if d.bell == nil {
 		d.bell = make(chan struct{})
 	}
-	return grant{}, false, d.bell
+	return false, d.bell
+}
+
+// grant takes the first of the verdicts that are there.
+func (d *drive) grant() grant {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.grants[0]
+	d.grants = d.grants[:copy(d.grants, d.grants[1:])]
+	return g
 }
 
 // plain runs the call. Steps never start two attempts at once here: without hedging, one attempt follows the other.
 // With open it returns as soon as an attempt has succeeded, before its result is reported.
 func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, error) {
 	now := Now()
-	s := d.x.Begin(now, Source{}, d.p, c, d, false)
+	d.x.alone = true
+	var s Steps
+	if ctx.Err() != nil {
+		s = d.x.stillborn(now, Source{}, d.p, c, context.Cause(ctx))
+	} else {
+		s = d.x.Begin(now, Source{}, d.p, c, d, false)
+	}
+	var wake Time
 	for {
+		if s.Wake != 0 {
+			wake = s.Wake
+		}
 		if s.Release != 0 {
 			d.x.Release(now, Source{}, d.p, s.Release)
 		}
@@ -135,7 +153,7 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, er
 			}
 			now = Now()
 		default:
-			s, now = d.wait(ctx, s.Wake)
+			s, now = d.wait(ctx, &wake)
 		}
 	}
 }
@@ -143,12 +161,10 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, er
 // collect takes the verdicts that are still to arrive. Whoever gave them has only to finish a function call.
 func (d *drive) collect() {
 	for !d.x.Idle() {
-		g, ok, bell := d.grant()
-		if !ok {
+		if ok, bell := d.granted(); !ok {
 			<-bell
-			continue
 		}
-		now := Now()
+		g, now := d.grant(), Now()
 		s := d.x.Granted(now, Source{}, g.tag, g.v)
 		d.x.Release(now, Source{}, d.p, s.Release)
 	}
@@ -171,48 +187,59 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Step
 	if open && err == nil {
 		return Steps{}, true
 	}
+	d.x.forsaken = err != nil && ctx.Err() != nil
 	return d.x.Result(Now(), Source{}, k, err), false
 }
 
-// wait passes the time until at, a verdict, or the end of ctx.
-func (d *drive) wait(ctx context.Context, at Time) (Steps, Time) {
-	g, ok, bell := d.grant()
-	if ok {
-		now := Now()
-		return d.x.Granted(now, Source{}, g.tag, g.v), now
+// wait passes the time until wake, a verdict, or the end of ctx. If several are there, the end of ctx comes first: nothing
+// begins for a caller that is gone.
+func (d *drive) wait(ctx context.Context, wake *Time) (Steps, Time) {
+	granted, bell := d.granted()
+	if !granted {
+		var timeout <-chan time.Time
+		if *wake != 0 {
+			t := time.NewTimer(wake.Sub(Now()))
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-bell:
+			granted = true
+		case <-timeout:
+		case <-ctx.Done():
+		}
 	}
-	var timeout <-chan time.Time
-	if at != 0 {
-		t := time.NewTimer(at.Sub(Now()))
-		defer t.Stop()
-		timeout = t.C
-	}
-	select {
-	case <-bell:
-		g, _, _ = d.grant()
-		now := Now()
-		return d.x.Granted(now, Source{}, g.tag, g.v), now
-	case <-timeout:
-		now := max(Now(), at)
-		return d.x.Wake(now, Source{}), now
-	case <-ctx.Done():
-		now := Now()
+	now := Now()
+	switch {
+	case ctx.Err() != nil:
 		return d.x.Cancel(now, Source{}, context.Cause(ctx)), now
+	case granted:
+		g := d.grant()
+		return d.x.Granted(now, Source{}, g.tag, g.v), now
 	}
+	now, *wake = max(now, *wake), 0
+	return d.x.Wake(now, Source{}), now
 }
 
 // observe tells the pipeline's Observer, and the Runner if it is one itself.
 func (p *Pipeline) observe(now Time, x *Exec, s *Story, r Runner) {
-	own, ok := r.(Observer)
-	if p.opt.Observer == nil && !ok {
-		return
+	if p.observed(r) {
+		x.Story(now, s)
+		p.told(now, x.Call(), s, r)
 	}
-	x.Story(now, s)
+}
+
+func (p *Pipeline) observed(r Runner) bool {
+	_, own := r.(Observer)
+	return own || p.opt.Observer != nil
+}
+
+func (p *Pipeline) told(now Time, c *Call, s *Story, r Runner) {
 	if p.opt.Observer != nil {
-		p.opt.Observer.Call(now, x.Call(), s)
+		p.opt.Observer.Call(now, c, s)
 	}
-	if ok {
-		own.Call(now, x.Call(), s)
+	if own, ok := r.(Observer); ok {
+		own.Call(now, c, s)
 	}
 }
 

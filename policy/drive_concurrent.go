@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/hull-go/hull/status"
 )
 
 // concurrent turns an Exec whose attempts run at the same time, each on a goroutine of its own but the first, which
@@ -13,39 +15,61 @@ type concurrent struct {
 	ctx context.Context
 	r   Runner
 
-	mu      sync.Mutex
-	x       Exec
-	cancels [MaxAttempts]context.CancelCauseFunc
-	timer   *time.Timer
-	ended   bool
-	panics  *panicError
-	done    chan struct{} // closed when the call has its result
+	mu        sync.Mutex
+	x         Exec
+	cancels   [MaxAttempts]context.CancelCauseFunc
+	cancelled Set
+	timer     *time.Timer
+	ended     bool
+	panics    *panicError
+	done      chan struct{} // closed when the call has its result
 }
 
 // driveConcurrent is Drive for hedged and for detached calls.
 func (p *Pipeline) driveConcurrent(ctx context.Context, c Call, r Runner, detached bool) (int, error) {
 	d := &concurrent{p: p, ctx: ctx, r: r, done: make(chan struct{})}
-	stop := context.AfterFunc(ctx, func() {
-		d.turn(func(now Time) Steps { return d.x.Cancel(now, Source{}, context.Cause(ctx)) }, false)
-	})
-	defer stop()
-	inline := d.turn(func(now Time) Steps { return d.x.Begin(now, Source{}, p, c, d, detached) }, !detached)
+	defer d.left()
+	inline := -1
+	if ctx.Err() != nil {
+		d.turn(func(now Time) Steps { return d.x.stillborn(now, Source{}, p, c, context.Cause(ctx)) }, false)
+	} else {
+		inline = d.turn(func(now Time) Steps { return d.x.Begin(now, Source{}, p, c, d, detached) }, !detached)
+		// Not before: the context may end at any time, and an Exec that has not begun cannot be cancelled.
+		stop := context.AfterFunc(ctx, func() {
+			d.turn(func(now Time) Steps { return d.x.Cancel(now, Source{}, context.Cause(ctx)) }, false)
+		})
+		defer stop()
+	}
 	for inline >= 0 { // the caller's goroutine runs what is to be started while it would only wait
 		inline = d.run(inline, true)
 	}
 	<-d.done
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	winner, _, err := d.x.End()
+	panics := d.panics
+	d.mu.Unlock()
+	if panics != nil {
+		panic(panics)
+	}
+	return winner, err
+}
+
+// left is the last that the caller's goroutine does, also if it panics.
+func (d *concurrent) left() {
+	now := Now()
+	d.mu.Lock()
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	if d.panics != nil {
-		panic(d.panics)
-	}
-	winner, _, err := d.x.End()
 	var s Story
-	p.observe(Now(), &d.x, &s, r)
-	return winner, err
+	observed := d.p.observed(d.r)
+	if observed {
+		d.x.Story(now, &s)
+	}
+	d.mu.Unlock()
+	if observed {
+		d.p.told(now, d.x.Call(), &s, d.r)
+	}
 }
 
 // Granted implements Waiter. Verdicts come from whoever gave a permit back, which must not wait for us.
@@ -60,6 +84,7 @@ func (d *concurrent) turn(event func(now Time) Steps, keep bool) (inline int) {
 	d.mu.Lock()
 	now := Now()
 	s := event(now)
+	d.cancelled |= s.Cancel
 	for k := range MaxAttempts {
 		if s.Cancel.Has(k) && d.cancels[k] != nil {
 			d.cancels[k](ErrLost)
@@ -105,35 +130,44 @@ func (d *concurrent) wakeAt(after time.Duration) {
 }
 
 // run performs attempt k and reports its result, whatever happens in it. A panic on the caller's goroutine goes on from
-// here; elsewhere it is carried there.
+// here; elsewhere it is carried there, if the caller still waits.
 func (d *concurrent) run(k int, callers bool) (next int) {
 	ctx, cancel := context.WithCancelCause(d.ctx)
 	d.mu.Lock()
 	d.cancels[k] = cancel
 	a := d.x.Attempt(k)
-	lost := d.ended
+	unwanted := d.cancelled.Has(k)
 	d.mu.Unlock()
-	if lost {
+	if unwanted { // the call ended between the decision and here
 		cancel(ErrLost)
+		return d.turn(func(now Time) Steps { return d.x.Result(now, Source{}, k, errUnwanted) }, true)
 	}
-	var err error
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
+		var panics *panicError
 		if !callers {
 			if v := recover(); v != nil {
-				d.mu.Lock()
-				d.panics = recovered(v)
-				d.mu.Unlock()
+				panics = recovered(v)
 			}
 		}
 		cancel(nil)
-		next = d.turn(func(now Time) Steps { return d.x.Panicked(now, Source{}, k) }, false)
+		next = d.turn(func(now Time) Steps {
+			if !d.ended {
+				d.panics = panics
+			}
+			return d.x.Panicked(now, Source{}, k)
+		}, false)
 	}()
-	err = d.r.Run(ctx, a)
+	err := d.r.Run(ctx, a)
 	returned = true
 	cancel(nil)
-	return d.turn(func(now Time) Steps { return d.x.Result(now, Source{}, k, err) }, true)
+	return d.turn(func(now Time) Steps {
+		d.x.forsaken = err != nil && d.ctx.Err() != nil
+		return d.x.Result(now, Source{}, k, err)
+	}, true)
 }
+
+var errUnwanted = &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Cause: ErrLost}
