@@ -290,9 +290,11 @@ func TestWriterKeepsItsDeadline(t *testing.T) {
 				t.Errorf("call %d is behind a full buffer and its fate is %v", i, err.Fate)
 			}
 		}
+		c.mu.Lock()
 		if len(c.buf) > 2*pendingLimit {
 			t.Errorf("%d bytes wait", len(c.buf))
 		}
+		c.mu.Unlock()
 		r.net.Host("server").Thaw()
 		time.Sleep(time.Second)
 		if _, err := unary(c, "m", []byte("x"), time.Second); err != nil {
@@ -573,10 +575,13 @@ func TestBufferedBytes(t *testing.T) {
 		if ok.Load() != 10 || shed.Load() != 10 {
 			t.Errorf("%d calls succeeded and %d were shed; 1 MiB holds 10 of 100 KiB", ok.Load(), shed.Load())
 		}
+		synctest.Wait()
 		for _, sc := range r.server.all() {
+			sc.mu.Lock()
 			if sc.buffered != 0 || sc.running != 0 {
 				t.Errorf("%d bytes and %d handlers are still counted", sc.buffered, sc.running)
 			}
+			sc.mu.Unlock()
 		}
 	})
 }
