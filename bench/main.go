@@ -93,6 +93,11 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 		return err
 	}
 
+	if *profiles != "" {
+		if err := os.MkdirAll(*profiles, 0o755); err != nil {
+			return fmt.Errorf("-profiles: %w", err)
+		}
+	}
 	r := &runner{exe: exe, warm: *warm, d: *d, profiles: *profiles}
 	if *pin {
 		r.clientCPUs, r.serverCPUs = splitCPUs()
