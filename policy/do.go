@@ -114,6 +114,7 @@ type attemptContext struct {
 	inner  context.Context // with timer; nil until asked for
 	cancel context.CancelFunc
 	over   bool
+	err    error // as first told: it does not change any more
 }
 
 func (c *attemptContext) Deadline() (time.Time, bool) {
@@ -147,19 +148,19 @@ func (c *attemptContext) Err() error {
 		return c.Context.Err()
 	}
 	c.mu.Lock()
-	inner, over := c.inner, c.over
-	c.mu.Unlock()
+	defer c.mu.Unlock()
 	switch {
-	case inner != nil:
-		return inner.Err()
-	case over:
-		return context.Canceled
+	case c.err != nil:
+	case c.inner != nil:
+		c.err = c.inner.Err()
 	case c.Context.Err() != nil:
-		return c.Context.Err()
+		c.err = c.Context.Err()
 	case Now() >= c.deadline:
-		return context.DeadlineExceeded
+		c.err = context.DeadlineExceeded
+	case c.over:
+		c.err = context.Canceled
 	}
-	return nil
+	return c.err
 }
 
 // Value asks the timed context once there is one, so that contexts derived from this one find their parent in it and need

@@ -397,7 +397,11 @@ func (x *Exec) finishAs(now Time, rnd rand.Source, k int) {
 			x.err = &e
 		}
 	}
-	x.finish(now, rnd, a.class)
+	cl := a.class
+	if cl == ClassDeadlineSoon && x.tried(now) {
+		cl = ClassDeadlineLate
+	}
+	x.finish(now, rnd, cl)
 }
 
 // finishErr ends the call with an error of the executor's own.

@@ -277,17 +277,36 @@ func (x *Exec) classify(now Time, a *attempt, err error) Class {
 	if cl != ClassTimeout && cl != ClassCancelled {
 		return cl
 	}
-	if a.cancelled {
+	late := a.cancelled && (x.class == ClassDeadlineLate || x.class == ClassDeadlineSoon) // nobody won
+	if a.cancelled && !late {
 		return ClassLoser
 	}
-	if cl == ClassTimeout && x.expired(now) {
-		ran, t := now.Sub(a.start), x.p.opt.Timeouts
-		if t == nil || (a.own > 0 && ran >= a.own) || t.Fair(now, ran) {
+	if late || cl == ClassTimeout && x.expired(now) {
+		if x.fair(now, a) {
 			return ClassDeadlineLate
 		}
 		return ClassDeadlineSoon
 	}
 	return cl
+}
+
+// fair reports whether an attempt that runs has had a fair chance.
+func (x *Exec) fair(now Time, a *attempt) bool {
+	ran, t := now.Sub(a.start), x.p.opt.Timeouts
+	return t == nil || (a.own > 0 && ran >= a.own) || t.Fair(now, ran)
+}
+
+// tried reports whether any attempt failed by itself or has had a fair chance. Then a deadline that passed too soon for the
+// latest one is not the caller's doing.
+func (x *Exec) tried(now Time) bool {
+	for i := range x.att[:x.n] {
+		a := &x.att[i]
+		switch {
+		case a.stage == stageEnded && a.class.Counts().Breaker == Failure, a.stage == stageRunning && x.fair(now, a):
+			return true
+		}
+	}
+	return false
 }
 
 // again decides, when attempt k has failed and nothing else runs, whether another follows.

@@ -29,10 +29,6 @@ func TestExecKeepsItsPromises(t *testing.T) {
 		scenario(t, *execSeed)
 		return
 	}
-	scenarios := 12_000 // of up to five calls each
-	if testing.Short() {
-		scenarios = 2_000
-	}
 	first := rand.Uint64() | 1
 	calls := 0
 	for i := range scenarios {

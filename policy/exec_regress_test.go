@@ -1,0 +1,219 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+)
+
+func TestContextThatEndedBeforeTheCallBegan(t *testing.T) {
+	hedged := mustNew(t, policy.Options{Retries: tries{3, 0}, Hedging: delay(ms)})
+	call := policy.Call{Idempotent: true, SideEffectFree: true}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("shutting down"))
+	for range 200 {
+		fn := func(context.Context) (int, error) { t.Error("it ran"); return 0, nil }
+		for name, do := range map[string]func() (int, error){
+			"hedged":   func() (int, error) { return policy.Do(ctx, hedged, fn, call) },
+			"detached": func() (int, error) { return policy.Detach(ctx, hedged, fn, call) },
+			"plain":    func() (int, error) { return policy.Do(ctx, hedged, fn) },
+			"fallback": func() (int, error) {
+				return policy.DoElse(ctx, hedged, fn, func(context.Context, error) (int, error) { return 1, nil })
+			},
+		} {
+			if _, err := do(); !errors.Is(err, context.Canceled) || status.FateOf(err) != status.NotSent {
+				t.Errorf("%s: error %v of fate %v, want cancelled and not sent", name, err, status.FateOf(err))
+			}
+		}
+	}
+}
+
+func TestDeadlineOfAHedgedCallIsNotACancel(t *testing.T) {
+	for name, detached := range map[string]bool{"hedged": false, "detached": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &gate{}
+				p := mustNew(t, policy.Options{Retries: tries{2, 0}, Hedging: delay(5 * ms), Timeouts: fixed(20 * ms), Breaker: policy.Slot{Name: "breaker", Gate: b}})
+				ctx, cancel := context.WithTimeout(t.Context(), 20*ms)
+				defer cancel()
+				fn := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }
+				c := policy.Call{Idempotent: true, SideEffectFree: true}
+				var err error
+				if detached {
+					_, err = policy.Detach(ctx, p, fn, c)
+				} else {
+					_, err = policy.Do(ctx, p, fn, c)
+				}
+				if status.CodeOf(err) != status.DeadlineExceeded || len(b.outcomes) != 1 || b.outcomes[0] != policy.Failure {
+					t.Errorf("error %v, and the breaker saw %v; want the deadline and a failure", err, b.outcomes)
+				}
+			})
+		})
+	}
+}
+
+func TestNotSentIsSaidOfTheWholeCall(t *testing.T) {
+	reset := &status.Error{Code: status.Unavailable, Kind: status.Reset}
+	tests := []struct {
+		name    string
+		answers []answer
+		want    status.Fate
+	}{
+		{"nothing was sent", []answer{{ms, errRefusedConn}, {ms, errRefusedConn}}, status.NotSent},
+		{"the first may have been", []answer{{ms, reset}, {ms, errRefusedConn}}, status.Maybe},
+		{"the first was answered", []answer{{ms, errUnavailable}, {ms, errRefusedConn}}, status.Processed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := mustNew(t, policy.Options{Retries: tries{2, 0}})
+			w := newWorld(1)
+			c := w.call(p, policy.Call{Idempotent: true}, script(tt.answers...))
+			w.run()
+			if status.FateOf(c.err) != tt.want || !errors.Is(c.err, errRefusedConn) || c.class != policy.ClassUnsent {
+				t.Errorf("%v: fate %v, class %v; want %v, unsent", c.err, status.FateOf(c.err), c.class, tt.want)
+			}
+		})
+	}
+}
+
+func TestProbeOfADryRunBreakerIsRetried(t *testing.T) {
+	b := &gate{verdicts: []policy.Verdict{{Probe: true}}}
+	p := mustNew(t, policy.Options{Retries: tries{2, 0}, Breaker: policy.Slot{Name: "breaker", Gate: b, Mode: policy.DryRun}})
+	w := newWorld(1)
+	c := w.call(p, policy.Call{Idempotent: true}, script(answer{ms, errUnavailable}, answer{ms, nil}))
+	w.run()
+	if c.err != nil || b.out != 0 {
+		t.Errorf("error %v, %d permits out; want success, 0", c.err, b.out)
+	}
+}
+
+// patient is a line that makes everybody wait without end, and lets them in one at a time by hand.
+type patient struct {
+	gate
+	who   []policy.Waiting
+	tells bool // verdicts are on their way: nobody can leave
+}
+
+func (p *patient) Admit(policy.Time, rand.Source, *policy.Call) policy.Verdict {
+	return policy.Verdict{Decision: policy.Park}
+}
+
+func (p *patient) Join(_ policy.Time, _ rand.Source, _ *policy.Call, w policy.Waiting) (policy.Ticket, policy.Verdict) {
+	p.who = append(p.who, w)
+	return 1, policy.Verdict{Decision: policy.Park}
+}
+func (p *patient) Leave(policy.Time, policy.Ticket) bool { return !p.tells }
+func (p *patient) Next(policy.Time, rand.Source) (policy.Waiting, policy.Verdict, bool) {
+	return policy.Waiting{}, policy.Verdict{}, false
+}
+
+func TestEarlyWakeDoesNotEndAWaitWithoutEnd(t *testing.T) {
+	line := &patient{}
+	for name, o := range map[string]policy.Options{
+		"call":    {Gates: []policy.Slot{{Name: "line", Gate: line}}},
+		"attempt": {Concurrency: policy.Slot{Name: "line", Gate: line}},
+	} {
+		var x policy.Exec
+		x.Begin(1000, policy.Source{}, mustNew(t, o), policy.Call{}, &simCall{}, false)
+		if s := x.Wake(2000, policy.Source{}); s.Done {
+			_, _, err := x.End()
+			t.Errorf("%s: ended with %v, want it to wait on", name, err)
+		}
+	}
+}
+
+func TestVerdictOnItsWayIsWaitedForWithoutAStorm(t *testing.T) {
+	line := &patient{tells: true}
+	p := mustNew(t, policy.Options{Concurrency: policy.Slot{Name: "line", Gate: line}, Retries: tries{3, 0}, Hedging: delay(ms)})
+	var x policy.Exec
+	rnd := policy.Source{}
+	c := policy.Call{Deadline: 1000 + policy.Time(10*ms), Idempotent: true, SideEffectFree: true}
+	x.Begin(1000, rnd, p, c, &simCall{}, false)
+	if s := x.Granted(1000, rnd, 0, policy.Verdict{}); s.Start != 1 {
+		t.Fatalf("steps %+v: want the first attempt to start", s)
+	}
+	x.Wake(1000+policy.Time(ms), rnd) // the hedge waits in the line
+	if len(line.who) != 2 {
+		t.Fatalf("%d joined the line, want 2", len(line.who))
+	}
+	if s := x.Wake(c.Deadline, rnd); s.Wake != 0 {
+		t.Errorf("after the deadline a wake is asked for at %v: nothing is left to be woken for", s.Wake)
+	}
+	if s := x.Granted(c.Deadline, rnd, 1, policy.Verdict{}); s.Start != 0 {
+		t.Error("a hedge starts at the deadline")
+	}
+	if s := x.Result(c.Deadline, rnd, 0, errTimeout); !s.Done || !x.Idle() {
+		t.Errorf("steps %+v, idle %v: want the end", s, x.Idle())
+	}
+}
+
+func TestFailureAfterTheDeadlineFiresNoHedge(t *testing.T) {
+	p := mustNew(t, policy.Options{Retries: tries{4, 0}, Hedging: delay(2 * ms)})
+	var x policy.Exec
+	rnd := policy.Source{}
+	c := policy.Call{Deadline: 1000 + policy.Time(5*ms), Idempotent: true, SideEffectFree: true}
+	x.Begin(1000, rnd, p, c, nil, false)
+	x.Wake(1000+policy.Time(2*ms), rnd)
+	if s := x.Result(c.Deadline+1, rnd, 0, errUnavailable); s.Start != 0 {
+		t.Error("a hedge starts after the deadline")
+	}
+}
+
+func TestPanicOfALoserIsNotTheCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := mustNew(t, policy.Options{Retries: tries{2, 0}, Hedging: delay(ms)})
+		n := make(chan int, 2)
+		n <- 1
+		n <- 2
+		v, err := policy.Do(t.Context(), p, func(ctx context.Context) (int, error) {
+			k := <-n
+			if k == 1 {
+				time.Sleep(10 * ms)
+				return k, nil
+			}
+			time.Sleep(10*ms - ms)
+			<-ctx.Done()
+			panic("too late")
+		}, policy.Call{Idempotent: true, SideEffectFree: true})
+		synctest.Wait()
+		if v != 1 || err != nil {
+			t.Errorf("got %v, %v; want 1", v, err)
+		}
+	})
+}
+
+func TestErrOfAnAttemptsContextDoesNotChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := mustNew(t, policy.Options{Timeouts: fixed(5 * ms)})
+		var kept context.Context
+		_, _ = policy.Do(t.Context(), p, func(ctx context.Context) (int, error) {
+			kept = ctx
+			time.Sleep(6 * ms)
+			return 0, ctx.Err()
+		})
+		if err := kept.Err(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after the attempt: %v, want the deadline as before", err)
+		}
+	})
+}
+
+func TestFallbackIsNotForACallerThatIsGone(t *testing.T) {
+	p := mustNew(t, policy.Options{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := policy.DoElse(ctx, p, func(ctx context.Context) (int, error) {
+		cancel(errors.New("a cause of its own"))
+		return 0, ctx.Err()
+	}, func(context.Context, error) (int, error) {
+		t.Error("the fallback ran")
+		return 0, nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want cancelled", err)
+	}
+}
