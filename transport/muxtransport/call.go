@@ -197,7 +197,7 @@ func (c *clientConn) appendHead(ca *call, req *transport.Request, now policy.Tim
 	ca.ordinal = c.opened
 	h := callHead{codec: req.Codec.Name(), attempt: req.PathAttempt, criticality: req.Criticality, total: total, metadata: req.Metadata}
 	if ca.deadline != 0 {
-		h.hasDeadline, h.timeout = true, ca.deadline.Sub(now)
+		h.hasDeadline, h.timeout, h.sent = true, ca.deadline.Sub(now), now.Sub(c.began)
 	}
 	if req.Method == c.lastMethod {
 		h.method = c.lastNumber

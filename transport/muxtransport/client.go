@@ -33,6 +33,8 @@ type clientConn struct {
 	drain      bool // close when nothing is under way any more
 	goAway     *failure
 
+	began policy.Time // when HELLO was sent: what the times of sending count from
+
 	// scan is the timer of the earliest deadline under way; it may be set for one that has gone.
 	scan   *time.Timer
 	scanAt policy.Time // 0 = not set
@@ -48,8 +50,8 @@ var _ transport.Conn = (*clientConn)(nil)
 // scanInterval is the least time between two looks at the deadlines: how late a call may learn of its deadline.
 const scanInterval = 2 * time.Millisecond
 
-func newClientConn(d *Dialer, nc net.Conn, peer hello) *clientConn {
-	c := &clientConn{d: d, methods: make(map[string]uint32)}
+func newClientConn(d *Dialer, nc net.Conn, peer hello, began policy.Time) *clientConn {
+	c := &clientConn{d: d, methods: make(map[string]uint32), began: began}
 	c.entry.conn = c
 	c.init(nc, d.sh, peer, c)
 	go c.read()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -40,6 +41,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 	if err != nil {
 		return nil, dialError(ctx, addr, err)
 	}
+	began := policy.Now()
 	peer, err := d.handshake(ctx, nc)
 	if err != nil {
 		nc.Close()
@@ -50,7 +52,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 		return nil, &status.Error{Code: status.Unavailable, Kind: status.Handshake, Fate: status.NotSent,
 			Message: "handshake with " + addr, Cause: err}
 	}
-	return newClientConn(d, nc, peer), nil
+	return newClientConn(d, nc, peer, began), nil
 }
 
 func dialError(ctx context.Context, addr string, err error) *status.Error {

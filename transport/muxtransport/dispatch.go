@@ -143,7 +143,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr,
 	}
 	if h.hasDeadline {
-		ca.in.Deadline = c.rd.now.Add(h.timeout)
+		ca.in.Deadline = c.rd.now.Add(h.timeout - c.age.of(h.sent, c.rd.now))
 	}
 	switch {
 	case c.draining.Load():

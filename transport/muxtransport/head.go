@@ -19,7 +19,8 @@ const (
 	callMetadata    = 1 << 3
 	callName        = 1 << 4 // the method's name follows its number
 	callTotal       = 1 << 5 // the size of the whole message follows
-	callKnown       = 1<<6 - 1
+	callSent        = 1 << 6 // when it was sent follows
+	callKnown       = 1<<7 - 1
 )
 
 // The codecs that have a number. Others send their name.
@@ -53,6 +54,7 @@ type callHead struct {
 	codec       string
 	hasDeadline bool
 	timeout     time.Duration
+	sent        time.Duration // since the connection began, by the client's clock; with a deadline only
 	attempt     int
 	criticality policy.Criticality
 	total       int // of the message, when it comes in parts
@@ -76,6 +78,10 @@ func (h *callHead) append(b []byte) []byte {
 	if h.hasDeadline {
 		flags |= callDeadline
 		b = binary.AppendUvarint(b, uint64(max(h.timeout, 0)/time.Microsecond))
+	}
+	if h.sent > 0 {
+		flags |= callSent
+		b = binary.AppendUvarint(b, uint64(h.sent/time.Microsecond))
 	}
 	if h.attempt > 1 {
 		flags |= callAttempt
@@ -131,6 +137,9 @@ func parseCall(c *cursor, maxHeader int, h *rawCall) error {
 	if flags&callDeadline != 0 {
 		h.hasDeadline = true
 		h.timeout = microseconds(c.uvarint())
+	}
+	if flags&callSent != 0 {
+		h.sent = microseconds(c.uvarint())
 	}
 	if flags&callAttempt != 0 {
 		h.attempt = int(min(c.uvarint(), math.MaxInt32))

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -58,7 +59,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 	s.shaking[nc] = struct{}{}
 	s.mu.Unlock()
 
-	peer, err := s.shakeHands(nc)
+	peer, met, err := s.shakeHands(nc)
 
 	s.mu.Lock()
 	delete(s.shaking, nc)
@@ -71,18 +72,18 @@ func (s *Server) ServeConn(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	c := newServerConn(s, nc, peer)
+	c := newServerConn(s, nc, peer, met)
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	c.read()
 }
 
-// shakeHands answers the client's preface.
-func (s *Server) shakeHands(nc net.Conn) (hello, error) {
+// shakeHands answers the client's preface. met is when its HELLO had arrived.
+func (s *Server) shakeHands(nc net.Conn) (peer hello, met policy.Time, err error) {
 	_ = nc.SetDeadline(time.Now().Add(s.sh.opts.HandshakeTimeout))
 	p, err := readPreface(nc)
 	if err != nil {
-		return hello{}, err
+		return hello{}, 0, err
 	}
 	chosen := negotiate(preface{min: p.min, max: p.max})
 	out := preface{chosen, minVersion, maxVersion}.bytes()
@@ -91,16 +92,17 @@ func (s *Server) shakeHands(nc net.Conn) (hello, error) {
 		if err == nil {
 			err = fmt.Errorf("no protocol version in common: the client speaks %d to %d", p.min, p.max)
 		}
-		return hello{}, err
+		return hello{}, 0, err
 	}
-	peer, err := readHello(nc)
+	peer, err = readHello(nc)
+	met = policy.Now()
 	if err != nil {
-		return hello{}, err
+		return hello{}, 0, err
 	}
 	if _, err := nc.Write(appendHello(out, s.sh.opts.hello())); err != nil {
-		return hello{}, err
+		return hello{}, 0, err
 	}
-	return peer, nc.SetDeadline(time.Time{})
+	return peer, met, nc.SetDeadline(time.Time{})
 }
 
 // gone forgets a connection that has ended and has no handler running.

@@ -36,6 +36,7 @@ type serverConn struct {
 	clock   policy.Time // a recent reading
 	flushAt policy.Time // when answers have waited long enough for others
 	methods []*method
+	age     age
 
 	// What follows is guarded by the link's mutex.
 	table    []*serverCall // by the id's lower half; calls that the reader runs are not in it
@@ -44,8 +45,8 @@ type serverConn struct {
 	linger   *time.Timer
 }
 
-func newServerConn(s *Server, nc net.Conn, peer hello) *serverConn {
-	c := &serverConn{s: s, remoteAddr: nc.RemoteAddr()}
+func newServerConn(s *Server, nc net.Conn, peer hello, met policy.Time) *serverConn {
+	c := &serverConn{s: s, remoteAddr: nc.RemoteAddr(), age: newAge(met)}
 	c.entry.conn = c
 	c.init(nc, s.sh, peer, c)
 	c.rd = newReader(&c.link)
