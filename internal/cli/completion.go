@@ -38,7 +38,7 @@ hull completion fish > ~/.config/fish/completions/hull.fish`,
 			case "fish":
 				return root.GenFishCompletion(p.Stdout, true)
 			}
-			return usagef("no completion for %q%s; there is one for bash, zsh and fish", args[0], didYouMean(nearest.Find(args[0], shells)))
+			return usagef("no completion for %q: there is one for bash, zsh and fish%s", args[0], didYouMean(nearest.Find(args[0], shells)))
 		},
 	}
 }

@@ -80,16 +80,16 @@ func jsonDoc() string {
 		title, about string
 		view         any
 	}{
-		{"hull list", "an array, by name, of", serviceView{}},
-		{"hull get", "one", detailView{}},
+		{"hull list", "an array of objects, by name", serviceView{}},
+		{"hull get", "one object", detailView{}},
 		{"node", "in `get`, `watch` and `register`", nodeView{}},
 		{"method", "in `get`", methodView{}},
-		{"hull watch", "a line for each change, each a", eventView{}},
-		{"hull health", "an array of", healthView{}},
+		{"hull watch", "an object on a line of its own for each change", eventView{}},
+		{"hull health", "an array of objects", healthView{}},
 		{"hull call", "standard output has the answer, on one line. With `--verbose` standard error has `{\"call\": …}` with", callView{}},
 		{"attempt", "in `call`", attemptView{}},
-		{"hull register", "one", registeredView{}},
-		{"hull version", "one", versionView{}},
+		{"hull register", "one object", registeredView{}},
+		{"hull version", "one object", versionView{}},
 		{"errors", "standard error has `{\"error\": …}`, on one line, with", failure{}},
 	} {
 		title := o.title

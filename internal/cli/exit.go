@@ -117,9 +117,25 @@ type failure struct {
 	RetryMS int64  `json:"retryAfterMs,omitempty" doc:"when another try can succeed, in milliseconds from now"`
 }
 
+// asksJSON reports whether errors are for programs. Flags behind one that is wrong have not been read, so that the
+// arguments themselves are looked at too.
+func (p *program) asksJSON() bool {
+	for i, a := range p.args {
+		switch a {
+		case "-o" + outputJSON, "-o=" + outputJSON, "--" + setOutput + "=" + outputJSON:
+			return true
+		case "-o", "--" + setOutput:
+			if i+1 < len(p.args) {
+				return p.args[i+1] == outputJSON
+			}
+		}
+	}
+	return p.ran != nil && p.wantsJSON(p.ran)
+}
+
 // report prints an error the way the user asked for.
 func (p *program) report(err error, code int) {
-	if p.ran != nil && p.wantsJSON(p.ran) {
+	if p.asksJSON() {
 		f := failure{Message: err.Error(), Exit: code}
 		if e, ok := errors.AsType[*status.Error](err); ok {
 			f.Code, f.Kind, f.Fate, f.RetryMS = e.Code.String(), e.Kind.String(), e.Fate.String(), e.Pushback.Milliseconds()

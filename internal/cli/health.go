@@ -106,16 +106,12 @@ func nodesToAsk(cmd *cobra.Command, r *registry.Registry, args []string) ([]*reg
 
 // askAll asks nodes how they are, each within timeout.
 func askAll(ctx context.Context, nodes []*registry.Node, timeout time.Duration) ([]healthView, error) {
-	dialer, err := muxtransport.NewDialer(muxtransport.Options{HandshakeTimeout: timeout})
-	if err != nil {
-		return nil, err
-	}
 	views := make([]healthView, len(nodes))
 	each(len(nodes), func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		began := time.Now()
-		health, err := ask(ctx, dialer, nodes[i])
+		health, err := ask(ctx, nodes[i])
 		v := healthView{Service: nodes[i].Service, Node: nodes[i].ID, Address: nodes[i].Address, Health: health,
 			TookMS: millis(time.Since(began))}
 		v.Healthy = health == healthServing || health == healthAnswers || health == healthReachable
@@ -128,21 +124,31 @@ func askAll(ctx context.Context, nodes []*registry.Node, timeout time.Duration) 
 }
 
 // ask asks one node.
-func ask(ctx context.Context, dialer transport.Dialer, n *registry.Node) (health string, err error) {
-	if len(n.Protocols) > 0 && !n.Speaks(protocolNative) {
+func ask(ctx context.Context, n *registry.Node) (health string, err error) {
+	connected := false
+	tcp := func(ctx context.Context, addr string) (net.Conn, error) {
 		var d net.Dialer
-		c, err := d.DialContext(ctx, "tcp", n.Address)
+		c, err := d.DialContext(ctx, "tcp", addr)
+		connected = err == nil
+		return c, err
+	}
+	if len(n.Protocols) > 0 && !n.Speaks(protocolNative) {
+		c, err := tcp(ctx, n.Address)
 		if err != nil {
 			return healthUnreachable, err
 		}
 		c.Close()
 		return healthReachable, nil
 	}
+	dialer, err := muxtransport.NewDialer(muxtransport.Options{Dial: tcp})
+	if err != nil {
+		return healthUnreachable, err
+	}
 	conn, failed := dialer.Dial(ctx, n.Address)
-	if failed != nil {
-		if failed.Kind == status.Handshake {
-			return healthSilent, failed
-		}
+	switch {
+	case failed != nil && connected:
+		return healthSilent, failed
+	case failed != nil:
 		return healthUnreachable, failed
 	}
 	defer conn.Close()

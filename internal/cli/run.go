@@ -45,7 +45,8 @@ type Options struct {
 // program is one run.
 type program struct {
 	Options
-	ran *cobra.Command // what the arguments named, once known
+	args []string
+	ran  *cobra.Command // what the arguments named, once known
 }
 
 // Run runs the program with its arguments (without its name) until it is done or ctx ends, and returns its exit code: see
@@ -63,7 +64,7 @@ func Run(ctx context.Context, args []string, o Options) int {
 	if o.Stderr == nil {
 		o.Stderr = io.Discard
 	}
-	p := &program{Options: o}
+	p := &program{Options: o, args: args}
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // not nil: cobra would read os.Args
 	err := root.ExecuteContext(ctx)
