@@ -54,7 +54,7 @@ func run() error {
 		}
 	}()
 
-	for _, work := range []time.Duration{50 * time.Millisecond, 120 * time.Millisecond} {
+	for _, work := range []time.Duration{20 * time.Millisecond, 120 * time.Millisecond} {
 		fmt.Printf("each service works for %v; the caller has %v\n", work, budget)
 		began := time.Now()
 		rep, err := hull.Call[reply](ctx, client.To("chain-first"), "chain.Chain/Work", &request{Work: work}, hull.Timeout(budget))
