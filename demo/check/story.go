@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/demo/board"
 	"github.com/hull-go/hull/demo/faults"
 	"github.com/hull-go/hull/demo/store"
@@ -144,7 +145,7 @@ func (s *story) calm(ctx context.Context, next string) error {
 	since := time.Now()
 	err := s.w.watch(ctx, 20*time.Second, func(st *ui.Stats) bool {
 		for _, n := range st.Nodes {
-			if n.State != supervise.Up || len(n.Faults) > 0 || n.Protected != "ready" && n.Protected != "unknown" {
+			if n.State != supervise.Up || len(n.Faults) > 0 || n.Protected != "" && n.Protected != string(balance.Ready) {
 				since = time.Now()
 			}
 		}

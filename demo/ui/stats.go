@@ -22,10 +22,10 @@ type SideStats struct {
 // NodeStats is what it says about one node.
 type NodeStats struct {
 	supervise.NodeStatus
-	// Protected and Unprotected are the node's standing in the eyes of each client, in one word, and Why the protected one
-	// avoids it.
-	Protected   string `json:"protected"`
-	Unprotected string `json:"unprotected"`
+	// Protected and Unprotected are the node's standing in the eyes of each client, in one word ("absent" if discovery does not
+	// list it; left out if the client does not say), and Why the protected one avoids it.
+	Protected   string `json:"protected,omitempty"`
+	Unprotected string `json:"unprotected,omitempty"`
 	Why         string `json:"why,omitempty"`
 }
 
@@ -54,11 +54,11 @@ func (s *side) stats() SideStats {
 
 // standing returns how the side's client sees each node, by the fleet's names.
 func (s *side) standing() map[string]balance.NodeState {
-	m := map[string]balance.NodeState{}
 	c, ok := any(s.conn).(interface{ Explain() []balance.NodeState })
 	if !ok {
-		return m
+		return nil
 	}
+	m := map[string]balance.NodeState{}
 	for _, n := range c.Explain() {
 		id := n.ID
 		if name, ok := s.names[id]; ok {
@@ -91,14 +91,22 @@ func (s *Server) nodes(ctx context.Context) ([]NodeStats, error) {
 	with, without := s.protected.standing(), s.unprotected.standing()
 	nodes := make([]NodeStats, 0, len(list))
 	for _, n := range list {
-		ns := NodeStats{NodeStatus: n, Protected: "unknown", Unprotected: "unknown"}
-		if b, ok := with[n.ID]; ok {
-			ns.Protected, ns.Why = string(b.State), b.Why
-		}
-		if b, ok := without[n.ID]; ok {
-			ns.Unprotected = string(b.State)
-		}
+		ns := NodeStats{NodeStatus: n}
+		ns.Protected, ns.Why = word(with, n.ID)
+		ns.Unprotected, _ = word(without, n.ID)
 		nodes = append(nodes, ns)
 	}
 	return nodes, nil
+}
+
+// word returns how a client sees a node, and why.
+func word(seen map[string]balance.NodeState, id string) (state, why string) {
+	if seen == nil {
+		return "", ""
+	}
+	b, ok := seen[id]
+	if !ok {
+		return string(balance.Absent), "discovery does not list it"
+	}
+	return string(b.State), b.Why
 }

@@ -68,7 +68,7 @@ function chart(svg, history, rate) {
 
 const eyes = {
   ready: "Hull uses it", suspect: "Hull avoids it: it has gone silent", ejected: "Hull has ejected it", down: "Hull avoids it: unreachable",
-  draining: "it is leaving", absent: "gone from discovery", unknown: "not in discovery",
+  draining: "it is leaving", absent: "gone from discovery", unmatched: "Hull leaves it out",
 };
 
 function showNodes(stats) {
@@ -80,13 +80,13 @@ function showNodes(stats) {
   for (const n of stats.nodes) {
     const card = $(`[data-node="${CSS.escape(n.id)}"]`);
     if (!card) { location.reload(); return; }
-    const avoided = n.protected !== "ready" && n.protected !== "unknown", wrong = n.state !== "up" || n.faults.length > 0;
+    const avoided = n.protected && n.protected !== "ready", wrong = n.state !== "up" || n.faults.length > 0;
     sick ||= wrong;
     const names = { up: n.faults.length ? n.faults.join(" + ") : "up", frozen: "frozen", starting: "starting", down: n.backIn ? `down, back in ${Math.ceil(n.backIn)} s` : "down" };
     text($(".state", card), names[n.state] || n.state);
     card.dataset.state = n.state;
     card.dataset.look = wrong ? "bad" : avoided ? "warn" : "good";
-    text($(".sees", card), (eyes[n.protected] || n.protected));
+    text($(".sees", card), eyes[n.protected] || n.protected || "\u00a0");
     $(".sees", card).title = n.why || "";
     for (const [name, side] of [["with", stats.protected], ["without", stats.unprotected]]) {
       const part = share(side, n.id);
