@@ -97,7 +97,10 @@ func (p *program) completeCall(cmd *cobra.Command, args []string, part string) (
 		}
 		var full, short []string
 		for _, m := range methodsOf(s.Nodes) {
-			note := "\tmay run " + m.retryText()
+			note := ""
+			if d := m.declared(); d != "" {
+				note = "\t" + d
+			}
 			full = append(full, m.Name+note)
 			short = append(short, m.Name[strings.LastIndexByte(m.Name, '/')+1:]+note)
 		}

@@ -59,11 +59,6 @@ type registryError struct{ err error }
 func (e *registryError) Error() string { return "the registry: " + e.err.Error() }
 func (e *registryError) Unwrap() error { return e.err }
 
-// failedError is a negative answer that has been printed already: only its exit code is left to give.
-type failedError struct{ msg string }
-
-func (e *failedError) Error() string { return e.msg }
-
 // exitCode says of which kind an error is.
 func exitCode(ctx context.Context, err error) int {
 	if _, ok := errors.AsType[*usageError](err); ok {

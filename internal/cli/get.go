@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,9 +81,9 @@ func (p *program) printMethods(v *detailView) {
 		fmt.Fprintln(p.Stdout, "The nodes do not say which methods they serve.")
 		return
 	}
-	t := table{head: []string{"METHOD", "MAY RUN", "NODES"}}
+	t := table{head: []string{"METHOD", "DECLARED", "NODES"}}
 	for _, m := range v.Methods {
-		t.add(m.Name, strings.TrimSpace(m.retryText()), strconv.Itoa(m.Nodes))
+		t.add(m.Name, m.declared(), strconv.Itoa(m.Nodes))
 	}
 	t.print(p.Stdout, p.colours())
 }

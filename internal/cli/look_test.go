@@ -28,7 +28,7 @@ func TestListAndGet(t *testing.T) {
 	}
 	got := run(t, "get", "greeter", at)
 	got.want(t, ExitOK, "greeter.Greeter/Hello  idempotent  2", "")
-	for _, want := range []string{"two", two.Addr(), "ready", "north/a", "tier=gold", "greeter.Greeter/Wait   once        2"} {
+	for _, want := range []string{"two", two.Addr(), "ready", "north/a", "tier=gold", "greeter.Greeter/Wait   -           2"} {
 		if !strings.Contains(got.out, want) {
 			t.Errorf("no %q in\n%s", want, got.out)
 		}

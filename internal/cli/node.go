@@ -83,15 +83,15 @@ func methodsOf(nodes []*registry.Node) []methodView {
 	return slices.SortedFunc(maps.Values(all), func(a, b methodView) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-// retryText says in a word or two what callers may do with a method.
-func (m *methodView) retryText() string {
+// declared says in a word or two what callers may do with a method; empty = nothing but call it once.
+func (m *methodView) declared() string {
 	switch {
 	case m.SideEffectFree:
 		return "reads only"
 	case m.Idempotent:
 		return "idempotent"
 	}
-	return "once"
+	return ""
 }
 
 // versionsOf lists the versions of nodes, sorted.

@@ -25,7 +25,7 @@ func TestMistakes(t *testing.T) {
 		{"xyzzy", nil, "hull: unknown command \"xyzzy\"\nSee: hull --help\n"},
 		{"help lst", nil, `unknown command "lst"; did you mean list?`},
 		{"help demo-role", nil, `unknown command "demo-role"`},
-		{"list --registy x", nil, "unknown flag --registy; did you mean --registry?\nSee: hull list --help"},
+		{"list --registri x", nil, "unknown flag --registri; did you mean --registry?\nSee: hull list --help"},
 		{"call a b --retires 3", nil, "unknown flag --retires; did you mean --retries?"},
 		{"list --retries 3", nil, "unknown flag --retries"},
 		{"--version", nil, "did you mean hull version?"},
