@@ -329,7 +329,7 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 func answers(c policy.Class) bool {
 	switch c {
 	case policy.ClassUnsent, policy.ClassHandshake, policy.ClassReset, policy.ClassTimeout, policy.ClassDeadlineLate,
-		policy.ClassDeadlineSoon, policy.ClassCancelled, policy.ClassLoser, policy.ClassRefused, policy.ClassDraining:
+		policy.ClassDeadlineSoon, policy.ClassCancelled, policy.ClassLoser, policy.ClassRefused, policy.ClassDraining, policy.ClassStalled:
 		return false
 	}
 	return true

@@ -34,6 +34,7 @@ const (
 	ClassDownstream         // the node passes on a failure of something it called
 	ClassTooLarge           // a message is over the limit
 	ClassProtocol           // the peer broke the protocol
+	ClassStalled            // the attempt's time ran out while this process stood still
 	numClasses
 )
 
@@ -91,11 +92,12 @@ var counts = [numClasses]Counts{
 	ClassDownstream:   {Breaker: Failure, Rate: Failure, Throttle: Success, Limit: Success},
 	ClassTooLarge:     {Throttle: Success},
 	ClassProtocol:     {Breaker: Failure, Node: Failure, Rate: Failure, Retry: RetryIdempotent, Cost: 10},
+	ClassStalled:      {Retry: RetryIdempotent, Cost: 20},
 }
 
 var classNames = [numClasses]string{"ok", "caller", "aborted", "no-method", "internal", "unavailable", "shed", "overloaded",
 	"quota", "draining", "unsent", "handshake", "reset", "timeout", "expired", "deadline-late", "deadline-soon", "cancelled",
-	"loser", "refused", "downstream", "too-large", "protocol"}
+	"loser", "refused", "downstream", "too-large", "protocol", "stalled"}
 
 // Counts returns what the class counts for.
 func (c Class) Counts() *Counts {
@@ -143,6 +145,8 @@ func Classify(err error) Class {
 		return ClassProtocol
 	case status.TooLarge:
 		return ClassTooLarge
+	case status.Stalled:
+		return ClassStalled
 	case status.Cancelled:
 		return ClassCancelled
 	case status.NoMethod:

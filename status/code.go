@@ -138,10 +138,12 @@ const (
 	Cancelled
 	// NoNode: discovery knows no node that may take the call.
 	NoNode
+	// Stalled: the attempt's time ran out while the caller's own process stood still.
+	Stalled
 )
 
 var kindNames = [...]string{"answered", "dial", "handshake", "unsent", "reset", "timeout", "expired", "shed", "quota",
-	"draining", "refused", "protocol", "too-large", "panicked", "no-method", "cancelled", "no-node"}
+	"draining", "refused", "protocol", "too-large", "panicked", "no-method", "cancelled", "no-node", "stalled"}
 
 // Valid reports whether k is one of the kinds above.
 func (k Kind) Valid() bool { return int(k) < len(kindNames) }

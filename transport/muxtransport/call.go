@@ -20,6 +20,7 @@ type call struct {
 	whole    bool   // nothing of the request is left to append
 	deadline policy.Time
 	fate     status.Fate
+	kind     status.Kind // with fate, of a deadline that passed
 	stream   *clientStream
 	limit    int // of the answer's message
 

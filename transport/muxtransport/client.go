@@ -38,6 +38,8 @@ type clientConn struct {
 	// scan is the timer of the earliest deadline under way; it may be set for one that has gone.
 	scan   *time.Timer
 	scanAt policy.Time // 0 = not set
+	// stalledUntil is when this process was last seen to have stood still.
+	stalledUntil policy.Time
 }
 
 type place struct {
@@ -177,13 +179,25 @@ func (c *clientConn) setScan(at policy.Time) {
 	}
 }
 
-// scanDeadlines ends the calls whose deadline has passed.
-func (c *clientConn) scanDeadlines() {
-	now := policy.Now()
+// stallAfter is by how much a look at the deadlines must be late for this process to have stood still: stopped, or without
+// a CPU.
+const stallAfter = 50 * time.Millisecond
+
+func (c *clientConn) scanDeadlines() { c.endLate(policy.Now()) }
+
+// endLate ends the calls whose deadline has passed. If this process has stood still meanwhile, answers may have been here for
+// long: they are read first, and whatever then is still late is nobody's fault.
+func (c *clientConn) endLate(now policy.Time) {
 	var late []*call
 	var next policy.Time
 	flush := false
 	c.mu.Lock()
+	if c.scanAt != 0 && now.Sub(c.scanAt) > stallAfter && c.cause == nil {
+		c.stalledUntil = now
+		c.setScan(now.Add(scanInterval))
+		c.mu.Unlock()
+		return
+	}
 	for i := range c.table {
 		ca := c.table[i].call
 		switch {
@@ -196,6 +210,10 @@ func (c *clientConn) scanDeadlines() {
 			if !ca.whole && ca.stream == nil {
 				ca.fate = status.NotSent
 			}
+			ca.kind = status.Timeout
+			if ca.deadline <= c.stalledUntil {
+				ca.kind = status.Stalled
+			}
 			flush = c.abandon(ca) || flush
 			late = append(late, ca)
 		}
@@ -206,7 +224,7 @@ func (c *clientConn) scanDeadlines() {
 	}
 	c.mu.Unlock()
 	for _, ca := range late {
-		ca.complete(&status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: ca.fate,
+		ca.complete(&status.Error{Code: status.DeadlineExceeded, Kind: ca.kind, Fate: ca.fate,
 			Message: "no answer within the deadline"})
 	}
 	if flush {
