@@ -220,13 +220,13 @@ func reason(c policy.Class, err error) string {
 	case policy.ClassTimeout, policy.ClassDeadlineLate, policy.ClassDeadlineSoon, policy.ClassExpired:
 		return "no answer in time"
 	case policy.ClassUnsent:
-		return "connection refused"
+		return "no connection"
 	case policy.ClassReset:
 		return "connection lost"
 	case policy.ClassProtocol:
 		return "wrong answer"
 	case policy.ClassUnavailable, policy.ClassInternal:
-		return "the node answered with an error"
+		return "error answered"
 	}
 	return c.String()
 }

@@ -18,7 +18,7 @@ async function ask(path, body) {
 
 // ---- numbers
 
-function showSide(name, s, rate) {
+function showSide(name, s, rate, top) {
   const card = document.getElementById(name), w = s.window.counts, t = s.total;
   // Calls that hang have not failed yet, but they are not served either. Half a second's worth is under way on a good day.
   const stuck = Math.max(0, s.waiting - Math.max(10, rate / 2)), calls = w.ok + w.failed + w.fallback;
@@ -41,12 +41,12 @@ function showSide(name, s, rate) {
   $(".n-waiting", card).classList.toggle("hot", stuck > 0);
   const worst = Object.entries(s.reasons).sort((a, b) => b[1] - a[1]).slice(0, 2).map(([why, n]) => `${count(n)} × ${why}`).join(", ");
   text($(".reason", card), worst ? "So far: " + worst : "\u00a0");
-  chart($(".chart", card), s.history, rate);
+  chart($(".chart", card), s.history, top);
 }
 
-// Stacked areas over up to two minutes, now at the right.
-function chart(svg, history, rate) {
-  const seconds = Math.max(30, history.length), top = Math.max(10, 1.25 * rate, ...history.map((p) => p.ok + p.fallback + p.failed));
+// Stacked areas over up to two minutes, now at the right; top is the height that both charts share.
+function chart(svg, history, top) {
+  const seconds = Math.max(30, history.length);
   text($(".since", svg.parentElement), seconds >= 120 ? "2 min ago" : seconds + " s ago");
   const x = (i) => (600 * (i + seconds - history.length)) / (seconds - 1);
   const y = (v) => 120 - (116 * v) / top;
@@ -155,8 +155,10 @@ async function tick() {
     const stats = await ask("/api/stats");
     live.className = "live";
     text(live, "live");
-    showSide("protected", stats.protected, stats.rate);
-    showSide("unprotected", stats.unprotected, stats.rate);
+    const points = [...stats.protected.history, ...stats.unprotected.history];
+    const top = Math.max(10, 1.25 * stats.rate, ...points.map((p) => p.ok + p.fallback + p.failed));
+    showSide("protected", stats.protected, stats.rate, top);
+    showSide("unprotected", stats.unprotected, stats.rate, top);
     showNodes(stats);
     showSwitches(stats.protection);
     if (document.activeElement !== $("#rate")) {
