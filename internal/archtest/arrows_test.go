@@ -21,7 +21,7 @@ var arrows = []struct {
 	// The vocabulary.
 	{"status", "", ""},
 	{"codec", "", ""},
-	{"policy", "status", "policy/policytest"},
+	{"policy", "status", "policy/policytest policy/*"},
 
 	// One package per policy; each stands alone above the vocabulary.
 	{"policy/policytest", "status policy internal/*", "policy/*"},
