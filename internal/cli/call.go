@@ -18,7 +18,6 @@ import (
 	"github.com/hull-go/hull"
 	"github.com/hull-go/hull/internal/nearest"
 	"github.com/hull-go/hull/registry"
-	"github.com/hull-go/hull/registry/memregistry"
 	"github.com/hull-go/hull/spec"
 )
 
@@ -92,14 +91,7 @@ echo '{"name":"Ada"}' | hull call greeter Hello - -l version=1.2`,
 			if err != nil {
 				return err
 			}
-			from := r
-			if !sel.Empty() {
-				if from, err = only(nodes); err != nil {
-					return err
-				}
-				defer from.Close()
-			}
-			client, err := p.client(cmd, from)
+			client, err := p.client(cmd, r)
 			if err != nil {
 				return err
 			}
@@ -110,7 +102,11 @@ echo '{"name":"Ada"}' | hull call greeter Hello - -l version=1.2`,
 			}
 			var info hull.CallInfo
 			opts = append(opts, hull.Info(&info))
-			answer, err := hull.Call[json.RawMessage](ctx, client.To(args[0]), method, json.RawMessage(request), opts...)
+			conn := client.To(args[0])
+			if !sel.Empty() {
+				conn = client.To(args[0], hull.Select(sel.String()))
+			}
+			answer, err := hull.Call[json.RawMessage](ctx, conn, method, json.RawMessage(request), opts...)
 			if toggleOf(cmd, setVerbose) {
 				p.tellCall(cmd, &info)
 			}
@@ -120,15 +116,6 @@ echo '{"name":"Ada"}' | hull call greeter Hello - -l version=1.2`,
 			return p.printAnswer(cmd, *answer)
 		},
 	}
-}
-
-// only returns a registry that knows these nodes alone: a call lasts no longer than what was found stays true.
-func only(nodes []*registry.Node) (*registry.Registry, error) {
-	e := memregistry.New()
-	for _, n := range nodes {
-		e.Put(*n.Clone())
-	}
-	return registry.New(e, registry.Options{})
 }
 
 // client makes a client that retries as often as the flags say.
