@@ -48,7 +48,8 @@ type timeoutOption struct {
 	d time.Duration
 }
 
-// Timeout bounds one call, retries included. A deadline of the context that comes sooner wins.
+// Timeout bounds one call, retries included. A deadline of the context that comes sooner wins. With 0 it says nothing; with less
+// the time is up before the call begins.
 func Timeout(d time.Duration) CallOption { return timeoutOption{d: d} }
 
 type selectOption struct {
@@ -133,7 +134,7 @@ func (c *callOptions) apply(opts []CallOption) {
 		case grpc.PeerCallOption:
 			c.peer = o.PeerAddr
 		case grpc.OnFinishCallOption:
-			c.onFinish = o.OnFinish
+			c.onFinish = both(c.onFinish, o.OnFinish)
 		case grpc.MaxRecvMsgSizeCallOption:
 			c.maxReply = o.MaxRecvMsgSize
 		case grpc.ContentSubtypeCallOption:
@@ -142,6 +143,17 @@ func (c *callOptions) apply(opts []CallOption) {
 			}
 		}
 	}
+}
+
+// both calls f and g. Either may be nil.
+func both(f, g func(error)) func(error) {
+	switch {
+	case f == nil:
+		return g
+	case g == nil:
+		return f
+	}
+	return func(err error) { f(err); g(err) }
 }
 
 type codecOption struct {

@@ -78,6 +78,7 @@ func (c *Client) To(service string, opts ...CallOption) *Conn {
 	s := c.services[service]
 	if s == nil {
 		s = newService(c, service)
+		s.closed = c.closed
 		c.services[service] = s
 	}
 	if len(opts) == 0 {
@@ -134,6 +135,26 @@ func (c *Client) nodeState(addr string, up bool, err *status.Error) {
 			c.book.Nudge(now, name)
 		}
 	}
+}
+
+// forget drains the connections to addresses where no node of any service is any more.
+func (c *Client) forget(old, snap *registry.Service) {
+	for _, n := range old.Nodes {
+		if !hasAddress(snap, n.Address) && !c.serves(n.Address) {
+			c.pool.Forget(n.Address)
+		}
+	}
+}
+
+func (c *Client) serves(addr string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.services {
+		if hasAddress(s.seen.Load(), addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // observer tells the user's function what pipelines observe.

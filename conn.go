@@ -2,6 +2,7 @@ package hull
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,8 +24,7 @@ import (
 // is safe for concurrent use, and is not closed: the Client is.
 type Conn struct {
 	s    *service
-	opts []CallOption
-	sel  *balance.Selector
+	base callOptions // what holds for every call
 
 	nodes   policy.Nodes // the service's picker, or what the selector leaves of it
 	invoke  UnaryInvoker
@@ -34,7 +34,8 @@ type Conn struct {
 }
 
 func newConn(s *service, opts []CallOption) *Conn {
-	c := &Conn{s: s, opts: opts}
+	c := &Conn{s: s}
+	c.base.apply(opts)
 	c.invoke, c.begin = c.unary, c.stream
 	for i := len(s.c.opt.unary) - 1; i >= 0; i-- {
 		mw, next := s.c.opt.unary[i], c.invoke
@@ -79,7 +80,7 @@ func Call[Rep any](ctx context.Context, c grpc.ClientConnInterface, name string,
 // that of instead, which is given the error.
 func CallElse[Rep any](ctx context.Context, c grpc.ClientConnInterface, name string, req any, instead func(context.Context, error) (*Rep, error), opts ...CallOption) (*Rep, error) {
 	rep, err := Call[Rep](ctx, c, name, req, opts...)
-	if err == nil || context.Cause(ctx) == context.Canceled { //nolint:errorlint // the cause itself is asked for
+	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return rep, err
 	}
 	return instead(ctx, err)
@@ -97,12 +98,12 @@ type prepared struct {
 
 // prepare settles everything about a call but its outcome.
 func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message any, opts []CallOption, stream bool) *status.Error {
-	p.opt.apply(c.opts)
+	p.opt = c.base
 	p.opt.apply(opts)
 	if p.opt.err != nil {
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent, Cause: p.opt.err}
 	}
-	if p.opt.sel != nil && p.opt.sel != c.sel {
+	if p.opt.sel != c.base.sel {
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent,
 			Message: "nodes are selected for a connection, not for one call: pass Select to Client.To"}
 	}
@@ -119,7 +120,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if !stream {
 		p.call.Deadline = p.deadline(ctx, now)
 	}
-	if p.opt.timeout > 0 {
+	if p.opt.timeout != 0 {
 		p.call.Deadline = policy.Earliest(p.call.Deadline, now.Add(p.opt.timeout))
 	}
 	until := p.call.Deadline
@@ -156,7 +157,7 @@ func (p *prepared) deadline(ctx context.Context, now policy.Time) policy.Time {
 	if t := time.Duration(p.m.Timeout); t > 0 {
 		return now.Add(t)
 	}
-	if _, ok := ctx.Deadline(); ok || p.opt.timeout > 0 {
+	if _, ok := ctx.Deadline(); ok || p.opt.timeout != 0 {
 		return 0
 	}
 	return now.Add(spec.DefaultTimeout)
@@ -177,10 +178,8 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 	}
 	if c.nodes == nil {
 		c.nodes = c.s.picker
-		var o callOptions
-		o.apply(c.opts)
-		if o.sel != nil {
-			c.sel, c.nodes = o.sel, c.s.picker.With(*o.sel)
+		if c.base.sel != nil {
+			c.nodes = c.s.picker.With(*c.base.sel)
 		}
 	}
 	sm, err := c.s.c.book.Method(c.s.name, name, c.nodes, c.s.c.seen)
@@ -209,7 +208,7 @@ func (p *prepared) finish(err error) error {
 		return nil
 	}
 	e := status.From(err)
-	if p.parent != nil && e.Code != status.OK {
+	if p.parent != nil && failure(e) {
 		p.parent.downstream.Store(true)
 	}
 	err = callError{e}
@@ -219,8 +218,19 @@ func (p *prepared) finish(err error) error {
 	return err
 }
 
+// failure reports whether a call that ended with e failed. "Not found" is an answer, and what a handler cancelled was its own
+// wish: neither makes what it returns the fault of something further down.
+func failure(e *status.Error) bool {
+	switch policy.Classify(e) {
+	case policy.ClassOK, policy.ClassCaller, policy.ClassAborted, policy.ClassCancelled:
+		return false
+	}
+	return true
+}
+
 func (i *CallInfo) fill(c *policy.Call, s *policy.Story) {
 	i.Service, i.Method, i.Class, i.Err, i.Took, i.Stopped = c.Service, c.Method, s.Class, s.Err, s.Took, s.Stopped
+	i.Node, i.Address = "", ""
 	i.Attempts = i.Attempts[:0]
 	for _, a := range s.Attempts {
 		ai := AttemptInfo{Class: a.Class, Took: a.Took, Hedge: a.Hedge}

@@ -45,7 +45,14 @@ func contextError(ctx context.Context) *status.Error {
 
 // fromHandler turns what a handler returned into what travels: grpc's status errors keep code, message and details.
 func fromHandler(err error) *status.Error {
-	if e, ok := errors.AsType[*status.Error](err); ok {
+	e, ok := err.(*status.Error) //nolint:errorlint // a nil one must not be asked for its chain
+	if !ok {
+		e, ok = errors.AsType[*status.Error](err)
+	}
+	if ok && (e == nil || e.Code == status.OK) {
+		return &status.Error{Code: status.Unknown, Message: "the handler returned an error that says OK, or a nil *status.Error: return nil instead", Fate: status.Processed}
+	}
+	if ok {
 		return answered(status.From(err), e)
 	}
 	if g, ok := errors.AsType[interface {
@@ -53,8 +60,8 @@ func fromHandler(err error) *status.Error {
 		GRPCStatus() *grpcstatus.Status
 	}](err); ok {
 		st := g.GRPCStatus()
-		if st.Code() == codes.OK {
-			return nil
+		if st.Code() == codes.OK { // or there is none; still it is an error
+			return &status.Error{Code: status.Unknown, Message: err.Error(), Fate: status.Processed}
 		}
 		e := &status.Error{Code: status.Code(st.Code()), Message: st.Message(), Fate: status.Processed}
 		for _, d := range st.Proto().GetDetails() {

@@ -17,6 +17,9 @@ import (
 // handshakeTimeout is how long a connection may take to say what it speaks.
 const handshakeTimeout = 5 * time.Second
 
+// idleTimeout is how long an HTTP connection is kept for its next request.
+const idleTimeout = 2 * time.Minute
+
 // front accepts the connections of a server's one port and gives each to the protocol that its first bytes name: the
 // native one, or HTTP if the server has a handler for it.
 type front struct {
@@ -36,22 +39,40 @@ func newFront(ln net.Listener, wire transport.Server, h http.Handler, log *slog.
 	f := &front{ln: ln, wire: wire, log: log, conns: map[net.Conn]struct{}{}}
 	if h != nil {
 		f.web = &handedListener{conns: make(chan net.Conn), done: make(chan struct{}), addr: ln.Addr()}
-		f.http = &http.Server{Handler: h, ReadHeaderTimeout: handshakeTimeout, MaxHeaderBytes: 64 << 10,
+		f.http = &http.Server{Handler: h, ReadHeaderTimeout: handshakeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	}
 	return f
 }
 
-// serve accepts until the listener is closed, and returns when every connection's goroutine has ended.
+// closeGrace is how long the goroutines of connections may take to end when these have been closed: a handler that does not
+// listen to its context must not keep the program from ending.
+const closeGrace = time.Second
+
+// wait waits for the goroutines of all connections, after serve has returned and everything is closed.
+func (f *front) wait() {
+	done := make(chan struct{})
+	go func() {
+		f.wg.Wait()
+		close(done)
+	}()
+	t := time.NewTimer(closeGrace)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		f.log.Warn("a handler does not end, although its connection is closed and its context has ended; not waiting for it")
+	}
+}
+
+// serve accepts until the listener is closed or fails.
 func (f *front) serve() error {
-	defer f.wg.Wait()
 	if f.http != nil {
 		f.wg.Add(1)
 		go func() {
 			defer f.wg.Done()
-			_ = f.http.Serve(f.web) // ends with the listener
+			_ = f.http.Serve(f.web) // ends with drain or close
 		}()
-		defer f.web.Close()
 	}
 	var pause time.Duration
 	for {
@@ -126,11 +147,13 @@ func (f *front) decided(c net.Conn) {
 // drain stops accepting and lets what is under way finish until ctx ends.
 func (f *front) drain(ctx context.Context) error {
 	f.stopAccepting()
-	var errHTTP error
-	if f.http != nil {
-		errHTTP = f.http.Shutdown(ctx)
+	if f.http == nil {
+		return f.wire.Drain(ctx)
 	}
-	return errors.Join(f.wire.Drain(ctx), errHTTP)
+	web := make(chan error, 1)
+	go func() { web <- f.http.Shutdown(ctx) }() // a page that is never done must not hold up the calls
+	err := f.wire.Drain(ctx)
+	return errors.Join(err, <-web)
 }
 
 // close ends everything at once.

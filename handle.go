@@ -214,13 +214,8 @@ func (s *serverStream) SetTrailer(md metadata.MD)       { s.c.addTrailer(md) }
 func (s *serverStream) Context() context.Context        { return s.c }
 
 func (s *serverStream) SendMsg(m any) error {
-	s.c.mu.Lock()
-	pending := !s.c.headerSent && len(s.c.header) > 0
-	s.c.mu.Unlock()
-	if pending {
-		if err := s.c.sendHeader(nil); err != nil {
-			return err
-		}
+	if err := s.c.message(); err != nil {
+		return err
 	}
 	if err := s.s.Send(m); err != nil {
 		return callError{err}

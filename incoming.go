@@ -2,6 +2,7 @@ package hull
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -30,7 +31,8 @@ type incoming struct {
 	mu              sync.Mutex
 	header, trailer metadata.MD
 	stream          transport.ServerStream // nil for unary calls
-	headerSent      bool
+	headerSaid      bool                   // no more may be added to it
+	headerSent      bool                   // it has left
 }
 
 type incomingKey struct{}
@@ -72,7 +74,7 @@ func (c *incoming) origin(err *status.Error) status.Origin {
 func (c *incoming) addHeader(md metadata.MD) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.headerSent {
+	if c.headerSaid {
 		return status.Errorf(status.Internal, "the header of %s has been sent already", c.method)
 	}
 	c.header = metadata.Join(c.header, md)
@@ -85,12 +87,25 @@ func (c *incoming) sendHeader(md metadata.MD) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.headerSaid = true
 	if c.stream == nil { // a unary call has one frame to answer with; the header goes with it
 		return nil
 	}
 	c.headerSent = true
 	if err := c.stream.SendHeader(fromMD(c.header)); err != nil {
 		return err
+	}
+	return nil
+}
+
+// message says that a stream's first message is about to leave: the header goes before it, and cannot be added to any more.
+func (c *incoming) message() error {
+	c.mu.Lock()
+	pending := !c.headerSaid && len(c.header) > 0
+	c.headerSaid = c.headerSaid || !pending
+	c.mu.Unlock()
+	if pending {
+		return c.sendHeader(nil)
 	}
 	return nil
 }
@@ -146,12 +161,14 @@ func toMD(m transport.Metadata) metadata.MD {
 	return md
 }
 
+// fromMD also puts keys in lower case: a metadata.MD that was written as a map may have others.
 func fromMD(md metadata.MD) transport.Metadata {
 	if len(md) == 0 {
 		return nil
 	}
 	m := make(transport.Metadata, 0, len(md))
 	for k, vs := range md {
+		k = strings.ToLower(k)
 		for _, v := range vs {
 			m = append(m, transport.Field{Key: k, Value: v})
 		}

@@ -158,6 +158,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.running = true
 	s.mu.Unlock()
+	if s.opt.listener != nil {
+		defer s.opt.listener.Close()
+	}
 
 	reg, closeReg, err := s.opt.shared.openRegistry()
 	if err != nil {
@@ -180,6 +183,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := func(err error) error {
 		front.close()
 		<-failed
+		front.wait()
 		return err
 	}
 
@@ -188,6 +192,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return stop(fmt.Errorf("hull: server %q: %w", s.service, err))
 	}
 	registration, err := reg.Register(ctx, node)
+	if ctx.Err() != nil && err != nil {
+		return stop(nil) // asked to stop before it began
+	}
 	if err != nil {
 		return stop(fmt.Errorf("hull: server %q: registering: %w", s.service, err))
 	}
@@ -200,6 +207,9 @@ func (s *Server) Run(ctx context.Context) error {
 	select {
 	case err = <-failed:
 		failed <- err
+		if err == nil {
+			err = net.ErrClosed
+		}
 		err = fmt.Errorf("hull: server %q: the listener on %s failed: %w", s.service, ln.Addr(), err)
 	case <-ctx.Done():
 	}

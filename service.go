@@ -65,6 +65,10 @@ func (s *service) discover(ctx context.Context, now policy.Time, deadline policy
 	}
 	snap := v.Snapshot()
 	if len(snap.Nodes) == 0 {
+		if now >= deadline {
+			return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
+				Message: "the deadline had passed before the call began"}
+		}
 		var err *status.Error
 		if snap, err = s.await(ctx, v, policy.Earliest(deadline, now.Add(firstWait))); err != nil {
 			return err
@@ -127,11 +131,18 @@ func (s *service) unknown(ctx context.Context, err error) *status.Error {
 
 // update gives the picker a new set of nodes.
 func (s *service) update(now policy.Time, snap *registry.Service) {
+	if old := s.replace(now, snap); old != nil {
+		s.c.forget(old, snap)
+	}
+}
+
+// replace returns the set that was there before, or nil if there is nothing to forget.
+func (s *service) replace(now policy.Time, snap *registry.Service) (old *registry.Service) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.seen.Load()
+	old = s.seen.Load()
 	if old != nil && old.Revision >= snap.Revision {
-		return
+		return nil
 	}
 	flags := map[string]registry.Method{}
 	news := false
@@ -150,22 +161,10 @@ func (s *service) update(now policy.Time, snap *registry.Service) {
 	s.flags.Store(&flags)
 	s.picker.Update(now, snap)
 	s.seen.Store(snap)
-	s.forget(old, snap)
 	if news && old != nil {
 		s.c.book.Nudge(now, s.name)
 	}
-}
-
-// forget drains the connections to addresses where no node is any more.
-func (s *service) forget(old, snap *registry.Service) {
-	if old == nil {
-		return
-	}
-	for _, n := range old.Nodes {
-		if !hasAddress(snap, n.Address) {
-			s.c.pool.Forget(n.Address)
-		}
-	}
+	return old
 }
 
 func hasAddress(snap *registry.Service, addr string) bool {
@@ -182,11 +181,8 @@ func (s *service) published(method string) (m registry.Method) {
 
 // node returns the pool's side of a node that was picked.
 func (s *service) node(n *balance.Node) *pool.Node {
-	if h, ok := n.Handle().(*pool.Node); ok {
-		return h
-	}
-	h, _ := n.HandleOrStore(s.c.pool.Node(n.Info().Address))
-	return h.(*pool.Node)
+	// It is not kept with the node: another service may have had a node at the same address, and had it forgotten.
+	return s.c.pool.Node(n.Info().Address)
 }
 
 // report tells discovery what calls experience, where it matters: that a node cannot be reached, or that one which discovery no

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -66,20 +67,25 @@ func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string,
 		return nil, c.refused(&st.prepared, method, err)
 	}
 	st.s = c.s
-	st.req = transport.Request{Method: method, Codec: st.codec, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply}
+	st.req = transport.Request{Method: method, Codec: streamCodec{st.codec}, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply}
 	if st.call.Deadline != 0 {
 		ctx, st.cancel = context.WithDeadline(ctx, st.call.Deadline.Clock())
 	} else {
 		ctx, st.cancel = context.WithCancel(ctx)
 	}
-	opened, err := st.m.Stream.Open(ctx, st.call, st)
+	var r policy.Runner = st
+	if st.opt.info != nil {
+		r = &toldCall{Runner: st, info: st.opt.info}
+	}
+	opened, err := st.m.Stream.Open(ctx, st.call, r)
 	if err != nil {
 		st.cancel()
 		return nil, st.finish(err)
 	}
 	st.opened = opened
-	// Whoever abandons the stream cancels its context; the permits come back even if nobody reads any more.
-	st.stop = context.AfterFunc(st.ClientStream.Context(), func() { st.end(contextError(st.ClientStream.Context())) })
+	// Whoever abandons the stream cancels its context; the permits come back even if nobody reads any more. The stream's own
+	// context would not do: it ends with the server's last frame, while there may still be messages and a status to receive.
+	st.stop = context.AfterFunc(ctx, func() { st.settle(contextError(ctx)) })
 	return st, nil
 }
 
@@ -94,6 +100,7 @@ type clientStream struct {
 	opened                       *policy.Opened
 	stop                         func() bool
 	once                         sync.Once
+	answered                     bool // where one answer is expected, it was received
 }
 
 // Run implements policy.Runner: it opens the stream.
@@ -111,27 +118,35 @@ func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 	return nil
 }
 
-// end settles the call, once.
+// end settles the call when its caller has learned how it ended.
 func (s *clientStream) end(err *status.Error) {
+	s.settle(err)
+	s.stop()
+}
+
+// settle gives everything back and tells everybody, once.
+func (s *clientStream) settle(err *status.Error) {
 	s.once.Do(func() {
+		defer s.cancel()
 		a := s.opened.Attempt()
-		rep := transport.Reply{Trailer: s.ClientStream.Trailer()}
+		var rep transport.Reply
 		if s.opt.header != nil {
+			if err != nil {
+				s.cancel() // the header is not waited for
+			}
 			rep.Header, _ = s.ClientStream.Header()
 		}
-		s.tell(a.N, a.Node, &rep)
+		rep.Trailer = s.ClientStream.Trailer()
 		if err == nil {
 			s.opened.End(nil)
+			s.tell(a.N, a.Node, &rep, nil)
 			_ = s.finish(nil)
-		} else {
-			s.opened.End(err)
-			_ = s.finish(err)
+			return
 		}
-		s.cancel()
+		s.opened.End(err)
+		s.tell(a.N, a.Node, &rep, err)
+		_ = s.finish(err)
 	})
-	if s.stop != nil {
-		s.stop()
-	}
 }
 
 // Header implements grpc.ClientStream.
@@ -154,12 +169,14 @@ func (s *clientStream) CloseSend() error {
 	return nil
 }
 
-// SendMsg implements grpc.ClientStream: after the end it fails with io.EOF, and RecvMsg says why.
+// SendMsg implements grpc.ClientStream: after the end it fails with io.EOF, and RecvMsg says why. Any other error ends the
+// stream.
 func (s *clientStream) SendMsg(m any) error {
 	if err := s.ClientStream.Send(m); err != nil {
 		if s.ClientStream.Context().Err() != nil || err.Kind == status.Reset {
 			return io.EOF
 		}
+		s.end(err)
 		return callError{err}
 	}
 	if !s.clientStreams {
@@ -172,6 +189,7 @@ func (s *clientStream) SendMsg(m any) error {
 func (s *clientStream) RecvMsg(m any) error {
 	err := s.ClientStream.Recv(m)
 	if err == nil && !s.serverStreams {
+		s.answered = true
 		var extra discard
 		switch last := s.ClientStream.Recv(&extra); {
 		case errors.Is(last, io.EOF):
@@ -190,11 +208,13 @@ func (s *clientStream) RecvMsg(m any) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF):
-		s.end(nil)
-		if !s.serverStreams {
-			return callError{&status.Error{Code: status.Internal, Fate: status.Processed, Kind: status.Protocol,
-				Message: s.req.Method + " answers with one message, but the server sent none"}}
+		if !s.serverStreams && !s.answered {
+			e := &status.Error{Code: status.Internal, Fate: status.Processed, Kind: status.Protocol,
+				Message: s.req.Method + " answers with one message, but the server sent none"}
+			s.end(e)
+			return callError{e}
 		}
+		s.end(nil)
 		return io.EOF
 	}
 	e := status.From(err)
@@ -204,3 +224,14 @@ func (s *clientStream) RecvMsg(m any) error {
 
 // discard is a message that is not looked at.
 type discard struct{}
+
+// streamCodec is a codec that knows discard.
+type streamCodec struct{ codec.Codec }
+
+// Unmarshal implements codec.Codec.
+func (c streamCodec) Unmarshal(data []byte, v any) error {
+	if _, ok := v.(*discard); ok {
+		return nil
+	}
+	return c.Codec.Unmarshal(data, v)
+}

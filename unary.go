@@ -34,7 +34,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 		r = &toldCall{Runner: u, info: u.opt.info}
 	}
 	winner, err := u.m.Unary.Drive(ctx, u.call, r)
-	u.tell(winner, u.node, &u.rep)
+	u.tell(winner, u.node, &u.rep, err)
 	err = u.finish(err)
 	u.release(c.s.c)
 	return err
@@ -98,7 +98,7 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 }
 
 // tell fills in what the caller asked to be told, well or not.
-func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply) {
+func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply, err error) {
 	if p.opt.header != nil {
 		*p.opt.header = toMD(rep.Header)
 	}
@@ -113,7 +113,7 @@ func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply) {
 			p.opt.peer.Addr = nodeAddr(b.Info().Address)
 		}
 	}
-	if p.opt.info != nil {
+	if p.opt.info != nil && status.FateOf(err) == status.Processed {
 		p.opt.info.answeredBy(n)
 	}
 }
@@ -133,12 +133,18 @@ type toldCall struct {
 // Call implements policy.Observer.
 func (t *toldCall) Call(_ policy.Time, c *policy.Call, s *policy.Story) { t.info.fill(c, s) }
 
-// hedged makes a call whose attempts run at the same time: each has an answer of its own, and the winner's is decoded.
+// hedged makes a call whose attempts run at the same time: the request is encoded once, because a loser may still send it when the
+// caller has its answer and changes it; each attempt has an answer of its own, and the winner's is decoded.
 func (c *Conn) hedged(ctx context.Context, u *unaryCall) error {
 	h := &hedgedCall{prepared: u.prepared, s: u.s, req: u.req, codec: u.codec}
-	h.req.Codec = rawCodec{h.codec}
-	reply := u.reply
+	raw, err := h.codec.Append(nil, u.req.Message)
+	h.req.Codec, h.req.Message = rawCodec{h.codec}, raw
+	method, reply := u.req.Method, u.reply
 	u.release(c.s.c)
+	if err != nil {
+		return c.refused(&h.prepared, method, &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused,
+			Message: "the request does not encode", Cause: err})
+	}
 	var r policy.Runner = h
 	if h.opt.info != nil {
 		r = &toldCall{Runner: h, info: h.opt.info}
@@ -149,7 +155,7 @@ func (c *Conn) hedged(ctx context.Context, u *unaryCall) error {
 		won := h.attempts[winner]
 		h.mu.Unlock()
 		if won != nil {
-			h.tell(winner, won.node, &won.rep)
+			h.tell(winner, won.node, &won.rep, err)
 			if err == nil {
 				if derr := h.codec.Unmarshal(won.raw, reply); derr != nil {
 					err = &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer cannot be decoded", Cause: derr}
@@ -193,8 +199,11 @@ func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
 	return nil
 }
 
-// rawCodec encodes requests and keeps answers as they are, to be decoded later.
+// rawCodec sends requests that are encoded already and keeps answers as they are, to be decoded later.
 type rawCodec struct{ codec.Codec }
+
+// Append implements codec.Codec.
+func (rawCodec) Append(dst []byte, v any) ([]byte, error) { return append(dst, v.([]byte)...), nil }
 
 // Unmarshal implements codec.Codec.
 func (rawCodec) Unmarshal(data []byte, v any) error {
