@@ -105,10 +105,10 @@ func WithRegistry(r *registry.Registry) Option {
 	return bothOption{func(o *clientOptions) error { return set(&o.shared) }, func(o *serverOptions) error { return set(&o.shared) }}
 }
 
-// WithLogger says where changes of state are logged. Without it nothing is.
+// WithLogger says where changes of state are logged. Without it only panics of handlers are, to slog's default logger.
 func WithLogger(l *slog.Logger) Option {
-	return bothOption{func(o *clientOptions) error { o.shared.log = l; return nil },
-		func(o *serverOptions) error { o.shared.log, o.log = l, l; return nil }}
+	return bothOption{func(o *clientOptions) error { o.shared.log, o.mux.Logger = l, l; return nil },
+		func(o *serverOptions) error { o.shared.log, o.log, o.mux.Logger = l, l, l; return nil }}
 }
 
 // WithSpec sets the policies. Client.Apply changes them later.

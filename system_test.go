@@ -366,3 +366,35 @@ func TestDrainLosesNothing(t *testing.T) {
 func hedged(after time.Duration) *spec.Spec {
 	return &spec.Spec{Defaults: spec.Service{Policy: spec.Policy{Hedge: spec.Hedge{Mode: spec.On, Delay: spec.Duration(after)}}}}
 }
+
+func TestExplain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, c := three(t)
+		conn := c.To("greeter")
+		if n := conn.Explain(); len(n) != 0 {
+			t.Errorf("before the first call: %v", n)
+		}
+		var l load
+		l.run(t, c, 100, time.Second)
+		w.Node("b").Kill()
+		l.run(t, c, 100, time.Second)
+		l.allOK(t, "one node killed")
+		states := map[string]string{}
+		for _, n := range conn.Explain() {
+			states[n.ID] = string(n.State)
+		}
+		if states["a"] != "ready" || states["b"] != "down" || states["c"] != "ready" {
+			t.Errorf("states %v", states)
+		}
+		m := conn.Methods()["greeter.Greeter/Hello"]
+		if m.Unary.Calls != 200 || m.Breaker.State.String() != "closed" {
+			t.Errorf("method %+v", m)
+		}
+		if b := conn.Budget(); b.Tokens <= 0 {
+			t.Errorf("budget %+v", b)
+		}
+		if len(c.Connections()) != 3 {
+			t.Errorf("connections %+v", c.Connections())
+		}
+	})
+}

@@ -219,7 +219,7 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 		Observer:    seen,
 	}
 	if e.Retry.Mode == On {
-		if o.Retries, err = retry.New(retry.Options{Attempts: e.Retry.Attempts}); err != nil {
+		if o.Retries, err = retry.New(retry.Options{Attempts: e.Retry.Attempts, RetryInternal: e.Retry.Internal}); err != nil {
 			return nil, err
 		}
 	}

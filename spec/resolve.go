@@ -60,7 +60,7 @@ func inherit(a, b Policy) Policy {
 		Idempotent:     cmp.Or(a.Idempotent, b.Idempotent),
 		SideEffectFree: cmp.Or(a.SideEffectFree, b.SideEffectFree),
 		AttemptTimeout: AttemptTimeout{cmp.Or(a.AttemptTimeout.Mode, b.AttemptTimeout.Mode), cmp.Or(a.AttemptTimeout.Fixed, b.AttemptTimeout.Fixed)},
-		Retry:          Retry{cmp.Or(a.Retry.Mode, b.Retry.Mode), cmp.Or(a.Retry.Attempts, b.Retry.Attempts)},
+		Retry:          Retry{cmp.Or(a.Retry.Mode, b.Retry.Mode), cmp.Or(a.Retry.Attempts, b.Retry.Attempts), a.Retry.Internal || b.Retry.Internal},
 		Hedge:          Hedge{cmp.Or(a.Hedge.Mode, b.Hedge.Mode), cmp.Or(a.Hedge.Delay, b.Hedge.Delay)},
 		Breaker: Breaker{cmp.Or(a.Breaker.Mode, b.Breaker.Mode), cmp.Or(a.Breaker.Failures, b.Breaker.Failures),
 			cmp.Or(a.Breaker.MinCalls, b.Breaker.MinCalls), cmp.Or(a.Breaker.Open, b.Breaker.Open)},

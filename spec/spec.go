@@ -59,6 +59,9 @@ type Retry struct {
 	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
 	// Attempts in total, the first included; 0 = 3.
 	Attempts int `yaml:"attempts,omitempty" json:"attempts,omitempty"`
+	// Internal repeats idempotent calls that failed with Internal or Unknown, a panic among them, as well. Elsewhere they are
+	// taken for a fault of the request, which would fail on every node.
+	Internal bool `yaml:"internal,omitempty" json:"internal,omitempty"`
 }
 
 // Hedge starts a second attempt when the first takes long, for methods without side effects. Off unless switched on.

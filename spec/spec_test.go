@@ -48,10 +48,10 @@ func TestInheritance(t *testing.T) {
 		t.Errorf("Once: %+v", once)
 	}
 	list := s.Method("board", "board.Board/List")
-	if list.Retry != (Retry{On, 2}) || list.Ejection.Mode != DryRun || list.Concurrency != (Concurrency{On, 10}) || list.Balancer != "p2c" {
+	if list.Retry != (Retry{Mode: On, Attempts: 2}) || list.Ejection.Mode != DryRun || list.Concurrency != (Concurrency{On, 10}) || list.Balancer != "p2c" {
 		t.Errorf("List: %+v", list)
 	}
-	if e := new(Spec).Method("any", "a.B/C"); e.Retry != (Retry{On, 3}) || e.Breaker.Mode != On || e.AttemptTimeout.Mode != On || e.Hedge.Mode != Off || e.Timeout != 0 {
+	if e := new(Spec).Method("any", "a.B/C"); e.Retry != (Retry{Mode: On, Attempts: 3}) || e.Breaker.Mode != On || e.AttemptTimeout.Mode != On || e.Hedge.Mode != Off || e.Timeout != 0 {
 		t.Errorf("nothing configured: %+v", e)
 	}
 }
