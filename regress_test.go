@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -282,10 +283,10 @@ func TestHeaderAfterTheFirstMessageIsRefused(t *testing.T) {
 	})
 }
 
-type nilStatus struct{}
+type nilStatusError struct{}
 
-func (nilStatus) Error() string                  { return "no status" }
-func (nilStatus) GRPCStatus() *grpcstatus.Status { return nil }
+func (nilStatusError) Error() string                  { return "no status" }
+func (nilStatusError) GRPCStatus() *grpcstatus.Status { return nil }
 
 func TestErrorsThatSayOKAreErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -293,7 +294,7 @@ func TestErrorsThatSayOKAreErrors(t *testing.T) {
 			"nil":  (*status.Error)(nil),
 			"ok":   &status.Error{},
 			"wrap": fmt.Errorf("wrapped: %w", &status.Error{}),
-			"grpc": nilStatus{},
+			"grpc": nilStatusError{},
 		}
 		w := hulltest.New(t)
 		w.Serve("s", "a", func(s *hull.Server) {
@@ -501,6 +502,98 @@ func TestHandlerThatNeverEndsDoesNotKeepRunFromReturning(t *testing.T) {
 			t.Errorf("the server took %v to end", d)
 		}
 		close(release)
+	})
+}
+
+// TestPageThatIsNeverDoneDoesNotHoldUpTheDrain: callers are told to go elsewhere although an HTTP request goes on and on.
+func TestPageThatIsNeverDoneDoesNotHoldUpTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		release := make(chan struct{})
+		page := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(rw).Flush()
+			<-release
+		})
+		n := w.Serve("greeter", "a", greeter, hull.HTTP(page), hull.Drain(time.Second, 20*time.Second))
+		web := &http.Client{Transport: &http.Transport{DialContext: w.Network.Host("browser").DialContext}}
+		res, err := web.Get("http://a:80/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		c := w.Client("caller")
+		if _, err := hello(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		go n.Stop()
+		time.Sleep(5 * time.Second)
+		if rep, err := hello(t.Context(), c, hull.Timeout(time.Second)); err == nil {
+			t.Errorf("a server that drains since 5s still answers: %v", rep)
+		}
+		close(release)
+		web.CloseIdleConnections()
+	})
+}
+
+func TestCloseEndsCallsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("s", "a", func(s *hull.Server) {
+			streams(s)
+			hull.Handle(s, "s.S/Unary", func(ctx context.Context, _ *helloRequest) (*helloReply, error) { <-ctx.Done(); return nil, ctx.Err() })
+		})
+		c := w.Client("caller")
+		st, err := hull.OpenStream[helloRequest, helloReply](t.Context(), c.To("s"), "s.S/Hang")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := hull.Call[helloReply](t.Context(), c.To("s"), "s.S/Unary", &helloRequest{}, hull.Idempotent())
+			ended <- err
+		}()
+		time.Sleep(time.Second)
+		start := time.Now()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		_, serr := st.Recv()
+		if err := <-ended; err == nil || serr == nil || time.Since(start) > time.Second {
+			t.Errorf("after %v the call ended with %v, the stream with %v", time.Since(start), err, serr)
+		}
+	})
+}
+
+func TestMiddlewareThatPanicsSpoilsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", greeter)
+		n := 0
+		c := w.Client("caller", hull.WithSpec(&spec.Spec{Defaults: spec.Service{Concurrency: spec.Concurrency{Limit: 1}}}),
+			hull.WithMiddleware(func(ctx context.Context, method string, req, reply any, next hull.UnaryInvoker, opts ...hull.CallOption) error {
+				if n++; n%3 == 1 {
+					panic("before")
+				}
+				err := next(ctx, method, req, reply, opts...)
+				if n%3 == 2 {
+					panic("after")
+				}
+				return err
+			}))
+		for i := range 9 {
+			func() {
+				defer func() {
+					if v := recover(); (v == nil) != (i%3 == 2) {
+						t.Errorf("call %d: panic %v", i, v)
+					}
+				}()
+				rep, err := hello(t.Context(), c)
+				if err != nil || rep.From != "a" {
+					t.Errorf("call %d: %v, %v", i, rep, err)
+				}
+			}()
+		}
 	})
 }
 

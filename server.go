@@ -182,7 +182,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { failed <- front.serve() }()
 	stop := func(err error) error {
 		front.close()
-		<-failed
+		_ = <-failed
 		front.wait()
 		return err
 	}

@@ -352,7 +352,12 @@ func (s *stage) begin() {
 // Granted implements policy.Waiter. Verdicts may take their time.
 func (a *actor) Granted(tag uint32, v policy.Verdict) {
 	s := a.s
-	s.later(s.r.IntN(4)*s.r.IntN(2), func() { a.take(a.x.Granted(s.w.now, s.w.rnd, tag, v)) })
+	s.later(s.r.IntN(4)*s.r.IntN(2), func() {
+		if a.ended && a.x.Idle() {
+			s.t.Errorf("call %s is idle, but a verdict was still to arrive", a.c.Method)
+		}
+		a.take(a.x.Granted(s.w.now, s.w.rnd, tag, v))
+	})
 }
 
 func (a *actor) take(st policy.Steps) {
@@ -588,7 +593,7 @@ func (s *stage) check() {
 		if len(story.Attempts) != a.started.Len() {
 			t.Errorf("call %s: the story has %d attempts of %d", a.c.Method, len(story.Attempts), a.started.Len())
 		}
-		if a.x.Reset(); !reflect.DeepEqual(a.x, policy.Exec{}) {
+		if a.x.Reset(); !reflect.DeepEqual(a.x, policy.Exec{}) { //nolint:govet // errors in it have to be nil
 			t.Errorf("call %s: something is left after Reset", a.c.Method)
 		}
 	}

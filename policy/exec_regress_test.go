@@ -193,7 +193,7 @@ func TestErrOfAnAttemptsContextDoesNotChange(t *testing.T) {
 		p := mustNew(t, policy.Options{Timeouts: fixed(5 * ms)})
 		var kept context.Context
 		_, _ = policy.Do(t.Context(), p, func(ctx context.Context) (int, error) {
-			kept = ctx
+			kept = ctx //nolint:fatcontext // it is looked at afterwards
 			time.Sleep(6 * ms)
 			return 0, ctx.Err()
 		})

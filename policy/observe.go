@@ -8,6 +8,7 @@ import (
 // Observer is told what calls came to. Executors call it outside of every lock, on the caller's goroutine; it must not
 // block. The story is valid only during the call.
 type Observer interface {
+	// Call is called once per call, when it has ended.
 	Call(now Time, c *Call, s *Story)
 }
 
