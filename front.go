@@ -122,12 +122,12 @@ func (f *front) route(c net.Conn) {
 		return
 	}
 	var first [1]byte
-	c.SetReadDeadline(time.Now().Add(handshakeTimeout))
+	_ = c.SetReadDeadline(time.Now().Add(handshakeTimeout))
 	if _, err := io.ReadFull(c, first[:]); err != nil {
 		c.Close()
 		return
 	}
-	c.SetReadDeadline(time.Time{})
+	_ = c.SetReadDeadline(time.Time{})
 	f.decided(c)
 	pc := &prefixed{Conn: c, head: first[:]}
 	if first[0] == muxtransport.Magic[0] {

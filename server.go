@@ -182,7 +182,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { failed <- front.serve() }()
 	stop := func(err error) error {
 		front.close()
-		_ = <-failed
+		<-failed //nolint:errcheck // it has been told of already, if it was one
 		front.wait()
 		return err
 	}
