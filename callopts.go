@@ -1,6 +1,7 @@
 package hull
 
 import (
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -137,6 +138,8 @@ func (c *callOptions) apply(opts []CallOption) {
 			c.onFinish = both(c.onFinish, o.OnFinish)
 		case grpc.MaxRecvMsgSizeCallOption:
 			c.maxReply = o.MaxRecvMsgSize
+		case grpc.PerRPCCredsCallOption:
+			c.err = errors.New("per-call credentials of grpc are not sent here: put them into the outgoing metadata")
 		case grpc.ContentSubtypeCallOption:
 			if o.ContentSubtype == "json" {
 				c.codec = codec.JSON{}

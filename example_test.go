@@ -52,7 +52,8 @@ func newRegistry() *registry.Registry {
 func ExampleCall() {
 	reg := newRegistry()
 	defer reg.Close()
-	defer serve(reg)()
+	stop := serve(reg)
+	defer stop()
 	client, err := hull.NewClient(hull.WithRegistry(reg))
 	if err != nil {
 		log.Fatal(err)
@@ -90,7 +91,8 @@ func ExampleCallElse() {
 func ExampleInfo() {
 	reg := newRegistry()
 	defer reg.Close()
-	defer serve(reg)()
+	stop := serve(reg)
+	defer stop()
 	client, err := hull.NewClient(hull.WithRegistry(reg))
 	if err != nil {
 		log.Fatal(err)

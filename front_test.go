@@ -22,7 +22,7 @@ import (
 func TestOnePort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
-		page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page "+r.URL.Path) })
+		page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "page "+r.URL.Path) })
 		w.Serve("greeter", "a", greeter, hull.HTTP(page))
 		host := w.Network.Host("browser")
 		web := &http.Client{Transport: &http.Transport{DialContext: host.DialContext}}

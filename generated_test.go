@@ -61,8 +61,11 @@ func (s *impl) Sum(st grpc.ClientStreamingServer[pb.SumRequest, pb.SumReply]) er
 func (s *impl) Chat(st grpc.BidiStreamingServer[pb.ChatMessage, pb.ChatMessage]) error {
 	for {
 		m, err := st.Recv()
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		if err := st.Send(&pb.ChatMessage{Text: "re: " + m.GetText()}); err != nil {
 			return err
@@ -86,7 +89,9 @@ func TestGeneratedUnary(t *testing.T) {
 			if err := grpc.SetHeader(ctx, metadata.Pairs("seen", md["mark"][0])); err != nil {
 				t.Error(err)
 			}
-			grpc.SetTrailer(ctx, metadata.Pairs("bytes-bin", "\x00\xff"))
+			if err := grpc.SetTrailer(ctx, metadata.Pairs("bytes-bin", "\x00\xff")); err != nil {
+				t.Error(err)
+			}
 			return &pb.HelloReply{Message: "Hello, " + r.GetName()}, nil
 		}})
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "Mark", "yes")

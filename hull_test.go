@@ -3,6 +3,7 @@ package hull_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -34,8 +35,11 @@ func greeter(s *hull.Server) {
 	hull.HandleStream(s, "greeter.Greeter/Chat", func(st *hull.ServerStream[helloRequest, helloReply]) error {
 		for {
 			m, err := st.Recv()
-			if err != nil {
+			if errors.Is(err, io.EOF) {
 				return nil
+			}
+			if err != nil {
+				return err
 			}
 			if err := st.Send(&helloReply{Text: "Hello, " + m.Name}); err != nil {
 				return err

@@ -63,8 +63,11 @@ func above(ctx context.Context) *incoming {
 	return c
 }
 
-// origin says whose failure err is.
+// origin says whose failure err is. An answer such as NotFound is nobody's, whatever happened on the way to it.
 func (c *incoming) origin(err *status.Error) status.Origin {
+	if policy.Classify(&status.Error{Code: err.Code}) == policy.ClassCaller {
+		return status.Self
+	}
 	if err.Origin == status.Downstream || c.downstream.Load() {
 		return status.Downstream
 	}

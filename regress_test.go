@@ -621,3 +621,45 @@ func TestSpecsAppliedUnderLoad(t *testing.T) {
 		l.allOK(t, "while specifications change")
 	})
 }
+
+// A message that cannot be decoded ends the call, and so the handler's context: before, the handler stayed for good.
+func TestStreamEndsWhenAMessageDoesNotDecode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		left := make(chan error, 1)
+		w.Serve("greeter", "a", func(s *hull.Server) {
+			hull.HandleStream(s, "greeter.Greeter/Chat", func(st *hull.ServerStream[helloRequest, helloReply]) error {
+				if err := st.Send(&helloReply{Text: "no number"}); err != nil {
+					return err
+				}
+				<-st.Context().Done()
+				left <- st.Context().Err()
+				return st.Context().Err()
+			})
+		})
+		s, err := hull.OpenStream[helloRequest, struct{ Text int }](t.Context(), w.Client("caller").To("greeter"), "greeter.Greeter/Chat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(); err == nil {
+			t.Fatal("text was decoded into a number")
+		}
+		select {
+		case <-left:
+		case <-time.After(time.Minute):
+			t.Error("the handler is still there")
+		}
+	})
+}
+
+// Credentials per call cannot be sent; that is said rather than ignored.
+func TestPerCallCredentialsAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", greeter)
+		_, err := hello(t.Context(), w.Client("caller"), grpc.PerRPCCredentials(nil))
+		if status.CodeOf(err) != status.InvalidArgument {
+			t.Errorf("%v", err)
+		}
+	})
+}

@@ -152,17 +152,19 @@ func Classify(err error) Class {
 	case status.NoMethod:
 		return ClassNoMethod
 	}
-	if e.Origin == status.Downstream && e.Code != status.OK {
-		return ClassDownstream
-	}
 	switch e.Code {
 	case status.OK:
 		return ClassOK
-	case status.Canceled:
-		return ClassCancelled
 	case status.InvalidArgument, status.NotFound, status.AlreadyExists, status.PermissionDenied,
 		status.FailedPrecondition, status.OutOfRange, status.Unauthenticated:
 		return ClassCaller
+	}
+	if e.Origin == status.Downstream {
+		return ClassDownstream
+	}
+	switch e.Code {
+	case status.Canceled:
+		return ClassCancelled
 	case status.DeadlineExceeded:
 		return ClassTimeout
 	case status.ResourceExhausted:

@@ -39,14 +39,14 @@ func TestDoEndsTheAttemptsContext(t *testing.T) {
 		start := time.Now()
 		var kept context.Context
 		_, err := policy.Do(t.Context(), p, func(ctx context.Context) (int, error) {
-			kept = ctx
+			kept = ctx //nolint:fatcontext // it is looked at afterwards
 			if d, ok := ctx.Deadline(); !ok || d.Sub(start) != 20*ms {
 				t.Errorf("deadline %v, %v", d.Sub(start), ok)
 			}
 			child, cancel := context.WithCancel(ctx)
 			defer cancel()
 			<-child.Done()
-			if context.Cause(child) != policy.ErrAttemptTimeout {
+			if !errors.Is(context.Cause(child), policy.ErrAttemptTimeout) {
 				t.Errorf("cause %v", context.Cause(child))
 			}
 			return 0, ctx.Err()
@@ -79,7 +79,7 @@ func TestPermitsComeBack(t *testing.T) {
 				go func() {
 					defer wg.Done()
 					defer func() { got = recover() }()
-					policy.Do(t.Context(), p, func(context.Context) (int, error) { end(); return 0, nil }, policy.Call{Idempotent: true, SideEffectFree: hedged})
+					_, _ = policy.Do(t.Context(), p, func(context.Context) (int, error) { end(); return 0, nil }, policy.Call{Idempotent: true, SideEffectFree: hedged})
 				}()
 				wg.Wait()
 				synctest.Wait()
@@ -119,7 +119,7 @@ func TestDoHedges(t *testing.T) {
 		if v != 2 || err != nil || time.Since(start) != 15*ms {
 			t.Errorf("got %d, %v after %v; want 2 after 15ms", v, err, time.Since(start))
 		}
-		if cause != policy.ErrLost {
+		if !errors.Is(cause, policy.ErrLost) {
 			t.Errorf("the loser's cause is %v", cause)
 		}
 		synctest.Wait()
@@ -139,7 +139,7 @@ func TestPanicOfAHedge(t *testing.T) {
 				t.Error("the panic was lost")
 			}
 		}()
-		policy.Do(t.Context(), p, func(ctx context.Context) (int, error) {
+		_, _ = policy.Do(t.Context(), p, func(ctx context.Context) (int, error) {
 			if n.Add(1) > 1 {
 				panic("boom")
 			}

@@ -232,7 +232,7 @@ func TestExec(t *testing.T) {
 			if len(c.starts) != tt.attempts || c.took != tt.took || c.class != tt.class {
 				t.Errorf("%d attempts, %v, class %v; want %d, %v, %v", len(c.starts), c.took, c.class, tt.attempts, tt.took, tt.class)
 			}
-			if tt.err == errAny {
+			if errors.Is(tt.err, errAny) {
 				if c.err == nil {
 					t.Error("no error; want one")
 				}

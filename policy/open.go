@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"sync/atomic"
 )
 
 // Opened is a stream that has begun. It holds the permits of its call and its attempt until End.
@@ -9,6 +10,8 @@ type Opened struct {
 	d *drive
 	r Runner
 	k int
+
+	over atomic.Bool
 }
 
 // Open drives a call whose attempts begin something lasting, such as a stream: r.Run returns when it has begun. A failure to
@@ -30,8 +33,11 @@ func (p *Pipeline) Open(ctx context.Context, c Call, r Runner) (*Opened, error) 
 // Attempt describes the attempt that began.
 func (o *Opened) Attempt() Attempt { return o.d.x.Attempt(o.k) }
 
-// End reports how it ended, nil for success.
+// End reports how it ended, nil for success. Only the first call counts.
 func (o *Opened) End(err error) {
+	if o.over.Swap(true) {
+		return
+	}
 	d, now := o.d, Now()
 	s := d.x.Result(now, Source{}, o.k, err)
 	d.x.Release(now, Source{}, d.p, s.Release)

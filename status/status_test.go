@@ -29,7 +29,7 @@ func TestFrom(t *testing.T) {
 		if got.Code != tt.want.Code || got.Kind != tt.want.Kind || got.Fate != tt.want.Fate || got.Origin != tt.want.Origin || got.Pushback != tt.want.Pushback {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
-		if !errors.Is(&got, tt.err) && tt.err != error(shed) {
+		if !errors.Is(&got, tt.err) && !errors.Is(tt.err, shed) {
 			t.Errorf("%s: the cause was lost", tt.name)
 		}
 	}

@@ -140,10 +140,17 @@ func (s *clientStream) ended(err *status.Error, head *answerHead) {
 // Recv implements transport.Stream.
 func (s *clientStream) Recv(v any) error {
 	err := s.stream.Recv(v)
-	if err != nil && s.stopping != nil {
+	if err != nil && s.stopping != nil && s.over() {
 		s.stopping()
 	}
 	return err
+}
+
+// over reports whether the stream has ended. A message that does not decode ends nothing: the caller gives up then.
+func (s *clientStream) over() bool {
+	s.l.mu.Lock()
+	defer s.l.mu.Unlock()
+	return s.end != nil || s.aborted != nil
 }
 
 // Header implements transport.ClientStream.
