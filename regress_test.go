@@ -626,14 +626,14 @@ func TestSpecsAppliedUnderLoad(t *testing.T) {
 func TestStreamEndsWhenAMessageDoesNotDecode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
-		left := make(chan error, 1)
+		left := make(chan struct{})
 		w.Serve("greeter", "a", func(s *hull.Server) {
 			hull.HandleStream(s, "greeter.Greeter/Chat", func(st *hull.ServerStream[helloRequest, helloReply]) error {
 				if err := st.Send(&helloReply{Text: "no number"}); err != nil {
 					return err
 				}
 				<-st.Context().Done()
-				left <- st.Context().Err()
+				close(left)
 				return st.Context().Err()
 			})
 		})

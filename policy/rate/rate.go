@@ -47,7 +47,7 @@ func New(o Options) (*Limiter, error) {
 	if o.Key.of != nil {
 		l.keys = newTable(o.Keys)
 		if o.Seed == 0 {
-			l.opt.Seed = rand.Uint64()
+			l.opt.Seed = rand.Uint64() //nolint:forbidigo // a secret of this limiter, drawn once; Options.Seed gives it where runs must repeat //nolint:forbidigo // the seed of a hash, drawn once when the limiter is made
 		}
 	}
 	l.pace.Store(newPace(o, 0))
