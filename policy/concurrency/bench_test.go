@@ -52,3 +52,54 @@ func BenchmarkLine(b *testing.B) {
 		l.Next(t0, nil)
 	}
 }
+
+func BenchmarkAdaptive(b *testing.B) {
+	var g policy.Gate = must(b, Options{Source: mustTwoArm(b, TwoArmOptions{})})
+	c := &policy.Call{}
+	b.ReportAllocs()
+	now := t0
+	for b.Loop() {
+		now += 100
+		v := g.Admit(now, nil, c)
+		g.Done(now, nil, v.Permit, policy.Success)
+	}
+}
+
+func BenchmarkAdaptiveParallel(b *testing.B) {
+	var g policy.Gate = must(b, Options{Source: mustTwoArm(b, TwoArmOptions{})})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		c, now := &policy.Call{}, t0
+		for pb.Next() {
+			now += 100
+			v := g.Admit(now, nil, c)
+			g.Done(now, nil, v.Permit, policy.Success)
+		}
+	})
+}
+
+func BenchmarkAIMD(b *testing.B) {
+	src, err := NewAIMD(AIMDOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var g policy.Gate = must(b, Options{Source: src})
+	c := &policy.Call{}
+	b.ReportAllocs()
+	for b.Loop() {
+		v := g.Admit(t0, nil, c)
+		g.Done(t0, nil, v.Permit, policy.Success)
+	}
+}
+
+// All places are taken and roots are shed: what an overloaded server does most of all.
+func BenchmarkAdaptiveOverloaded(b *testing.B) {
+	l := must(b, Options{Source: mustTwoArm(b, TwoArmOptions{Start: 4}), NoQueue: true})
+	c := &policy.Call{Hash: 5}
+	for l.Admit(t0, nil, c).Decision == policy.Admit {
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Admit(t0, nil, c)
+	}
+}

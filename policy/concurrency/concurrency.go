@@ -1,7 +1,6 @@
 package concurrency
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -12,40 +11,27 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-// Order says who in the line is next.
-type Order uint8
-
-// The orders.
-const (
-	// FIFO: who came first.
-	FIFO Order = iota
-	// LIFO: who came last, who has the most time left. Under lasting overload the others wait in vain.
-	LIFO
-	numOrders
-)
-
-// Options describes a limiter. Every zero means the default that stands beside it.
-type Options struct {
-	// Limit is the number of places: 1024.
-	Limit int
-	// Queue is how many may wait for one: 0, none.
-	Queue int
-	// MaxWait is how long each may wait: 100 ms. Without Queue it has no meaning.
-	MaxWait time.Duration
-	// Order is who is next: FIFO.
-	Order Order
-}
-
-// Limiter is a policy.Line with a fixed number of places. It is safe for concurrent use.
+// Limiter is a policy.Line with a number of places, fixed or as a Source says. It is safe for concurrent use.
 type Limiter struct {
-	opt Options
+	opt    Options
+	source Source
+	// caps is how many may wait in the upper half, how many places there are in the lower.
+	caps atomic.Uint64
 
+	_ [64]byte // what follows is written all the time
 	// word is the number waiting in the upper half, the number in use in the lower.
-	word    atomic.Uint64
+	word atomic.Uint64
+	_    [56]byte
+
 	refused atomic.Int64
+	owed    atomic.Int32  // who is in listOwed
+	ranks   atomic.Uint32 // which lines are not empty
+	shed    shedder
 
 	mu            sync.Mutex // guards what follows, and every change of the upper half
-	line          line
+	line          lines
+	classes       [numClasses]class
+	stand         [numRanks]standing
 	parked, vain  int64
 	longestWaited time.Duration
 }
@@ -59,40 +45,30 @@ var _ policy.Line = (*Limiter)(nil)
 
 // New returns a limiter with all places free. The error names everything that is wrong with o.
 func New(o Options) (*Limiter, error) {
-	var errs []error
-	if o.Limit < 0 || o.Limit > math.MaxInt32 {
-		errs = append(errs, fmt.Errorf("option Limit is %d: want a positive number, or 0 for 1024", o.Limit))
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
 	}
-	if o.Limit == 0 {
-		o.Limit = 1024
+	l := &Limiter{opt: o, source: o.Source}
+	l.line.init()
+	if l.source != nil {
+		o.Limit = l.source.Limit(0)
 	}
-	if o.Queue < 0 || o.Queue > math.MaxInt32 {
-		errs = append(errs, fmt.Errorf("option Queue is %d: want how many may wait, or 0 for none", o.Queue))
-	}
-	if o.MaxWait < 0 {
-		errs = append(errs, fmt.Errorf("option MaxWait is %v: want a positive time, or 0 for 100ms", o.MaxWait))
-	}
-	if o.MaxWait == 0 {
-		o.MaxWait = 100 * time.Millisecond
-	}
-	if o.Order >= numOrders {
-		errs = append(errs, fmt.Errorf("option Order is %d: want one of the constants", o.Order))
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("concurrency: %w", errors.Join(errs...))
-	}
-	return &Limiter{opt: o}, nil
+	l.setCaps(o.Limit)
+	return l, nil
+}
+
+func (l *Limiter) setCaps(limit int) {
+	limit = min(max(limit, 1), math.MaxInt32)
+	l.caps.Store(uint64(l.opt.queue(limit))*waiter | uint64(limit))
 }
 
 // Admit implements policy.Gate: Admit if a place is free and nobody waits, else Park if the line has room, else Refuse.
 func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.Verdict {
 	for {
-		w := l.word.Load()
-		if w >= uint64(l.opt.Limit) { // all places taken, or somebody waits
-			if w/waiter >= uint64(l.opt.Queue) {
-				return l.refuse()
-			}
-			return policy.Verdict{Decision: policy.Park, At: l.patience(now, c), State: stateFull, Reason: whyTaken}
+		w, caps := l.word.Load(), l.caps.Load()
+		if w >= caps&lower { // all places taken, or somebody waits
+			return l.full(now, c, w/waiter >= caps/waiter, caps >= waiter)
 		}
 		if l.word.CompareAndSwap(w, w+1) {
 			return policy.Verdict{Permit: policy.Permit{Start: now}}
@@ -105,141 +81,107 @@ const (
 	whyTaken  = "all places are taken"
 	whyLine   = "all places are taken and the line is full"
 	whyVain   = "waited in vain for a place"
+	whyLower  = "waited for a place and made room for a more important call"
+	whyShed   = "all places are taken and its root request is among those that are shed"
 )
 
-func (l *Limiter) refuse() policy.Verdict {
-	l.refused.Add(1)
-	why := whyTaken
-	if l.opt.Queue > 0 {
-		why = whyLine
+// full answers a call that finds no place.
+func (l *Limiter) full(now policy.Time, c *policy.Call, lineFull, hasLine bool) policy.Verdict {
+	if !hasLine {
+		return l.refuse(now, whyTaken)
 	}
+	rank := l.rank(c)
+	if l.sheds(now, c, classOf(rank)) {
+		return l.refuse(now, whyShed)
+	}
+	if lineFull && l.ranks.Load()&^(1<<rank) == 0 { // nobody there whose seat it could take
+		l.shed.lost[classOf(rank)].Add(1)
+		return l.refuse(now, whyLine)
+	}
+	return policy.Verdict{Decision: policy.Park, At: l.patience(now, c), State: stateFull, Reason: whyTaken}
+}
+
+func (l *Limiter) refuse(now policy.Time, why string) policy.Verdict {
+	l.countRefused(now)
 	return policy.Verdict{Decision: policy.Refuse, State: stateFull, Reason: why}
 }
 
-// patience is when a wait that begins now ends in vain.
-func (l *Limiter) patience(now policy.Time, c *policy.Call) policy.Time {
-	at := now.Add(l.opt.MaxWait)
-	if c != nil {
-		at = policy.Earliest(at, c.Deadline)
+func (l *Limiter) countRefused(now policy.Time) {
+	l.refused.Add(1)
+	if l.source != nil {
+		l.source.Refused(now)
 	}
-	return at
 }
 
-// Done implements policy.Gate. The outcome does not matter to a fixed limit. The caller then calls Next until there is no more.
-func (l *Limiter) Done(_ policy.Time, _ rand.Source, _ policy.Permit, _ policy.Outcome) {
+// Done implements policy.Gate. The outcome matters to a Source only. The caller then calls Next until there is no more.
+func (l *Limiter) Done(now policy.Time, _ rand.Source, p policy.Permit, o policy.Outcome) {
 	for {
 		w := l.word.Load()
 		if w&lower == 0 {
 			return // given back twice: better one place too few than one too many for ever
 		}
-		if l.word.CompareAndSwap(w, w-1) {
-			return
-		}
-	}
-}
-
-// Join implements policy.Line.
-func (l *Limiter) Join(now policy.Time, _ rand.Source, c *policy.Call, w policy.Waiting) (policy.Ticket, policy.Verdict) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for {
-		v := l.word.Load()
-		if v < uint64(l.opt.Limit) {
-			if l.word.CompareAndSwap(v, v+1) {
-				return 0, policy.Verdict{Permit: policy.Permit{Start: now}}
-			}
+		if !l.word.CompareAndSwap(w, w-1) {
 			continue
 		}
-		if v/waiter >= uint64(l.opt.Queue) {
-			return 0, l.refuse()
-		}
-		// From here on, who gives a place back sees that somebody waits, and has to ask for the mutex to learn who.
-		if l.word.CompareAndSwap(v, v+waiter) {
-			break
-		}
-	}
-	l.parked++
-	at := l.patience(now, c)
-	return l.line.push(seat{who: w, since: now, until: at}), policy.Verdict{Decision: policy.Park, At: at, State: stateFull, Reason: whyTaken}
-}
-
-// Leave implements policy.Line.
-func (l *Limiter) Leave(now policy.Time, t policy.Ticket) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i, ok := l.line.find(t)
-	if ok {
-		l.remove(now, i)
-		l.sub()
-	}
-	return ok
-}
-
-// Next implements policy.Line. Those whose wait is over come first, with a refusal.
-func (l *Limiter) Next(now policy.Time, _ rand.Source) (policy.Waiting, policy.Verdict, bool) {
-	if l.word.Load() < waiter {
-		return policy.Waiting{}, policy.Verdict{}, false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for {
-		first := l.line.first()
-		if first == none {
-			return policy.Waiting{}, policy.Verdict{}, false
-		}
-		next := first
-		if l.opt.Order == LIFO {
-			next = l.line.last()
-		}
-		for _, i := range [2]int32{first, next} {
-			if now >= l.line.seats[i].until {
-				l.vain++
-				s := l.remove(now, i)
-				l.sub()
-				return s.who, policy.Verdict{Decision: policy.Refuse, State: stateFull, Reason: whyVain}, true
+		if l.source != nil {
+			l.source.Sample(now, Sample{Took: now.Sub(p.Start), InUse: int(w & lower), Outcome: o})
+			if n := l.source.Limit(now); uint64(n) != l.caps.Load()&lower {
+				l.setCaps(n)
 			}
 		}
-		w := l.word.Load()
-		if w&lower >= uint64(l.opt.Limit) {
-			return policy.Waiting{}, policy.Verdict{}, false
-		}
-		if l.word.CompareAndSwap(w, w+1-waiter) {
-			s := l.remove(now, next)
-			return s.who, policy.Verdict{Permit: policy.Permit{Start: now}}, true
-		}
+		return
 	}
 }
 
-// sub takes one off the upper half. The mutex is held.
-func (l *Limiter) sub() {
-	l.word.Add(^uint64(waiter - 1))
-}
-
-// remove takes seat i out of the line. The mutex is held.
-func (l *Limiter) remove(now policy.Time, i int32) seat {
-	s := l.line.remove(i)
-	l.longestWaited = max(l.longestWaited, now.Sub(s.since))
-	return s
+// SetLimit changes a fixed number of places while calls go on. Who has a place keeps it, and if there are more now,
+// those who wait are told at once. It is an error if there is a Source.
+func (l *Limiter) SetLimit(now policy.Time, limit int) error {
+	switch {
+	case l.source != nil:
+		return fmt.Errorf("concurrency: the limit is the source's: change that")
+	case limit < 1 || limit > math.MaxInt32:
+		return fmt.Errorf("concurrency: limit is %d: want a positive number", limit)
+	}
+	l.setCaps(limit)
+	for {
+		w, v, ok := l.Next(now, nil)
+		if !ok {
+			return nil
+		}
+		w.Waiter.Granted(w.Tag, v)
+	}
 }
 
 // Snapshot is a reading of a limiter.
 type Snapshot struct {
 	// InUse is how many of Limit places are taken, Waiting how many of Queue wait for one.
 	InUse, Limit, Waiting, Queue int
-	// Refused counts those who were not let in at once, Parked those who joined the line, and Vain those among them whose time
-	// was over before it was their turn (not those who left), since the limiter was made.
+	// Refused counts those who were not let in at once and those who had to leave the line to a more important call; Parked
+	// those who joined the line, and Vain those among them whose time was over before it was their turn, since the limiter was
+	// made.
 	Refused, Parked, Vain int64
 	// LongestWaited is the longest time that anybody spent in the line.
 	LongestWaited time.Duration
+	// Dropping: CoDel finds that a line stands.
+	Dropping bool
+	// Shed is the share of root requests that is refused for want of places, by class, the most important first.
+	Shed [numClasses]float64
 }
 
 // Snapshot reads the limiter.
 func (l *Limiter) Snapshot() Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.word.Load()
-	return Snapshot{
-		InUse: int(w & lower), Limit: l.opt.Limit, Waiting: int(w / waiter), Queue: l.opt.Queue,
+	w, caps := l.word.Load(), l.caps.Load()
+	s := Snapshot{
+		InUse: int(w & lower), Limit: int(caps & lower), Waiting: int(w / waiter), Queue: int(caps / waiter),
 		Refused: l.refused.Load(), Parked: l.parked, Vain: l.vain, LongestWaited: l.longestWaited,
 	}
+	for i := range l.stand {
+		s.Dropping = s.Dropping || l.stand[i].dropping
+	}
+	for k := range s.Shed {
+		s.Shed[k] = float64(l.shed.level[k].Load()) / math.MaxUint32
+	}
+	return s
 }

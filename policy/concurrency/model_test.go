@@ -9,87 +9,198 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-// model is the limiter as one would write it without a care for cost.
+// model is the limiter as one would write it without a care for cost. It knows no CoDel and no roots.
 type model struct {
-	o     Options
-	inUse int
-	line  []waits
+	o       Options
+	inUse   int
+	line    []waits // in the order they came
+	owed    []uint32
+	credit  [4]int
+	reserve int
 }
 
 type waits struct {
-	tag   uint32
-	until policy.Time
+	tag         uint32
+	class, late int // 0 is the most important; late: a retry
+	until       policy.Time
 }
 
-func (m *model) patience(now, deadline policy.Time) policy.Time {
-	if at := now.Add(m.o.MaxWait); deadline == 0 || at < deadline {
-		return at
+func newModel(o Options) *model {
+	m := &model{o: o}
+	if o.Queue >= 8 {
+		m.reserve = max(1, o.Queue/50)
 	}
-	return deadline
+	return m
 }
 
-func (m *model) admit() policy.Decision {
+func (m *model) waits(c *policy.Call, now policy.Time, tag uint32) waits {
+	w := waits{tag: tag, class: map[policy.Criticality]int{policy.CriticalPlus: 0, policy.Critical: 1, policy.SheddablePlus: 2, policy.Sheddable: 3}[c.Criticality]}
+	if c.PathAttempt > 1 {
+		w.late = 1
+	}
+	if w.until = now.Add(m.o.MaxWait); c.Deadline != 0 && c.Deadline < w.until {
+		w.until = c.Deadline
+	}
+	return w
+}
+
+func (m *model) count(f func(waits) bool) (n int) {
+	for _, w := range m.line {
+		if f(w) {
+			n++
+		}
+	}
+	return n
+}
+
+// inClass picks the first or last of a class and, if late is not negative, of those that are retries or not; −1 = none.
+func (m *model) inClass(class, late int, last bool) int {
+	found := -1
+	for i, w := range m.line {
+		if w.class == class && w.late == late && (found < 0 || last) {
+			found = i
+		}
+	}
+	return found
+}
+
+// victim is who has to make room for a.
+func (m *model) victim(a waits) int {
+	newest := m.o.Order != LIFO // who would be served last
+	of := func(class int) int {
+		if i := m.inClass(class, 1, newest); i >= 0 {
+			return i
+		}
+		return m.inClass(class, 0, newest)
+	}
+	own := m.count(func(w waits) bool { return w.class == a.class })
+	poor := a.late == 0 && own < m.reserve
+	for class := 3; class >= 0; class-- {
+		n := m.count(func(w waits) bool { return w.class == class })
+		switch {
+		case class == a.class:
+			if i := m.inClass(class, 1, newest); a.late == 0 && i >= 0 {
+				return i
+			}
+			if !poor {
+				return -1
+			}
+		case n > m.reserve && (class > a.class || poor):
+			return of(class)
+		}
+	}
+	return -1
+}
+
+func (m *model) full() bool { return len(m.line) >= m.o.Queue }
+
+func (m *model) admit(a waits) policy.Decision {
 	switch {
 	case m.inUse < m.o.Limit && len(m.line) == 0:
 		m.inUse++
 		return policy.Admit
-	case len(m.line) < m.o.Queue:
-		return policy.Park
+	case !m.full() || m.count(func(w waits) bool { return w.class != a.class || w.late != a.late }) > 0:
+		return policy.Park // and Join may still refuse
 	}
 	return policy.Refuse
 }
 
-func (m *model) join(now, deadline policy.Time, tag uint32) policy.Decision {
-	d := m.admit()
-	if d == policy.Park {
-		m.line = append(m.line, waits{tag, m.patience(now, deadline)})
+func (m *model) join(a waits) policy.Decision {
+	d := m.admit(a)
+	if d != policy.Park {
+		return d
 	}
-	return d
+	if m.full() {
+		v := m.victim(a)
+		if v < 0 {
+			return policy.Refuse
+		}
+		m.owed = append(m.owed, m.line[v].tag)
+		m.line = slices.Delete(m.line, v, v+1)
+	}
+	m.line = append(m.line, a)
+	return policy.Park
 }
 
 func (m *model) leave(tag uint32) bool {
-	n := len(m.line)
+	n := len(m.line) + len(m.owed)
 	m.line = slices.DeleteFunc(m.line, func(w waits) bool { return w.tag == tag })
-	return len(m.line) < n
+	m.owed = slices.DeleteFunc(m.owed, func(t uint32) bool { return t == tag })
+	return len(m.line)+len(m.owed) < n
 }
 
 func (m *model) next(now policy.Time) (uint32, policy.Decision, bool) {
+	take := func(i int, d policy.Decision) (uint32, policy.Decision, bool) {
+		tag := m.line[i].tag
+		m.line = slices.Delete(m.line, i, i+1)
+		return tag, d, true
+	}
+	if len(m.owed) > 0 {
+		tag := m.owed[0]
+		m.owed = m.owed[1:]
+		return tag, policy.Refuse, true
+	}
+	for class := range 4 {
+		for late := range 2 {
+			if i := m.inClass(class, late, false); i >= 0 && now >= m.line[i].until {
+				return take(i, policy.Refuse)
+			}
+		}
+	}
 	if len(m.line) == 0 {
 		return 0, 0, false
 	}
-	pick := 0
-	if m.o.Order == LIFO {
-		pick = len(m.line) - 1
+	var present []int
+	for class := range 4 {
+		if m.count(func(w waits) bool { return w.class == class }) > 0 {
+			present = append(present, class)
+		}
 	}
-	d := policy.Refuse
-	switch {
-	case now >= m.line[0].until:
-		pick = 0
-	case now >= m.line[pick].until:
-	case m.inUse < m.o.Limit:
-		m.inUse++
-		d = policy.Admit
-	default:
+	class := present[0]
+	for _, k := range present[1:] {
+		if m.credit[k] >= 50 {
+			class = k
+			break
+		}
+	}
+	i := m.inClass(class, 0, m.o.Order == LIFO)
+	if i < 0 {
+		i = m.inClass(class, 1, m.o.Order == LIFO)
+	}
+	if now >= m.line[i].until {
+		return take(i, policy.Refuse)
+	}
+	if m.inUse >= m.o.Limit {
 		return 0, 0, false
 	}
-	tag := m.line[pick].tag
-	m.line = slices.Delete(m.line, pick, pick+1)
-	return tag, d, true
+	m.inUse++
+	for _, k := range present[1:] {
+		m.credit[k] = min(m.credit[k]+1, 50)
+		if k == class {
+			m.credit[k] = max(m.credit[k]-50, 0)
+		}
+	}
+	return take(i, policy.Admit)
 }
 
 // Random interleavings of everything, in any order, give the same answers as the model.
 func TestAgainstModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	for run := range uint64(20_000) {
+	runs := 100_000
+	if testing.Short() {
+		runs = 5_000
+	}
+	for run := range uint64(runs) {
 		rnd := rand.New(rand.NewPCG(seed, run))
-		o := Options{Limit: 1 + rnd.IntN(4), Queue: rnd.IntN(5), MaxWait: time.Duration(1 + rnd.IntN(20)), Order: Order(rnd.IntN(2))}
-		l, m := must(t, o), &model{o: o}
+		o := Options{Limit: 1 + rnd.IntN(4), Queue: rnd.IntN(12), MaxWait: time.Duration(1 + rnd.IntN(40)), Order: FIFO + Order(rnd.IntN(2))}
+		classes := 1 + rnd.IntN(4)
+		l, m := must(t, o), newModel(o)
 		tickets := map[uint32]policy.Ticket{}
 		now, tag := t0, uint32(0)
 		for step := range 100 {
 			now = now.Add(time.Duration(rnd.IntN(3)))
-			c := &policy.Call{}
+			c := &policy.Call{Criticality: policy.Criticality(rnd.IntN(classes)), PathAttempt: rnd.IntN(3)}
 			if rnd.IntN(4) == 0 {
 				c.Deadline = now.Add(time.Duration(rnd.IntN(10)))
 			}
@@ -99,34 +210,34 @@ func TestAgainstModel(t *testing.T) {
 				d   policy.Decision
 				ok  bool
 			}
-			switch rnd.IntN(6) {
-			case 0, 1:
-				got, want = l.Admit(now, nil, c).Decision, m.admit()
-			case 2:
+			switch rnd.IntN(8) {
+			case 0:
+				got, want = l.Admit(now, nil, c).Decision, m.admit(m.waits(c, now, 0))
+			case 1, 2, 3:
 				tag++
 				ticket, v := l.Join(now, nil, c, policy.Waiting{Tag: tag})
 				tickets[tag] = ticket
 				if v.Decision != policy.Park {
 					delete(tickets, tag)
 				}
-				got, want = v.Decision, m.join(now, c.Deadline, tag)
-			case 3:
+				got, want = v.Decision, m.join(m.waits(c, now, tag))
+			case 4:
 				if m.inUse > 0 {
 					l.Done(now, nil, policy.Permit{}, policy.Success)
 					m.inUse--
 				}
-			case 4:
+			case 5:
 				if tag > 0 {
 					who := 1 + rnd.Uint32N(tag)
 					got, want = l.Leave(now, tickets[who]), m.leave(who)
 				}
-			case 5:
+			case 6, 7:
 				w, v, ok := l.Next(now, nil)
 				tag, d, mok := m.next(now)
 				got, want = next{w.Tag, v.Decision, ok}, next{tag, d, mok}
 			}
 			if got != want {
-				t.Fatalf("seed %d run %d step %d: limiter says %v, model %v", seed, run, step, got, want)
+				t.Fatalf("seed %d run %d step %d, %+v: limiter says %v, model %v", seed, run, step, o, got, want)
 			}
 			if s := l.Snapshot(); s.InUse != m.inUse || s.Waiting != len(m.line) {
 				t.Fatalf("seed %d run %d step %d: limiter has %+v, model %d in use and %d waiting", seed, run, step, s, m.inUse, len(m.line))
