@@ -63,6 +63,7 @@ type Exec struct {
 	wake    Time // as last told
 	retryAt Time
 	hedgeAt Time
+	dryAt   Time // when hedging in dry-run would begin another attempt
 
 	phase   phase
 	probe   bool
@@ -173,7 +174,7 @@ func (x *Exec) Reset() {
 	}
 	x.p, x.waiter, x.err = nil, nil, nil
 	x.call = Call{}
-	x.steps, x.wake, x.retryAt, x.hedgeAt = Steps{}, 0, 0, 0
+	x.steps, x.wake, x.retryAt, x.hedgeAt, x.dryAt = Steps{}, 0, 0, 0, 0
 	x.phase, x.probe, x.gate, x.heldSet, x.seat, x.n = phaseGates, false, 0, 0, seat{}, 0
 	x.running, x.lost, x.unpaid, x.late = 0, 0, 0, false
 	x.stream, x.alone, x.forsaken = false, false, false

@@ -92,6 +92,9 @@ func (x *Exec) run(now Time, k int) {
 			a.deadline = Earliest(x.call.Deadline, now.Add(a.own))
 		}
 	}
+	if x.p.dry != nil {
+		x.dryBegun(now, k)
+	}
 	x.running |= one(k)
 	x.steps.Start |= one(k)
 	x.p.n.attempts.Add(1)
@@ -244,6 +247,9 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	if o.Hedging != nil && !x.stream {
 		o.Hedging.Done(now, e)
 	}
+	if x.p.dry != nil {
+		x.dryEnded(now, a, e)
+	}
 	if k == 0 && c.Earn > 0 && o.Budget != nil {
 		o.Budget.Earn(now, c.Earn)
 	}
@@ -318,7 +324,7 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		x.finishAs(now, rnd, k)
 	}
 	if o.Retries == nil {
-		stop("")
+		stop(x.dryAgain(now, rnd, a))
 		return
 	}
 	if x.forsaken {

@@ -41,6 +41,8 @@ type AttemptStory struct {
 // counters count what a pipeline did, since it was made.
 type counters struct {
 	calls, refused, dryRefused, attempts, retries, hedges, budgetEmpty, abandoned atomic.Int64
+
+	dryRetries, dryHedges, dryTimeouts atomic.Int64
 }
 
 // Snapshot is a reading of a pipeline's counters.
@@ -55,11 +57,14 @@ type Snapshot struct {
 	BudgetEmpty int64
 	// Abandoned is how many attempts are running now though their call has ended.
 	Abandoned int64
+	// DryRetries counts failed attempts that retries in dry-run would have repeated, DryHedges calls that hedging in dry-run would
+	// have begun another attempt of, DryTimeouts attempts that timeouts in dry-run would have ended.
+	DryRetries, DryHedges, DryTimeouts int64
 }
 
 // Snapshot reads the counters. Each is exact; together they may be a few calls apart.
 func (p *Pipeline) Snapshot() Snapshot {
 	n := &p.n
 	return Snapshot{n.calls.Load(), n.refused.Load(), n.dryRefused.Load(), n.attempts.Load(), n.retries.Load(), n.hedges.Load(),
-		n.budgetEmpty.Load(), n.abandoned.Load()}
+		n.budgetEmpty.Load(), n.abandoned.Load(), n.dryRetries.Load(), n.dryHedges.Load(), n.dryTimeouts.Load()}
 }

@@ -84,8 +84,12 @@ type Options struct {
 
 	// Retries drive the attempts one after the other; nil = one attempt.
 	Retries Retries
+	// RetryMode: in dry-run, failed attempts that would be repeated are counted, as if the budget could pay for it.
+	RetryMode Mode
 	// Hedging starts attempts beside running ones, for calls that are SideEffectFree; nil = none.
 	Hedging Hedging
+	// HedgeMode: in dry-run, delays are learned, and calls that ran for longer are counted.
+	HedgeMode Mode
 	// Budget pays for every attempt after the first; nil = unbounded.
 	Budget Budget
 
@@ -97,6 +101,8 @@ type Options struct {
 	Concurrency Slot
 	// Timeouts bound each attempt; nil = what is left of the call.
 	Timeouts Timeouts
+	// TimeoutMode: in dry-run, timeouts are learned, and attempts that ran for longer are counted.
+	TimeoutMode Mode
 
 	// Classify sorts errors of the attempts; nil = Classify.
 	Classify func(error) Class
@@ -117,6 +123,7 @@ type Pipeline struct {
 	gates []Slot // call level, in order, without those that are off
 	brk   int    // index of the breaker in gates, or −1
 	max   int    // attempts
+	dry   *dryRun
 	n     counters
 	pool  sync.Pool // of *drive
 }
@@ -180,17 +187,26 @@ func New(o Options) (*Pipeline, error) {
 			errs = append(errs, fmt.Errorf("%d attempts: want 1 to %d, the first included", p.max, MaxAttempts))
 		}
 	}
+	for _, m := range []struct {
+		name string
+		mode Mode
+	}{{"retry", o.RetryMode}, {"hedge", o.HedgeMode}, {"timeout", o.TimeoutMode}} {
+		if m.mode > Off {
+			errs = append(errs, fmt.Errorf("%s: mode %d is none of on, dry-run, off", m.name, m.mode))
+		}
+	}
 	if o.Hedging != nil && o.Retries == nil {
 		errs = append(errs, errors.New("hedging without retries: a hedge is an extra attempt, so set Retries with the number of attempts a call may have"))
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("policy: pipeline %q: %w", o.Key, errors.Join(errs...))
 	}
+	p.applyModes()
 	return p, nil
 }
 
 // Key returns the name of what the pipeline protects.
 func (p *Pipeline) Key() string { return p.opt.Key }
 
-// Options returns what the pipeline was made of.
+// Options returns what the pipeline was made of, without what is off or in dry-run.
 func (p *Pipeline) Options() Options { return p.opt }
