@@ -28,6 +28,11 @@ var arrows = []struct {
 	{"policy/hedge", "status policy policy/retry internal/*", "policy/policytest"}, // hedges are paid from the retry budget
 	{"policy/*", "status policy internal/*", "policy/*"},
 
+	// Drop-ins for what people leave behind: executors over the policies.
+	{"compat/hystrix/rolling", "policy", ""},
+	{"compat/hystrix/metric_collector", "compat/hystrix/rolling", ""},
+	{"compat/...", "status policy policy/* internal/* compat/...", ""},
+
 	// The wire.
 	{"transport", "status policy codec", ""},
 	{"transport/memnet", "", ""}, // a net.Conn with faults; knows nothing of calls
@@ -132,6 +137,9 @@ func TestAllowed(t *testing.T) {
 		{"policy/breaker", "policy/retry", false, false},
 		{"policy/breaker", "policy/policytest", true, true},
 		{"policy/hedge", "policy/retry", false, true},
+		{"compat/hystrix", "policy/concurrency", false, true},
+		{"compat/hystrix", "balance", false, false},
+		{"compat/hystrix/rolling", "policy/breaker", false, false},
 		{"registry/fileregistry", "registry", false, true},
 		{"registry/fileregistry", "status", false, false},
 		{"transport/muxtransport", "registry", false, false},

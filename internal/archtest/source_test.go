@@ -23,7 +23,25 @@ var realTime = map[string]string{
 
 // statefulVars lists package-level variables that hold state although none
 // should, as "package.name", and why each is right.
-var statefulVars = map[string]string{}
+var statefulVars = map[string]string{
+	"compat/hystrix.circuits": "hystrix-go's functions find circuits by name, for the whole program",
+	"compat/hystrix.settings": "the same for their settings",
+	"compat/hystrix.current":  "the same for its one logger",
+}
+
+// exportedVars lists exported variables other than errors, as "package.name",
+// that cannot be constants or functions, and why.
+var exportedVars = map[string]string{
+	"compat/hystrix.DefaultTimeout":               hystrixVar,
+	"compat/hystrix.DefaultMaxConcurrent":         hystrixVar,
+	"compat/hystrix.DefaultVolumeThreshold":       hystrixVar,
+	"compat/hystrix.DefaultSleepWindow":           hystrixVar,
+	"compat/hystrix.DefaultErrorPercentThreshold": hystrixVar,
+	"compat/hystrix.DefaultLogger":                hystrixVar,
+	"compat/hystrix/metric_collector.Registry":    hystrixVar,
+}
+
+const hystrixVar = "programs written for hystrix-go set or use it"
 
 // fileProblems lists what is wrong with one source file of the named package,
 // whose tests have the named functions that start a synctest bubble.
@@ -67,7 +85,7 @@ func varProblems(d *ast.GenDecl, name string) []string {
 			stateful = stateful || isState(e)
 		}
 		for _, id := range v.Names {
-			if id.IsExported() && !strings.HasPrefix(id.Name, "Err") {
+			if _, listed := exportedVars[name+"."+id.Name]; id.IsExported() && !listed && !strings.HasPrefix(id.Name, "Err") {
 				problems = append(problems, "var "+id.Name+": an exported variable can be changed by anyone; make it a constant or a function (errors are called Err...)")
 			}
 			if _, listed := statefulVars[name+"."+id.Name]; stateful && !listed {

@@ -23,7 +23,7 @@ var weights = []struct {
 	modules  string
 }{
 	{"policy/grpcpolicy", grpcModules + " " + goModules},
-	{"status policy policy/...", ""},
+	{"status policy policy/... compat/...", ""},
 	{"registry balance registry/memregistry registry/staticregistry registry/registrytest", ""},
 	{"registry/fileregistry", watchModules},
 	{"codec", "google.golang.org/protobuf"},
