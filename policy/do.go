@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hull-go/hull/status"
@@ -113,8 +114,10 @@ type attemptContext struct {
 	mu     sync.Mutex
 	inner  context.Context // with timer; nil until asked for
 	cancel context.CancelFunc
-	over   bool
 	err    error // as first told: it does not change any more
+
+	over atomic.Bool // the attempt has ended
+	made atomic.Bool // there is an inner context: end has something to cancel
 }
 
 func (c *attemptContext) Deadline() (time.Time, bool) {
@@ -136,7 +139,8 @@ func (c *attemptContext) timed() context.Context {
 	defer c.mu.Unlock()
 	if c.inner == nil {
 		c.inner, c.cancel = context.WithDeadlineCause(c.Context, c.deadline.Clock(), ErrAttemptTimeout)
-		if c.over {
+		c.made.Store(true)
+		if c.over.Load() { // end may have come before made was set
 			c.cancel()
 		}
 	}
@@ -157,7 +161,7 @@ func (c *attemptContext) Err() error {
 		c.err = c.Context.Err()
 	case Now() >= c.deadline:
 		c.err = context.DeadlineExceeded
-	case c.over:
+	case c.over.Load():
 		c.err = context.Canceled
 	}
 	return c.err
@@ -175,12 +179,13 @@ func (c *attemptContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// end ends the context with its attempt.
+// end ends the context with its attempt. Most attempts never asked for Done, so it costs no lock then.
 func (c *attemptContext) end() {
+	c.over.Store(true)
+	if !c.made.Load() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.over = true
-	if c.cancel != nil {
-		c.cancel()
-	}
+	c.cancel()
 }

@@ -148,10 +148,9 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, er
 				k++
 			}
 			var began bool
-			if s, began = d.attempt(ctx, r, k, open); began {
+			if s, now, began = d.attempt(ctx, r, k, open); began {
 				return k, nil
 			}
-			now = Now()
 		default:
 			s, now = d.wait(ctx, &wake)
 		}
@@ -170,8 +169,8 @@ func (d *drive) collect() {
 	}
 }
 
-// attempt runs attempt k. Its result is reported also when Run panics or calls runtime.Goexit.
-func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Steps, began bool) {
+// attempt runs attempt k. Its result is reported also when Run panics or calls runtime.Goexit. now is when it ended.
+func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Steps, now Time, began bool) {
 	returned := false
 	defer func() {
 		if returned {
@@ -185,10 +184,11 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Step
 	err := r.Run(ctx, d.x.Attempt(k))
 	returned = true
 	if open && err == nil {
-		return Steps{}, true
+		return Steps{}, 0, true
 	}
 	d.x.forsaken = err != nil && ctx.Err() != nil
-	return d.x.Result(Now(), Source{}, k, err), false
+	now = Now()
+	return d.x.Result(now, Source{}, k, err), now, false
 }
 
 // wait passes the time until wake, a verdict, or the end of ctx. If several are there, the end of ctx comes first: nothing
