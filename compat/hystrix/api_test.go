@@ -102,7 +102,10 @@ func exported(pkg *types.Package) (lines []string) {
 		}
 		return p.Name()
 	}
-	say := func(words ...string) { lines = append(lines, pkg.Name()+": "+strings.Join(words, " ")) }
+	// Older code writes any in the longer form.
+	say := func(words ...string) {
+		lines = append(lines, strings.ReplaceAll(pkg.Name()+": "+strings.Join(words, " "), "interface{}", "any"))
+	}
 	typed := func(t types.Type) string { return types.TypeString(t, short) }
 	signature := func(t types.Type) string {
 		s := t.(*types.Signature)

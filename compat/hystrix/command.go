@@ -238,20 +238,19 @@ func (cmd *command) finish(now policy.Time, err error) (result error) {
 
 // event sorts what a command ended with.
 func (cmd *command) event(err error) event {
-	// Compared as hystrix-go does: what a run function wraps is the dependency's ...
-	switch err { //nolint:errorlint // see above
-	case ErrCircuitOpen:
+	switch {
+	case exactly(err, ErrCircuitOpen):
 		return shortCircuit
-	case ErrMaxConcurrency:
+	case exactly(err, ErrMaxConcurrency):
 		return rejected
-	case ErrTimeout:
+	case exactly(err, ErrTimeout):
 		return timeout
-	case context.Canceled:
+	case exactly(err, context.Canceled):
 		return canceled
-	case context.DeadlineExceeded:
+	case exactly(err, context.DeadlineExceeded):
 		return deadlineExceeded
 	}
-	// ... unless it passes on that the caller has given up.
+	// What a function wraps is the dependency's, unless it passes on that the caller has given up.
 	switch gone := cmd.ctx.Err(); {
 	case gone == nil || !errors.Is(err, gone):
 		return failure
@@ -260,6 +259,11 @@ func (cmd *command) event(err error) event {
 	default:
 		return canceled
 	}
+}
+
+// exactly compares as hystrix-go does, and as its users do.
+func exactly(err, target error) bool {
+	return err == target //nolint:errorlint // what is wrapped is something else here
 }
 
 // report counts the command.

@@ -40,7 +40,7 @@ func TestHowCommandsEnd(t *testing.T) {
 		{name: "success", run: func(context.Context) error { return nil }, counted: map[event]int64{success: 1}},
 		{name: "failure", run: failC, want: "run_error", counted: map[event]int64{failure: 1}},
 		{name: "failure, fallback", run: failC, fallback: func(_ context.Context, err error) error {
-			if err != errRun {
+			if !exactly(err, errRun) {
 				return err
 			}
 			return nil
@@ -48,7 +48,7 @@ func TestHowCommandsEnd(t *testing.T) {
 		{name: "failure, failing fallback", run: failC, fallback: failTooC, want: both, counted: map[event]int64{failure: 1, fallbackFailure: 1}},
 		{name: "timeout", run: hang, want: "hystrix: timeout", counted: map[event]int64{timeout: 1}},
 		{name: "timeout, fallback", run: hang, fallback: func(_ context.Context, err error) error {
-			if err != ErrTimeout {
+			if !exactly(err, ErrTimeout) {
 				return err
 			}
 			return nil
@@ -160,7 +160,7 @@ func TestPlainFunctions(t *testing.T) {
 		if len(errs) != 0 {
 			t.Error("an error of a command that succeeded")
 		}
-		if err := <-Go(t.Name(), fail, nil); err != errRun {
+		if err := <-Go(t.Name(), fail, nil); !exactly(err, errRun) {
 			t.Error(err)
 		}
 		if n := counted(c); !maps.Equal(n, map[event]int64{success: 1, failure: 3, fallbackSuccess: 1, fallbackFailure: 1}) {
@@ -200,7 +200,7 @@ func TestPlaceComesBackAtTheTimeout(t *testing.T) {
 		c := circuit(t, t.Name(), CommandConfig{Timeout: 10, MaxConcurrentRequests: 1})
 		never := make(chan struct{})
 		err := <-Go(t.Name(), func() error { <-never; return errRun }, nil)
-		if err != ErrTimeout || c.pool.active() != 0 {
+		if !exactly(err, ErrTimeout) || c.pool.active() != 0 {
 			t.Errorf("%v, %d places taken", err, c.pool.active())
 		}
 		close(never)
@@ -220,7 +220,7 @@ func TestMaxConcurrency(t *testing.T) {
 			synctest.Wait()
 			select {
 			case err := <-errs:
-				if err == ErrMaxConcurrency {
+				if exactly(err, ErrMaxConcurrency) {
 					bad++
 				}
 			default:

@@ -3,14 +3,14 @@ package hystrix
 import "sync/atomic"
 
 type logger interface {
-	Printf(format string, items ...interface{})
+	Printf(format string, items ...any)
 }
 
 // NoopLogger logs nothing.
 type NoopLogger struct{}
 
 // Printf does nothing.
-func (l NoopLogger) Printf(format string, items ...interface{}) {}
+func (l NoopLogger) Printf(format string, items ...any) {}
 
 // current is the logger of the package, in a struct because loggers are of different types.
 var current atomic.Pointer[struct{ logger }]

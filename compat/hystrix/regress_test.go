@@ -56,7 +56,7 @@ func TestTimeoutEndsTheContextOfRun(t *testing.T) {
 				return err
 			})
 			synctest.Wait()
-			if !errors.Is(err, ErrTimeout) || ran != context.DeadlineExceeded {
+			if !errors.Is(err, ErrTimeout) || !exactly(ran, context.DeadlineExceeded) {
 				t.Errorf("Do: %v, context: %v", err, ran)
 			}
 		})
@@ -118,7 +118,7 @@ func TestPlaceIsFreeWhenDoReturns(t *testing.T) {
 		if i%2 == 1 {
 			run, want = fail, errRun
 		}
-		if err := Do(t.Name(), run, nil); err != want {
+		if err := Do(t.Name(), run, nil); !exactly(err, want) {
 			t.Fatalf("command %d: %v", i, err)
 		}
 		if n := counted(c); n[success]+n[failure] == 0 {
@@ -137,7 +137,7 @@ func TestPanicIsAnError(t *testing.T) {
 		check := func(err error) {
 			t.Helper()
 			p, ok := errors.AsType[*PanicError](err)
-			if !ok || p.Value != boom || !errors.Is(err, boom) || !strings.Contains(string(p.Stack), "TestPanicIsAnError") {
+			if !ok || p.Value != any(boom) || !errors.Is(err, boom) || !strings.Contains(string(p.Stack), "TestPanicIsAnError") {
 				t.Errorf("%#v", err)
 			}
 			if c.pool.active() != 0 {
@@ -169,7 +169,7 @@ func TestGoexit(t *testing.T) {
 		c := circuit(t, t.Name(), CommandConfig{MaxConcurrentRequests: 1})
 		leave := func() error { runtime.Goexit(); return nil }
 		times(t, 1, t.Name(), leave, errGoexit)
-		if err := <-Go(t.Name(), leave, nil); err != errGoexit {
+		if err := <-Go(t.Name(), leave, nil); !exactly(err, errGoexit) {
 			t.Error(err)
 		}
 		if err := <-Go(t.Name(), fail, func(error) error { runtime.Goexit(); return nil }); !errors.Is(err, errGoexit) || !errors.Is(err, errRun) {
@@ -194,7 +194,7 @@ func TestCallersWhoGiveUpSayNothing(t *testing.T) {
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		for range 100 {
-			if err := DoC(gone, t.Name(), failC, nil); err != context.Canceled {
+			if err := DoC(gone, t.Name(), failC, nil); !exactly(err, context.Canceled) {
 				t.Fatal(err)
 			}
 		}
@@ -259,7 +259,9 @@ func TestParallel(t *testing.T) {
 				case 1:
 					_ = Do(t.Name(), fail, recoverFrom)
 				case 2:
-					<-Go(t.Name(), fail, nil)
+					if err := <-Go(t.Name(), fail, nil); !exactly(err, errRun) {
+						t.Error(err)
+					}
 				case 3:
 					ctx, cancel := context.WithCancel(t.Context())
 					_ = DoC(ctx, t.Name(), func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }, nil)
