@@ -31,3 +31,28 @@ func Example() {
 	// Unavailable (refused): refused by concurrency (full): all places are taken
 	// 0
 }
+
+// A server's limit that finds its capacity, with a line for bursts: prefetch waits behind what users asked for.
+func ExampleNewTwoArm() {
+	source, err := concurrency.NewTwoArm(concurrency.TwoArmOptions{Start: 4})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	l, err := concurrency.New(concurrency.Options{Source: source})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	p, err := policy.New(policy.Options{Key: "greeter", Concurrency: policy.Slot{Name: "concurrency", Gate: l}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = policy.Do(context.Background(), p, func(context.Context) (string, error) { return "an answer", nil },
+		policy.Call{Criticality: policy.Sheddable})
+	s := l.Snapshot()
+	fmt.Println(err, s.Limit, s.Queue)
+	// Output:
+	// <nil> 8 32
+}
