@@ -1,6 +1,7 @@
 package concurrency
 
 import (
+	"math/bits"
 	"math/rand/v2"
 
 	"github.com/hull-go/hull/policy"
@@ -99,16 +100,15 @@ func (l *Limiter) Next(now policy.Time, _ rand.Source) (policy.Waiting, policy.V
 		l.owed.Add(-1)
 		return l.line.remove(i).who, policy.Verdict{Decision: policy.Refuse, State: stateFull, Reason: whyLower}, true
 	}
-	seats := uint64(0)
-	for rank := range numRanks {
-		if i := l.line.first(rank); i != none {
-			seats++
-			if l.judge(now, rank); l.over(now, i, rank) {
-				return l.giveUp(now, i)
-			}
+	ranks := l.ranks.Load()
+	for left := ranks; left != 0; left &= left - 1 {
+		rank := bits.TrailingZeros32(left)
+		i := l.line.first(rank)
+		if l.judge(now, rank); l.over(now, i, rank) {
+			return l.giveUp(now, i)
 		}
 	}
-	for seats > 0 {
+	for ranks != 0 {
 		rank := l.pick()
 		i := l.line.first(rank)
 		if l.newestFirst(rank) {
