@@ -198,3 +198,27 @@ func TestNothingStaysWithACallerWhoStays(t *testing.T) {
 	}
 	t.Errorf("%d of 100 commands are still remembered", w.count())
 }
+
+// TestNothingStaysAfterATimeout, although the function goes on.
+func TestNothingStaysAfterATimeout(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		circuit(t, t.Name(), CommandConfig{Timeout: 10})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := &watched{Context: ctx}
+		errs := GoC(w, t.Name(), hang, nil)
+		if n := w.count(); n != 1 {
+			t.Errorf("%d wait for the caller, want the command", n)
+		}
+		if err := <-errs; !exactly(err, ErrTimeout) || w.count() != 0 {
+			t.Errorf("%v, and %d still wait for the caller", err, w.count())
+		}
+	})
+}
+
+// TestNotBegunAfterItsEnd: a command that was given up before its goroutine came to run does not begin.
+func TestNotBegunAfterItsEnd(t *testing.T) {
+	cmd := &command{run: func() error { t.Error("it begins"); return nil }}
+	cmd.decide()
+	cmd.work()
+}
