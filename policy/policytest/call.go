@@ -28,6 +28,15 @@ func Replies(f func(a policy.Attempt) (took time.Duration, err error)) Service {
 	})
 }
 
+// Distant is a Service to which requests, and from which answers, are under way for a time with the given mean.
+func Distant(mean time.Duration, to Service) Service {
+	return ServiceFunc(func(w *World, r *Request) {
+		far := *r
+		far.via = func(err error) { w.After(w.Exponential(mean), func() { r.Answer(err) }) }
+		w.After(w.Exponential(mean), func() { to.Serve(w, &far) })
+	})
+}
+
 // Request is an attempt as a Service sees it.
 type Request struct {
 	// Call is what travelled with it: Deadline is the attempt's, and PathAttempt counts it.
@@ -36,10 +45,17 @@ type Request struct {
 	Attempt policy.Attempt
 
 	from *Call
+	via  func(error) // the way of the answer, if it is not the straight one
 }
 
 // Answer ends the attempt, if the caller still waits for it. nil is success. Only the first Answer counts.
-func (r *Request) Answer(err error) { r.from.result(r.Attempt.N, err) }
+func (r *Request) Answer(err error) {
+	if r.via != nil {
+		r.via(err)
+		return
+	}
+	r.from.result(r.Attempt.N, err)
+}
 
 // Wanted reports whether the caller still waits for the answer. A Service that asks it models one that is told of
 // cancellation.
@@ -60,7 +76,7 @@ type Call struct {
 
 	w        *World
 	p        *policy.Pipeline
-	x        policy.Exec
+	x        *policy.Exec // nil when nothing of the call is left
 	to       Service
 	then     func(*Call)
 	wakes    int
@@ -88,7 +104,7 @@ func (w *World) Detach(p *policy.Pipeline, c policy.Call, to Service, then func(
 }
 
 func (w *World) call(p *policy.Pipeline, c policy.Call, to Service, then func(*Call), detached bool) *Call {
-	s := &Call{w: w, p: p, to: to, then: then, Began: w.now, detached: detached}
+	s := &Call{w: w, p: p, x: w.exec(), to: to, then: then, Began: w.now, detached: detached}
 	s.take(s.x.Begin(w.now, &w.rnd, p, c, s, detached))
 	return s
 }
@@ -101,7 +117,7 @@ func (s *Call) Cancel() {
 }
 
 // Idle reports whether the call has ended and none of its attempts runs any more.
-func (s *Call) Idle() bool { return s.x.Idle() }
+func (s *Call) Idle() bool { return s.x == nil }
 
 // Granted implements policy.Waiter. The verdict arrives as an event of its own.
 func (s *Call) Granted(tag uint32, v policy.Verdict) {
@@ -134,6 +150,12 @@ func (s *Call) take(st policy.Steps) {
 		if s.then != nil {
 			s.then(s)
 		}
+	}
+	if s.x.Idle() {
+		s.wakes++
+		s.x.Reset()
+		w.spare = append(w.spare, s.x)
+		s.x = nil
 	}
 }
 

@@ -15,6 +15,8 @@ type World struct {
 	rnd rand.PCG
 	seq uint64
 	q   []event
+	// spare are the machines of calls of which nothing is left; they are big, and there are millions of calls.
+	spare []*policy.Exec
 }
 
 type event struct {
@@ -126,4 +128,15 @@ func (w *World) Arrive(rate func() float64, each func()) {
 		each()
 		w.Arrive(rate, each)
 	})
+}
+
+// exec returns a machine that is ready for a call.
+func (w *World) exec() *policy.Exec {
+	n := len(w.spare) - 1
+	if n < 0 {
+		return new(policy.Exec)
+	}
+	x := w.spare[n]
+	w.spare = w.spare[:n]
+	return x
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package policy_test
+
+// defaultSeeds is over how many seeds outages run.
+const defaultSeeds = 20
