@@ -12,7 +12,8 @@
 // each round, and their median is what counts.
 //
 // Ratios compare processor time, which other programs on the machine disturb
-// less than time on the wall. Hull's gates are given the time, as simulators and
+// less than time on the wall. On several processors those of time on the wall
+// stand beside them: who waits for a lock uses no processor. Hull's gates are given the time, as simulators and
 // pipelines give it to them; for those the second ratio is net of the clock
 // readings that the rival makes by itself. Rows "in Do" are what a caller of
 // package policy pays altogether, clock included.

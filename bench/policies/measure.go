@@ -11,19 +11,20 @@ import (
 type sample struct {
 	// Wall is nanoseconds on the wall: with several processors, how long after each other calls end.
 	Wall float64
-	// CPU is nanoseconds of processor time, divided by the processors in use: what Wall would be on a machine that does
-	// nothing else. It is 0 where processor time is not known.
+	// CPU is nanoseconds of processor time, on all processors together. It is 0 where that is not known.
 	CPU           float64
 	Bytes, Allocs float64
 }
 
-// time returns what is compared: processor time, or time on the wall where there is none.
+// time returns processor time, or time on the wall where there is none.
 func (s sample) time() float64 {
 	if s.CPU > 0 {
 		return s.CPU
 	}
 	return s.Wall
 }
+
+func (s sample) wall() float64 { return s.Wall }
 
 // warmUp is how often each body runs before it is measured.
 const warmUp = 1000
@@ -49,7 +50,7 @@ func measure(c *bench, procs, n int) (sample, error) {
 	each := 1 / float64(n)
 	return sample{
 		Wall:   float64(wall) * each,
-		CPU:    float64(cpu) * each / float64(procs),
+		CPU:    float64(cpu) * each,
 		Bytes:  float64(after.TotalAlloc-before.TotalAlloc) * each,
 		Allocs: float64(after.Mallocs-before.Mallocs) * each,
 	}, err

@@ -99,10 +99,10 @@ func TestRatioIsNetOfTheRivalsClock(t *testing.T) {
 		at(bench{Group: "g", Name: "ours", Hull: true, Given: true}, 20), at(bench{Group: "g", Name: "rival", Nows: 1, Sinces: 2}, 100),
 	}}
 	ours, rival := &rep.rows[2], &rep.rows[3]
-	if x := rep.ratio(ours, rival, single, false); x != 5 {
+	if x := rep.ratio(ours, rival, single, sample.time, false); x != 5 {
 		t.Errorf("plain ratio %v, want 5", x)
 	}
-	if x := rep.ratio(ours, rival, single, true); x != 2 {
+	if x := rep.ratio(ours, rival, single, sample.time, true); x != 2 {
 		t.Errorf("net ratio %v, want 2", x)
 	}
 }
