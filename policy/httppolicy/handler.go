@@ -40,9 +40,10 @@ type Handler struct {
 
 // NewHandler returns a handler that lets next serve what p admits. A pipeline that would serve a request twice is an error.
 func NewHandler(next http.Handler, p *policy.Pipeline, o HandlerOptions) (*Handler, error) {
+	if next == nil || p == nil {
+		return nil, errors.New("httppolicy: a handler to protect and a pipeline are needed: give both")
+	}
 	switch po := p.Options(); {
-	case next == nil:
-		return nil, errors.New("httppolicy: no handler to protect: give one")
 	case po.Retries != nil && po.Retries.Attempts() > 1, po.Hedging != nil:
 		return nil, fmt.Errorf("httppolicy: pipeline %q retries or hedges: a server must not serve a request twice; leave that to clients", p.Key())
 	case o.MaxTimeout < 0:
