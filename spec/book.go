@@ -1,7 +1,9 @@
 package spec
 
 import (
+	"container/list"
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/hull-go/hull/policy/breaker"
 	"github.com/hull-go/hull/policy/concurrency"
 	"github.com/hull-go/hull/policy/hedge"
+	"github.com/hull-go/hull/policy/rate"
 	"github.com/hull-go/hull/policy/retry"
 	"github.com/hull-go/hull/policy/throttle"
 	"github.com/hull-go/hull/policy/timeout"
@@ -19,8 +22,13 @@ import (
 // DefaultTimeout is how long a call may take when neither its caller nor the document says.
 const DefaultTimeout = 5 * time.Second
 
+// MaxMethods is how many methods of one service a Book remembers. Names of methods may come from outside, so that there has
+// to be an end. Beyond it the method that was quiet for longest is forgotten: its pipelines go on working for who has them, and
+// if it is asked for again it starts with a closed breaker and without learned latencies.
+const MaxMethods = 10_000
+
 // Book makes pipelines and pickers of a document. Services and methods share state as the design says: one picker,
-// budget, throttle and concurrency limit per service, one breaker and one latency memory per method. Apply replaces the
+// budget, throttle, rate and concurrency limit per service, one breaker and one latency memory per method. Apply replaces the
 // document; whatever has the same options afterwards keeps its state. A Book is safe for concurrent use.
 type Book struct {
 	gen atomic.Uint64
@@ -28,32 +36,43 @@ type Book struct {
 	mu       sync.Mutex
 	spec     *Spec
 	services map[string]*shared
+	most     int // methods of a service
 }
 
 // shared is the state of one service.
 type shared struct {
-	own    Service // as the shared policies were made
-	picker *balance.Picker
-	budget *retry.Budget
+	parts
+	picker  *balance.Picker
+	budget  *retry.Budget
+	methods map[string]*kept
+	quiet   list.List // of *kept, the busiest first
+}
 
-	throttle, concurrency policy.Gate
-	methods               map[string]*kept
+// parts is what a service's methods share and what Apply makes anew if its options change.
+type parts struct {
+	own                         Service // as they were made
+	throttle, concurrency, rate policy.Gate
 }
 
 // kept is the state of one method, with the options that it was made from.
 type kept struct {
+	name     string
 	eff      Effective
 	breaker  *breaker.Breaker
 	timeouts policy.Timeouts
 	hedging  policy.Hedging
+
+	at            *list.Element
+	unary, stream *policy.Pipeline // the latest
+	calls         int64            // theirs, when last looked at
 }
 
 // NewBook returns a Book of the document; nil means the defaults.
 func NewBook(s *Spec) (*Book, error) {
-	b := &Book{spec: new(Spec), services: map[string]*shared{}}
+	b := &Book{spec: new(Spec), services: map[string]*shared{}, most: MaxMethods}
 	if s != nil {
 		if err := s.Validate(); err != nil {
-			return nil, fmt.Errorf("spec: %w", err)
+			return nil, err
 		}
 		b.spec = s
 	}
@@ -70,25 +89,38 @@ func (b *Book) Spec() *Spec {
 	return b.spec
 }
 
-// Apply puts another document in force. If it is invalid the old one stays. Calls under way finish with the pipeline they
-// began with.
+// Apply puts another document in force, whole or not at all: if it is invalid the old one stays. Calls under way finish with
+// the pipeline they began with. It fits Watch.
 func (b *Book) Apply(s *Spec) error {
 	if s == nil {
 		s = new(Spec)
 	}
 	if err := s.Validate(); err != nil {
-		return fmt.Errorf("spec: the document is not applied: %w", err)
+		return fmt.Errorf("the document is not applied: %w", err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	old := b.spec
-	b.spec = s
+	next := make(map[string]parts, len(b.services))
 	for name, sh := range b.services {
-		if err := b.renew(name, sh); err != nil {
-			b.spec = old
+		p, err := renew(s.Service(name), sh.parts)
+		if err == nil {
+			_, err = balance.New(p.own.picking()) // so that Configure cannot fail half-way
+		}
+		if err != nil {
 			return fmt.Errorf("spec: the document is not applied: service %s: %w", name, err)
 		}
+		next[name] = p
 	}
+	for name, p := range next {
+		sh := b.services[name]
+		if was := sh.own; !p.own.samePicker(&was) {
+			if err := sh.picker.Configure(p.own.picking()); err != nil {
+				return fmt.Errorf("spec: service %s: %w", name, err)
+			}
+		}
+		sh.parts = p
+	}
+	b.spec = s
 	b.gen.Add(1)
 	return nil
 }
@@ -135,55 +167,54 @@ func (b *Book) service(name string) (*shared, error) {
 	if sh.budget, err = retry.NewBudget(retry.BudgetOptions{}); err != nil {
 		return nil, err
 	}
-	if err := b.renew(name, sh); err != nil {
+	if sh.parts, err = renew(b.spec.Service(name), parts{}); err != nil {
+		return nil, err
+	}
+	if sh.picker, err = balance.New(sh.own.picking()); err != nil {
 		return nil, err
 	}
 	b.services[name] = sh
 	return sh, nil
 }
 
-// renew makes what the service's methods share anew where its options changed.
-func (b *Book) renew(name string, sh *shared) error {
-	s := b.spec.Service(name)
-	o := balance.Options{
-		Strategy: strategy(s.Balancer),
-		Ejection: balance.Ejection{Mode: s.Ejection.Mode.Slot(), Consecutive: s.Ejection.Consecutive, Base: time.Duration(s.Ejection.Base)},
-	}
+// renew returns old with everything made anew whose options differ.
+func renew(s Service, old parts) (parts, error) {
+	p := parts{own: s, throttle: old.throttle, concurrency: old.concurrency, rate: old.rate}
 	var err error
+	if p.throttle == nil || s.Throttle.options() != old.own.Throttle.options() {
+		if p.throttle, err = throttle.New(s.Throttle.options()); err != nil {
+			return p, err
+		}
+	}
+	if p.concurrency == nil || !s.Concurrency.same(old.own.Concurrency) {
+		if p.concurrency, err = concurrency.New(s.Concurrency.options()); err != nil {
+			return p, err
+		}
+	}
 	switch {
-	case sh.picker == nil:
-		if sh.picker, err = balance.New(o); err != nil {
-			return err
-		}
-	case s.Balancer != sh.own.Balancer || s.Ejection != sh.own.Ejection:
-		if err := sh.picker.Configure(o); err != nil {
-			return err
+	case s.Rate.Limit == 0:
+		p.rate = nil
+	case p.rate == nil || !s.Rate.same(old.own.Rate):
+		if p.rate, err = rate.New(s.Rate.options()); err != nil {
+			return p, err
 		}
 	}
-	if sh.throttle == nil {
-		if sh.throttle, err = throttle.New(throttle.Options{}); err != nil {
-			return err
-		}
-	}
-	if sh.concurrency == nil || s.Concurrency.Limit != sh.own.Concurrency.Limit {
-		if sh.concurrency, err = concurrency.New(concurrency.Options{Limit: s.Concurrency.Limit}); err != nil {
-			return err
-		}
-	}
-	sh.own = s
-	return nil
+	return p, nil
 }
 
-func strategy(name string) balance.Strategy {
-	switch name {
-	case "round-robin":
-		return balance.RoundRobin()
-	case "random":
-		return balance.Random()
-	case "least-connections":
-		return balance.LeastConnections()
-	}
-	return balance.P2C()
+// samePicker and same compare what was made of the options: a mode belongs to the slot and not to what is in it.
+func (s *Service) samePicker(o *Service) bool {
+	return s.Balancer == o.Balancer && value(s.SlowStart) == value(o.SlowStart) && s.Decay == o.Decay && reflect.DeepEqual(s.Ejection, o.Ejection)
+}
+
+func (c Concurrency) same(o Concurrency) bool {
+	c.Mode = o.Mode
+	return reflect.DeepEqual(c, o)
+}
+
+func (r Rate) same(o Rate) bool {
+	r.Mode = o.Mode
+	return reflect.DeepEqual(r, o)
 }
 
 // Method is how calls of one method run.
@@ -203,7 +234,7 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 	if err != nil {
 		return nil, err
 	}
-	k, err := sh.method(method, b.spec.Method(service, method))
+	k, err := sh.method(method, b.spec.Method(service, method), b.most)
 	if err != nil {
 		return nil, err
 	}
@@ -216,53 +247,94 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 		Throttle:    policy.Slot{Name: "throttle", Gate: sh.throttle, Mode: e.Throttle.Mode.Slot()},
 		Nodes:       nodes,
 		Concurrency: policy.Slot{Name: "concurrency", Gate: sh.concurrency, Mode: e.Concurrency.Mode.Slot()},
+		RetryMode:   e.Retry.Mode.Slot(),
+		HedgeMode:   e.Hedge.Mode.Slot(),
+		TimeoutMode: e.AttemptTimeout.Mode.Slot(),
 		Observer:    seen,
 	}
-	if e.Retry.Mode == On {
-		if o.Retries, err = retry.New(retry.Options{Attempts: e.Retry.Attempts, RetryInternal: e.Retry.Internal}); err != nil {
+	if sh.rate != nil {
+		o.Rate = policy.Slot{Name: "rate", Gate: sh.rate, Mode: e.Rate.Mode.Slot()}
+	}
+	if e.Retry.Mode != Off {
+		if o.Retries, err = retry.New(e.Retry.options()); err != nil {
 			return nil, err
 		}
 	}
 	if m.Stream, err = policy.New(o); err != nil {
 		return nil, err
 	}
-	if e.AttemptTimeout.Mode == On {
-		o.Timeouts = k.timeouts
-	}
-	if e.Hedge.Mode == On && o.Retries != nil {
+	o.Timeouts = k.timeouts
+	if o.Retries != nil {
 		o.Hedging = k.hedging
 	}
-	m.Unary, err = policy.New(o)
-	return m, err
+	if m.Unary, err = policy.New(o); err != nil {
+		return nil, err
+	}
+	k.unary, k.stream, k.calls = m.Unary, m.Stream, 0
+	return m, nil
 }
 
 // method returns the method's state for eff, kept as far as its options are the same.
-func (sh *shared) method(name string, eff Effective) (*kept, error) {
+func (sh *shared) method(name string, eff Effective, most int) (*kept, error) {
 	old := sh.methods[name]
-	k := &kept{eff: eff}
+	if old == nil {
+		old = &kept{name: name}
+	}
+	k := *old
+	k.eff = eff
 	var err error
-	if old != nil && sameBut(old.eff.Breaker, eff.Breaker) {
-		k.breaker = old.breaker
-	} else if k.breaker, err = breaker.New(breaker.Options{Failures: float64(eff.Breaker.Failures), MinCalls: eff.Breaker.MinCalls,
-		Open: time.Duration(eff.Breaker.Open)}); err != nil {
-		return nil, err
+	if o := eff.Breaker.options(); k.breaker == nil || o != old.eff.Breaker.options() {
+		if k.breaker, err = breaker.New(o); err != nil {
+			return nil, err
+		}
 	}
-	if old != nil && old.eff.AttemptTimeout.Fixed == eff.AttemptTimeout.Fixed {
-		k.timeouts = old.timeouts
-	} else if k.timeouts, err = timeout.New(timeout.Options{Fixed: time.Duration(eff.AttemptTimeout.Fixed)}); err != nil {
-		return nil, err
+	if o := eff.AttemptTimeout.options(); k.timeouts == nil || o != old.eff.AttemptTimeout.options() {
+		if k.timeouts, err = timeout.New(o); err != nil {
+			return nil, err
+		}
 	}
-	if old != nil && old.eff.Hedge.Delay == eff.Hedge.Delay {
-		k.hedging = old.hedging
-	} else if k.hedging, err = hedge.New(hedge.Options{Delay: time.Duration(eff.Hedge.Delay)}); err != nil {
-		return nil, err
+	if o := eff.Hedge.options(); k.hedging == nil || o != old.eff.Hedge.options() {
+		if k.hedging, err = hedge.New(o); err != nil {
+			return nil, err
+		}
 	}
-	sh.methods[name] = k
-	return k, nil
+	*old = k
+	if old.at != nil {
+		sh.quiet.MoveToFront(old.at)
+		return old, nil
+	}
+	if len(sh.methods) >= most {
+		sh.forget()
+	}
+	old.at = sh.quiet.PushFront(old)
+	sh.methods[name] = old
+	return old, nil
 }
 
-// sameBut compares all but the mode, which belongs to the slot and not to the breaker.
-func sameBut(a, b Breaker) bool {
-	a.Mode, b.Mode = "", ""
-	return a == b
+// chances is how many of the quietest methods are looked at for one that had no calls lately. A bound keeps a flood of names
+// cheap.
+const chances = 64
+
+// forget drops a method. Calls do not pass through here, so the order of the list says only who was asked for; the calls that
+// a pipeline counted tell whether a method is in use.
+func (sh *shared) forget() {
+	for range min(chances, sh.quiet.Len()-1) {
+		k := sh.quiet.Back().Value.(*kept)
+		n := k.called()
+		if n == k.calls {
+			break
+		}
+		k.calls = n
+		sh.quiet.MoveToFront(k.at)
+	}
+	k := sh.quiet.Remove(sh.quiet.Back()).(*kept)
+	delete(sh.methods, k.name)
+}
+
+// called is how many calls the latest pipelines have seen.
+func (k *kept) called() int64 {
+	if k.unary == nil {
+		return 0
+	}
+	return k.unary.Snapshot().Calls + k.stream.Snapshot().Calls
 }

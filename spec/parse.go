@@ -2,165 +2,344 @@ package spec
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/hull-go/hull/policy"
-	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/internal/nearest"
 )
 
-// MaxSize is the largest document that Parse reads, in bytes.
+// MaxSize is the largest document that is read, in bytes.
 const MaxSize = 1 << 20
 
-// Balancers are the strategies that Service.Balancer can name.
-var balancers = []string{"p2c", "round-robin", "random", "least-connections"}
+// maxNodes is how many values a document can have, those counted that aliases repeat.
+const maxNodes = 1 << 19
 
-// Parse reads a document in YAML or JSON and validates it. Unknown fields are faults. name appears in errors.
+// Parse reads a document in YAML or JSON and validates it. name appears in errors. The error is a *Faults, which lists all
+// that is wrong, each with its line. An empty document means the defaults.
 func Parse(name string, doc []byte) (*Spec, error) {
-	if len(doc) > MaxSize {
-		return nil, fmt.Errorf("spec: %s: %d bytes are more than the %d that are read", name, len(doc), MaxSize)
-	}
+	p := parser{faults: faults{lines: map[string]int{}}}
 	s := new(Spec)
-	if len(bytes.TrimSpace(doc)) == 0 {
-		return s, nil
-	}
-	var root yaml.Node
-	if err := yaml.Unmarshal(doc, &root); err != nil {
-		return nil, fmt.Errorf("spec: %s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	if err := unique(&root); err != nil {
-		return nil, fmt.Errorf("spec: %s: %w", name, err)
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(doc))
-	dec.KnownFields(true)
-	if err := dec.Decode(s); err != nil {
-		if t, ok := errors.AsType[*yaml.TypeError](err); ok {
-			return nil, fmt.Errorf("spec: %s: %s", name, strings.Join(t.Errors, "; "))
+	if root := p.tree(name, doc); root != nil {
+		p.value(root, reflect.ValueOf(s).Elem(), "")
+		if p.nodes <= maxNodes {
+			p.check(s)
 		}
-		return nil, fmt.Errorf("spec: %s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
-	if err := s.Validate(); err != nil {
-		return nil, fmt.Errorf("spec: %s: %w", name, err)
+	if err := p.err(name); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-// unique reports the first key that stands twice in a mapping. The decoder would report every pair of them, which for a large
-// broken document takes minutes.
-func unique(n *yaml.Node) error {
-	if n.Kind == yaml.MappingNode {
-		lines := make(map[string]int, len(n.Content)/2)
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			k := n.Content[i]
-			if first, ok := lines[k.Value]; ok {
-				return fmt.Errorf("line %d: %q stands in line %d already: put both together", k.Line, k.Value, first)
+// ReadFile is Parse for a file.
+func ReadFile(path string) (*Spec, error) {
+	doc, err := readDocument(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(filepath.Base(path), doc)
+}
+
+func readDocument(path string) ([]byte, error) {
+	if fi, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	} else if !fi.Mode().IsRegular() { // a pipe would never end
+		return nil, fmt.Errorf("spec: %s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	}
+	defer f.Close()
+	doc, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	}
+	return doc, nil
+}
+
+type parser struct {
+	faults
+	nodes int
+}
+
+// tree returns the document's nodes, or nil.
+func (p *parser) tree(name string, doc []byte) *yaml.Node {
+	if len(doc) > MaxSize {
+		p.addAt(0, "", "it is larger than the %d bytes that are read", MaxSize)
+		return nil
+	}
+	doc = bytes.TrimPrefix(doc, []byte("\ufeff"))
+	trimmed := bytes.TrimSpace(doc)
+	if len(trimmed) == 0 {
+		return nil
+	}
+	// YAML takes most JSON, but not its tabs and not all its escapes.
+	if trimmed[0] == '{' || trimmed[0] == '[' || strings.HasSuffix(name, ".json") {
+		root, err := jsonTree(doc)
+		if err == nil {
+			return root
+		}
+		if strings.HasSuffix(name, ".json") {
+			p.list = append(p.list, Fault{err.line, "", "it is no JSON: " + err.Error()})
+			return nil
+		}
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(doc))
+	var root, second yaml.Node
+	if err := dec.Decode(&root); err != nil {
+		p.syntax(err)
+		return nil
+	}
+	if err := dec.Decode(&second); err == nil {
+		p.addAt(second.Line, "", "a second document begins here: put all into one")
+	} else if !errors.Is(err, io.EOF) {
+		p.syntax(err)
+	}
+	if len(root.Content) == 0 {
+		return nil
+	}
+	return root.Content[0]
+}
+
+// syntax adds an error of the YAML parser, which says the line by itself.
+func (p *parser) syntax(err error) {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	var line int
+	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
+		_, text, _ = strings.Cut(text, ": ")
+	}
+	p.addAt(line, "", "it is no YAML: %s", text)
+}
+
+// value reads n into v, a struct, a map of structs, or a leaf.
+func (p *parser) value(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if p.nodes++; p.nodes > maxNodes {
+		if p.nodes == maxNodes+1 {
+			p.addAt(n.Line, path, "aliases repeat too much: put what is shared under defaults")
+		}
+		return
+	}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return // left out
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		p.pairs(n, path, func(k, c *yaml.Node) {
+			f, ok := field(v, k.Value)
+			switch {
+			case ok:
+				p.value(c, f, join(path, k.Value))
+			case path != "" || k.Value != "$schema": // which editors ask for
+				p.addAt(k.Line, join(path, k.Value), "there is no such field%s", hint(v.Type(), path, k.Value))
 			}
-			lines[k.Value] = k.Line
+		})
+	case reflect.Map:
+		m := reflect.MakeMap(v.Type())
+		p.pairs(n, path, func(k, c *yaml.Node) {
+			e := reflect.New(v.Type().Elem()).Elem()
+			p.value(c, e, join(path, k.Value))
+			m.SetMapIndex(reflect.ValueOf(k.Value), e)
+		})
+		v.Set(m)
+	case reflect.Pointer:
+		e := reflect.New(v.Type().Elem())
+		if p.scalar(n, e.Elem(), path) {
+			v.Set(e)
 		}
-	}
-	for _, c := range n.Content {
-		if err := unique(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Validate reports all faults of s, each with the path of its field.
-func (s *Spec) Validate() error {
-	var v faults
-	v.service("defaults", s.Defaults)
-	if len(s.Defaults.Methods) > 0 {
-		v.add("defaults.methods", "methods belong to a service: put them under services")
-	}
-	for _, name := range sorted(s.Services) {
-		if err := registry.ValidName("service", name); err != nil {
-			v.add("services."+name, err.Error())
-		}
-		v.service("services."+name, s.Services[name])
-	}
-	return errors.Join(v...)
-}
-
-type faults []error
-
-func (v *faults) add(path, format string, args ...any) {
-	*v = append(*v, fmt.Errorf("%s: "+format, append([]any{path}, args...)...))
-}
-
-func (v *faults) service(path string, s Service) {
-	v.policy(path, s.Policy)
-	if s.Balancer != "" && !slices.Contains(balancers, s.Balancer) {
-		v.add(path+".balancer", "%q is none of %s", s.Balancer, strings.Join(balancers, ", "))
-	}
-	v.mode(path+".ejection", s.Ejection.Mode)
-	v.count(path+".ejection.consecutive", s.Ejection.Consecutive, 1<<20)
-	v.positive(path+".ejection.base", s.Ejection.Base)
-	v.mode(path+".concurrency", s.Concurrency.Mode)
-	v.count(path+".concurrency.limit", s.Concurrency.Limit, 1<<20)
-	v.mode(path+".throttle", s.Throttle.Mode)
-	for _, m := range sorted(s.Methods) {
-		if !strings.Contains(m, "/") || strings.HasPrefix(m, "/") {
-			v.add(path+".methods."+m, "a method is named pkg.Service/Method, without a leading slash")
-		}
-		v.policy(path+".methods."+m, s.Methods[m])
-	}
-}
-
-func (v *faults) policy(path string, p Policy) {
-	v.positive(path+".timeout", p.Timeout)
-	v.onOff(path+".attempt_timeout", p.AttemptTimeout.Mode)
-	v.positive(path+".attempt_timeout.fixed", p.AttemptTimeout.Fixed)
-	v.onOff(path+".retry", p.Retry.Mode)
-	v.count(path+".retry.attempts", p.Retry.Attempts, policy.MaxAttempts)
-	v.onOff(path+".hedge", p.Hedge.Mode)
-	v.positive(path+".hedge.delay", p.Hedge.Delay)
-	v.mode(path+".breaker", p.Breaker.Mode)
-	if f := p.Breaker.Failures; f < 0 || f > 1 {
-		v.add(path+".breaker.failures", "%s is not between 0%% and 100%%", f)
-	}
-	v.count(path+".breaker.min_calls", p.Breaker.MinCalls, 1<<20)
-	v.positive(path+".breaker.open", p.Breaker.Open)
-}
-
-func (v *faults) mode(path string, m Mode) {
-	switch m {
-	case "", On, DryRun, Off:
 	default:
-		v.add(path+".mode", "%q is none of on, dry-run, off", string(m))
+		if p.scalar(n, v, path) && v.IsZero() && v.Kind() != reflect.String {
+			p.addAt(n.Line, path, "%s is no value for it: leave it out to inherit it", n.Value)
+		}
 	}
 }
 
-// onOff is mode for policies that make attempts rather than refuse them: they have nothing to count without acting.
-func (v *faults) onOff(path string, m Mode) {
-	switch m {
-	case "", On, Off:
-	default:
-		v.add(path+".mode", "%q is none of on, off", string(m))
+// pairs calls each with the keys and values of a mapping, and reports keys that stand twice.
+func (p *parser) pairs(n *yaml.Node, path string, each func(k, c *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		p.addAt(n.Line, path, "here stands %s, where fields with values are expected", describe(n))
+		return
+	}
+	seen := make(map[string]int, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, c := n.Content[i], n.Content[i+1]
+		if k.Kind == yaml.AliasNode {
+			k = k.Alias
+		}
+		at := join(path, k.Value)
+		first, twice := seen[k.Value]
+		switch {
+		case k.Kind != yaml.ScalarNode:
+			p.addAt(k.Line, path, "the name of a field is a word, and not %s", describe(k))
+		case k.Tag == "!!merge":
+			p.addAt(k.Line, path, "<< is not read: put what is shared under defaults, or use an alias for a whole value")
+		case twice:
+			p.addAt(k.Line, at, "it stands in line %d already: put both together", first)
+		default:
+			seen[k.Value] = k.Line
+			if _, ok := p.lines[at]; !ok {
+				p.lines[at] = k.Line
+			}
+			each(k, c)
+		}
 	}
 }
 
-func (v *faults) positive(path string, d Duration) {
-	if d < 0 {
-		v.add(path, "%s is negative; leave it out for the default", d)
+func (p *parser) scalar(n *yaml.Node, v reflect.Value, path string) bool {
+	if n.Kind != yaml.ScalarNode {
+		p.addAt(n.Line, path, "here stands %s, where one value is expected", describe(n))
+		return false
 	}
+	if err := scan(v, n.Value); err != nil {
+		p.addAt(n.Line, path, "%v", err)
+		return false
+	}
+	return true
 }
 
-func (v *faults) count(path string, n, most int) {
-	if n < 0 || n > most {
-		v.add(path, "%d is not between 1 and %d; leave it out for the default", n, most)
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
 	}
+	return fmt.Sprintf("%q", shorten(n.Value))
 }
 
-func sorted[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for n := range m {
-		names = append(names, n)
+// shorten keeps messages on one screen.
+func shorten(s string) string {
+	if r := []rune(s); len(r) > 40 {
+		return string(r[:40]) + "…"
 	}
-	slices.Sort(names)
+	return s
+}
+
+// field finds a field by its name in documents.
+func field(v reflect.Value, name string) (reflect.Value, bool) {
+	t := v.Type()
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous {
+			if found, ok := field(v.Field(i), name); ok {
+				return found, true
+			}
+		} else if fieldName(f) == name {
+			return v.Field(i), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+func fieldNames(t reflect.Type) []string {
+	var names []string
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous {
+			names = append(names, fieldNames(f.Type)...)
+		} else {
+			names = append(names, fieldName(f))
+		}
+	}
 	return names
+}
+
+// hint says what somebody may have meant who wrote name into a t.
+func hint(t reflect.Type, path, name string) string {
+	if t == reflect.TypeFor[Policy]() && slices.Contains(fieldNames(reflect.TypeFor[Service]()), name) {
+		return ": it holds for a whole service, so put it there"
+	}
+	if near := nearest.Find(name, fieldNames(t)); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	if t == reflect.TypeFor[Spec]() {
+		return ": a document has defaults and services"
+	}
+	var groups []string
+	for _, l := range leaves() {
+		if l.name == name && l.name != "mode" && (l.method || t != reflect.TypeFor[Policy]()) {
+			groups = append(groups, l.path)
+		}
+	}
+	if len(groups) > 0 && len(groups) <= nearest.Max {
+		return "; did you mean " + strings.Join(groups, " or ") + "?"
+	}
+	return ": " + lastName(path) + " has " + strings.Join(fieldNames(t), ", ")
+}
+
+func lastName(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+
+type jsonError struct {
+	error
+	line int
+}
+
+// jsonTree reads JSON into the form that YAML has.
+func jsonTree(doc []byte) (*yaml.Node, *jsonError) {
+	r := jsonReader{doc: doc, line: 1, dec: json.NewDecoder(bytes.NewReader(doc))}
+	r.dec.UseNumber()
+	root, err := r.next()
+	if err == nil {
+		if _, err = r.dec.Token(); errors.Is(err, io.EOF) {
+			return root, nil
+		}
+		err = errors.New("more follows after its end")
+	}
+	r.count()
+	return nil, &jsonError{err, r.line}
+}
+
+type jsonReader struct {
+	doc  []byte
+	dec  *json.Decoder
+	at   int64
+	line int
+}
+
+// count brings line up to where the decoder is.
+func (r *jsonReader) count() {
+	to := max(r.at, min(r.dec.InputOffset(), int64(len(r.doc))))
+	r.line += bytes.Count(r.doc[r.at:to], []byte("\n"))
+	r.at = to
+}
+
+func (r *jsonReader) next() (*yaml.Node, error) {
+	t, err := r.dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	r.count()
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Line: r.line}
+	switch t := t.(type) {
+	case json.Delim:
+		n.Kind, n.Tag = yaml.MappingNode, "!!map"
+		if t == '[' {
+			n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
+		}
+		for r.dec.More() {
+			c, err := r.next()
+			if err != nil {
+				return nil, err
+			}
+			n.Content = append(n.Content, c)
+		}
+		_, err = r.dec.Token() // the end
+		r.count()
+		return n, err
+	case nil:
+		n.Tag = "!!null"
+	default:
+		n.Value = fmt.Sprint(t)
+	}
+	return n, nil
 }

@@ -1,68 +1,70 @@
 package spec
 
-import "cmp"
+import "reflect"
 
-// Effective is what holds for one method once everything is inherited. Zero fields mean the policy's own default.
-type Effective struct {
-	Policy
-	Balancer    string
-	Ejection    Ejection
-	Concurrency Concurrency
-	Throttle    Throttle
+// Effective is what holds for one method once everything is inherited. Fields that are still zero are the policy's own
+// decision; the reference says which. It has no Methods.
+type Effective struct{ Service }
+
+// level is one place that a field can be inherited from.
+type level struct {
+	from From
+	path string
+	s    *Service
 }
 
-// builtin is what holds with nothing configured, as far as it is not the policies' own zero value.
-var builtin = Service{
-	Policy: Policy{
-		AttemptTimeout: AttemptTimeout{Mode: On},
-		Retry:          Retry{Mode: On, Attempts: 3},
-		Hedge:          Hedge{Mode: Off},
-		Breaker:        Breaker{Mode: On},
-	},
-	Balancer:    "p2c",
-	Ejection:    Ejection{Mode: On},
-	Concurrency: Concurrency{Mode: On},
-	Throttle:    Throttle{Mode: On},
+// From says where the value of a field comes from.
+type From string
+
+// The places, the nearest first.
+const (
+	FromMethod   From = "method"
+	FromService  From = "service"
+	FromDefaults From = "defaults"
+	FromBuiltin  From = "built-in"
+)
+
+// levels returns where a method inherits from, the nearest first. method may be empty, and so may service.
+func (s *Spec) levels(service, method string) []level {
+	ls := make([]level, 0, 4)
+	sv, known := s.Services[service]
+	if m, ok := sv.Methods[method]; ok {
+		ls = append(ls, level{FromMethod, "services." + service + ".methods." + method, &Service{Policy: m}})
+	}
+	if known {
+		ls = append(ls, level{FromService, "services." + service, &sv})
+	}
+	return append(ls, level{FromDefaults, "defaults", &s.Defaults}, level{FromBuiltin, "", builtin()})
+}
+
+// find returns the nearest value of a leaf and where it was found; false: nowhere.
+func (l *leaf) find(ls []level) (reflect.Value, *level, bool) {
+	for i := range ls {
+		if v, ok := l.value(ls[i].s); ok {
+			return v, &ls[i], true
+		}
+	}
+	return reflect.Value{}, nil, false
+}
+
+func resolve(ls []level) Service {
+	var out Service
+	o := reflect.ValueOf(&out).Elem()
+	for _, l := range leaves() {
+		for i := range ls {
+			if f := reflect.ValueOf(ls[i].s).Elem().FieldByIndex(l.index); !f.IsZero() {
+				o.FieldByIndex(l.index).Set(f)
+				break
+			}
+		}
+	}
+	return out
 }
 
 // Service returns what holds for a service, its methods left out.
-func (s *Spec) Service(name string) Service {
-	own := s.Services[name]
-	return inheritService(inheritService(own, s.Defaults), builtin)
-}
+func (s *Spec) Service(name string) Service { return resolve(s.levels(name, "")) }
 
 // Method returns what holds for a method of a service.
 func (s *Spec) Method(service, method string) Effective {
-	sv := s.Service(service)
-	return Effective{
-		Policy:      inherit(s.Services[service].Methods[method], sv.Policy),
-		Balancer:    sv.Balancer,
-		Ejection:    sv.Ejection,
-		Concurrency: sv.Concurrency,
-		Throttle:    sv.Throttle,
-	}
-}
-
-func inheritService(a, b Service) Service {
-	a.Policy = inherit(a.Policy, b.Policy)
-	a.Balancer = cmp.Or(a.Balancer, b.Balancer)
-	a.Ejection = Ejection{cmp.Or(a.Ejection.Mode, b.Ejection.Mode), cmp.Or(a.Ejection.Consecutive, b.Ejection.Consecutive),
-		cmp.Or(a.Ejection.Base, b.Ejection.Base)}
-	a.Concurrency = Concurrency{cmp.Or(a.Concurrency.Mode, b.Concurrency.Mode), cmp.Or(a.Concurrency.Limit, b.Concurrency.Limit)}
-	a.Throttle = Throttle{cmp.Or(a.Throttle.Mode, b.Throttle.Mode)}
-	a.Methods = nil
-	return a
-}
-
-func inherit(a, b Policy) Policy {
-	return Policy{
-		Timeout:        cmp.Or(a.Timeout, b.Timeout),
-		Idempotent:     cmp.Or(a.Idempotent, b.Idempotent),
-		SideEffectFree: cmp.Or(a.SideEffectFree, b.SideEffectFree),
-		AttemptTimeout: AttemptTimeout{cmp.Or(a.AttemptTimeout.Mode, b.AttemptTimeout.Mode), cmp.Or(a.AttemptTimeout.Fixed, b.AttemptTimeout.Fixed)},
-		Retry:          Retry{cmp.Or(a.Retry.Mode, b.Retry.Mode), cmp.Or(a.Retry.Attempts, b.Retry.Attempts), a.Retry.Internal || b.Retry.Internal},
-		Hedge:          Hedge{cmp.Or(a.Hedge.Mode, b.Hedge.Mode), cmp.Or(a.Hedge.Delay, b.Hedge.Delay)},
-		Breaker: Breaker{cmp.Or(a.Breaker.Mode, b.Breaker.Mode), cmp.Or(a.Breaker.Failures, b.Breaker.Failures),
-			cmp.Or(a.Breaker.MinCalls, b.Breaker.MinCalls), cmp.Or(a.Breaker.Open, b.Breaker.Open)},
-	}
+	return Effective{resolve(s.levels(service, method))}
 }

@@ -1,15 +1,5 @@
 package spec
 
-import (
-	"fmt"
-	"strings"
-	"time"
-
-	"go.yaml.in/yaml/v3"
-
-	"github.com/hull-go/hull/policy"
-)
-
 // Spec is the whole document. The zero value means the defaults of every policy.
 type Spec struct {
 	// Defaults hold for every service.
@@ -21,163 +11,212 @@ type Spec struct {
 // Service is what holds for one service: the policies of its methods, and those that all its methods share.
 type Service struct {
 	Policy `yaml:",inline"`
-	// Balancer: "p2c" (default), "round-robin", "random" or "least-connections".
-	Balancer string `yaml:"balancer,omitempty" json:"balancer,omitempty"`
+	// Balancer says how calls are spread: by latency and load over the better of two nodes, in turn, by chance, or to the
+	// node with the fewest calls under way.
+	Balancer string `yaml:"balancer,omitempty" json:"balancer,omitempty" default:"p2c" choices:"p2c round-robin random least-connections"`
+	// SlowStart is how long a node that joins takes to get its full share of calls; 0s = it gets it at once.
+	SlowStart *Duration `yaml:"slow_start,omitempty" json:"slow_start,omitempty" default:"10s"`
+	// Decay is the time constant of the latency estimates that balancing works with.
+	Decay Duration `yaml:"decay,omitempty" json:"decay,omitzero" default:"10s"`
 	// Ejection keeps calls away from nodes that fail.
 	Ejection Ejection `yaml:"ejection,omitempty" json:"ejection,omitzero"`
 	// Concurrency bounds the calls under way from this client.
 	Concurrency Concurrency `yaml:"concurrency,omitempty" json:"concurrency,omitzero"`
 	// Throttle holds back calls that the service would refuse anyway.
 	Throttle Throttle `yaml:"throttle,omitempty" json:"throttle,omitzero"`
+	// Rate bounds how many calls this client begins in a time.
+	Rate Rate `yaml:"rate,omitempty" json:"rate,omitzero"`
 	// Methods by name, pkg.Service/Method.
 	Methods map[string]Policy `yaml:"methods,omitempty" json:"methods,omitempty"`
 }
 
 // Policy is what holds for one method. Every field left out is inherited.
 type Policy struct {
-	// Timeout bounds the whole call; a caller that has less time left wins. Without it: 5 s, or the caller's own deadline.
-	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitzero"`
-	// Idempotent: the method may be run twice; SideEffectFree: it may be run on two nodes at once. Without them: as the
-	// service publishes.
-	Idempotent     *bool          `yaml:"idempotent,omitempty" json:"idempotent,omitempty"`
-	SideEffectFree *bool          `yaml:"side_effect_free,omitempty" json:"side_effect_free,omitempty"`
+	// Timeout bounds the whole call; a caller that has less time left wins.
+	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitzero" auto:"the caller's own deadline, or 5s"`
+	// Idempotent: the method may be run twice, so calls of it are repeated when it is not known whether they were processed.
+	Idempotent *bool `yaml:"idempotent,omitempty" json:"idempotent,omitempty" auto:"as the service publishes"`
+	// SideEffectFree: the method may be run on two nodes at once, so calls of it can be hedged.
+	SideEffectFree *bool `yaml:"side_effect_free,omitempty" json:"side_effect_free,omitempty" auto:"as the service publishes"`
+	// AttemptTimeout bounds one attempt, so that time is left for another.
 	AttemptTimeout AttemptTimeout `yaml:"attempt_timeout,omitempty" json:"attempt_timeout,omitzero"`
-	Retry          Retry          `yaml:"retry,omitempty" json:"retry,omitzero"`
-	Hedge          Hedge          `yaml:"hedge,omitempty" json:"hedge,omitzero"`
-	Breaker        Breaker        `yaml:"breaker,omitempty" json:"breaker,omitzero"`
+	// Retry repeats what failed, where that is safe.
+	Retry Retry `yaml:"retry,omitempty" json:"retry,omitzero"`
+	// Hedge starts another attempt beside one that takes long, for methods without side effects.
+	Hedge Hedge `yaml:"hedge,omitempty" json:"hedge,omitzero"`
+	// Breaker stops calls of a method that fails anyway.
+	Breaker Breaker `yaml:"breaker,omitempty" json:"breaker,omitzero"`
 }
 
-// AttemptTimeout bounds one attempt.
+// AttemptTimeout bounds one attempt. In dry-run, attempts that would have been ended are counted.
 type AttemptTimeout struct {
-	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
-	// Fixed replaces the learned timeout.
-	Fixed Duration `yaml:"fixed,omitempty" json:"fixed,omitzero"`
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Fixed is given to every attempt, in place of what is learned from latencies.
+	Fixed Duration `yaml:"fixed,omitempty" json:"fixed,omitzero" auto:"learned"`
+	// Min is the shortest timeout that is learned.
+	Min Duration `yaml:"min,omitempty" json:"min,omitzero" default:"100ms" upto:"cold max"`
+	// Max is the longest timeout that is learned.
+	Max Duration `yaml:"max,omitempty" json:"max,omitzero" default:"1m"`
+	// Cold is the timeout while too little is known.
+	Cold Duration `yaml:"cold,omitempty" json:"cold,omitzero" auto:"1s, within min and max" upto:"max"`
+	// Quantile of the latencies that the timeout is a multiple of.
+	Quantile Percent `yaml:"quantile,omitempty" json:"quantile,omitzero" default:"99%" range:"1% 99.99%"`
+	// Factor times the quantile is the timeout.
+	Factor float64 `yaml:"factor,omitempty" json:"factor,omitzero" default:"2" range:"1 100"`
+	// Share of what is left of the call that an attempt gets at most while another can follow.
+	Share Percent `yaml:"share,omitempty" json:"share,omitzero" default:"70%" range:"1% 99%"`
+	// Window is how far back latencies count.
+	Window Duration `yaml:"window,omitempty" json:"window,omitzero" default:"10s" range:"10ms 24h"`
+	// MinSamples is how many attempts must be known before anything is learned.
+	MinSamples int `yaml:"min_samples,omitempty" json:"min_samples,omitempty" default:"100" range:"1 1000000"`
 }
 
-// Retry repeats what failed, where that is safe.
+// Retry repeats what failed, where that is safe. In dry-run, failures that would have been repeated are counted, as if the
+// retry budget could pay for all of them.
 type Retry struct {
-	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
-	// Attempts in total, the first included; 0 = 3.
-	Attempts int `yaml:"attempts,omitempty" json:"attempts,omitempty"`
+	// Mode is how far it counts. Off takes hedging with it: both are extra attempts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Attempts in total, the first and hedges included.
+	Attempts int `yaml:"attempts,omitempty" json:"attempts,omitempty" default:"3" range:"1 8"`
+	// Backoff says how the wait before a repetition is chosen. What was not sent is repeated at once.
+	Backoff string `yaml:"backoff,omitempty" json:"backoff,omitempty" default:"full-jitter" choices:"full-jitter exponential constant decorrelated immediate"`
+	// Base is the scale of the first wait.
+	Base Duration `yaml:"base,omitempty" json:"base,omitzero" default:"25ms" upto:"cap"`
+	// Cap is the longest wait, unless the server asks for a longer one.
+	Cap Duration `yaml:"cap,omitempty" json:"cap,omitzero" auto:"250ms, or base if that is more"`
 	// Internal repeats idempotent calls that failed with Internal or Unknown, a panic among them, as well. Elsewhere they are
 	// taken for a fault of the request, which would fail on every node.
-	Internal bool `yaml:"internal,omitempty" json:"internal,omitempty"`
+	Internal *bool `yaml:"internal,omitempty" json:"internal,omitempty" default:"false"`
 }
 
-// Hedge starts a second attempt when the first takes long, for methods without side effects. Off unless switched on.
+// Hedge starts another attempt beside one that takes long, for methods without side effects. In dry-run, delays are learned and
+// calls that would have got another attempt are counted.
 type Hedge struct {
-	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
-	// Delay replaces the learned p95.
-	Delay Duration `yaml:"delay,omitempty" json:"delay,omitzero"`
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"off"`
+	// Delay is how long after an attempt's start the next begins.
+	Delay Duration `yaml:"delay,omitempty" json:"delay,omitzero" auto:"learned"`
+	// Quantile of the latencies that is learned as the delay.
+	Quantile Percent `yaml:"quantile,omitempty" json:"quantile,omitzero" default:"95%" range:"1% 99.99%"`
+	// Min is the shortest delay that is learned.
+	Min Duration `yaml:"min,omitempty" json:"min,omitzero" default:"1ms"`
+	// MinSamples is how many attempts must be known before a delay is learned.
+	MinSamples int `yaml:"min_samples,omitempty" json:"min_samples,omitempty" default:"100" range:"1 1000000"`
+	// Window is how far back latencies count.
+	Window Duration `yaml:"window,omitempty" json:"window,omitzero" default:"10s" range:"10ms 24h"`
+	// Hedges is how many attempts a call may get beside its first.
+	Hedges int `yaml:"hedges,omitempty" json:"hedges,omitempty" default:"1" range:"1 7"`
+	// Extra is the share of extra attempts to calls.
+	Extra Percent `yaml:"extra,omitempty" json:"extra,omitzero" default:"5%" range:"0.01% 100%"`
+	// Burst is how many extra attempts can be saved up.
+	Burst int `yaml:"burst,omitempty" json:"burst,omitempty" default:"10" range:"1 1000000"`
 }
 
-// Breaker stops calls to a method that fails anyway.
+// Breaker stops calls of a method that fails anyway.
 type Breaker struct {
-	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
-	// Failures is the share that opens it; 0 = 50%.
-	Failures Percent `yaml:"failures,omitempty" json:"failures,omitzero"`
-	// MinCalls in the window before it opens; 0 = 20.
-	MinCalls int `yaml:"min_calls,omitempty" json:"min_calls,omitempty"`
-	// Open is how long it stays open the first time; 0 = 1s.
-	Open Duration `yaml:"open,omitempty" json:"open,omitzero"`
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Window is how far back results count. It should be longer than the timeout.
+	Window Duration `yaml:"window,omitempty" json:"window,omitzero" default:"10s" range:"10ms 24h"`
+	// MinCalls is how many results the window must hold before the breaker can open.
+	MinCalls int `yaml:"min_calls,omitempty" json:"min_calls,omitempty" default:"20" range:"1 1048576"`
+	// Failures is the share of failed calls that opens it.
+	Failures Percent `yaml:"failures,omitempty" json:"failures,omitzero" default:"50%" range:"0.01% 100%"`
+	// Consecutive failures open it too, whatever the share; 0 = they do not.
+	Consecutive *int `yaml:"consecutive,omitempty" json:"consecutive,omitempty" default:"0" range:"0 1048576"`
+	// Slow is from how long on a call is counted as slow.
+	Slow Duration `yaml:"slow,omitempty" json:"slow,omitzero" auto:"slow calls are not counted"`
+	// SlowCalls is the share of slow calls that opens it. It needs slow.
+	SlowCalls Percent `yaml:"slow_calls,omitempty" json:"slow_calls,omitzero" auto:"slow calls are only counted" range:"0.01% 100%"`
+	// Open is how long it stays open the first time. Each opening in a row doubles it.
+	Open Duration `yaml:"open,omitempty" json:"open,omitzero" default:"1s" upto:"open_cap"`
+	// OpenCap is the longest time that it stays open.
+	OpenCap Duration `yaml:"open_cap,omitempty" json:"open_cap,omitzero" auto:"30s, or open if that is more"`
+	// Jitter is the share by which open times vary, so that callers do not come back together.
+	Jitter *Percent `yaml:"jitter,omitempty" json:"jitter,omitempty" default:"20%" range:"0% 99%"`
+	// ProbeEvery is how long after a probe the next may go if the first said nothing.
+	ProbeEvery Duration `yaml:"probe_every,omitempty" json:"probe_every,omitzero" default:"1s" upto:"probe_lease"`
+	// ProbeLease is how long a probe may take before it is taken back as failed.
+	ProbeLease Duration `yaml:"probe_lease,omitempty" json:"probe_lease,omitzero" auto:"5s, or probe_every if that is more"`
+	// Successes is how many probes in a row must succeed before it closes.
+	Successes int `yaml:"successes,omitempty" json:"successes,omitempty" default:"3" range:"1 1000"`
+	// Ramp is how long the share of admitted calls grows from 10 to 100 % after closing; 0s = all at once.
+	Ramp *Duration `yaml:"ramp,omitempty" json:"ramp,omitempty" default:"1s"`
 }
 
-// Ejection keeps calls away from nodes that fail.
+// Ejection keeps calls away from nodes that fail, never from all of them.
 type Ejection struct {
-	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
-	// Consecutive failures that eject; 0 = 5.
-	Consecutive int `yaml:"consecutive,omitempty" json:"consecutive,omitempty"`
-	// Base is the first ejection's time; 0 = 5s.
-	Base Duration `yaml:"base,omitempty" json:"base,omitzero"`
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Consecutive failures that eject.
+	Consecutive int `yaml:"consecutive,omitempty" json:"consecutive,omitempty" default:"5" range:"1 1048576"`
+	// Base is the time of a first ejection. A second in a row takes twice as long, and so on.
+	Base Duration `yaml:"base,omitempty" json:"base,omitzero" default:"5s" upto:"max"`
+	// Max is the longest time of an ejection.
+	Max Duration `yaml:"max,omitempty" json:"max,omitzero" default:"1m"`
+	// Share is the largest share of the nodes that can be ejected, rounded down.
+	Share Percent `yaml:"share,omitempty" json:"share,omitzero" default:"50%" range:"1% 99%"`
+	// Sweep is how often success rates are compared; 0s = never.
+	Sweep *Duration `yaml:"sweep,omitempty" json:"sweep,omitempty" default:"10s"`
+	// Deviations is how many standard deviations below the mean a success rate ejects.
+	Deviations float64 `yaml:"deviations,omitempty" json:"deviations,omitzero" default:"1.9" range:"0.1 10"`
+	// MinNodes is how many nodes a comparison needs.
+	MinNodes int `yaml:"min_nodes,omitempty" json:"min_nodes,omitempty" default:"5" range:"1 1048576"`
+	// MinCalls is how many calls of each node a comparison needs.
+	MinCalls int `yaml:"min_calls,omitempty" json:"min_calls,omitempty" default:"100" range:"1 1048576"`
+	// SlowFactor: a node slower on average than this × the median of all is a latency outlier.
+	SlowFactor float64 `yaml:"slow_factor,omitempty" json:"slow_factor,omitzero" default:"3" range:"1.01 1000"`
+	// EjectSlow ejects latency outliers. Elsewhere they are only counted.
+	EjectSlow *bool `yaml:"eject_slow,omitempty" json:"eject_slow,omitempty" default:"false"`
+	// Probe is the time between two probes of an ejected node; 0s = no probes.
+	Probe *Duration `yaml:"probe,omitempty" json:"probe,omitempty" default:"1s"`
+	// Stall is how long nothing may be heard from a node with calls in flight; 0s = for ever.
+	Stall *Duration `yaml:"stall,omitempty" json:"stall,omitempty" auto:"3 × p99, at least 100ms"`
 }
 
 // Concurrency bounds the calls under way.
 type Concurrency struct {
-	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
-	// Limit; 0 = 1024.
-	Limit int `yaml:"limit,omitempty" json:"limit,omitempty"`
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Limit is how many attempts may be under way.
+	Limit int `yaml:"limit,omitempty" json:"limit,omitempty" default:"1024" range:"1 1048576"`
+	// Queue is how many may wait for a place.
+	Queue *int `yaml:"queue,omitempty" json:"queue,omitempty" default:"0" range:"0 1048576"`
+	// MaxWait is how long each may wait.
+	MaxWait Duration `yaml:"max_wait,omitempty" json:"max_wait,omitzero" default:"100ms"`
+	// Order says who in the queue is next: who came first, or who came last.
+	Order string `yaml:"order,omitempty" json:"order,omitempty" default:"fifo" choices:"fifo lifo"`
 }
 
 // Throttle is the client side of overload.
 type Throttle struct {
-	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Window is how far back the service's refusals count.
+	Window Duration `yaml:"window,omitempty" json:"window,omitzero" default:"30s" range:"10ms 24h"`
+	// K is how many calls are sent for each that is accepted, when the service refuses some.
+	K float64 `yaml:"k,omitempty" json:"k,omitzero" default:"2" range:"1 100"`
+	// Max is the largest share of calls that is held back.
+	Max Percent `yaml:"max,omitempty" json:"max,omitzero" default:"90%" range:"1% 99%"`
+	// MinCalls is how many calls the window must hold before any is held back.
+	MinCalls int `yaml:"min_calls,omitempty" json:"min_calls,omitempty" default:"20" range:"1 1048576"`
 }
 
-// Mode is on, dry-run or off; empty is inherited.
-type Mode string
-
-// The modes.
-const (
-	On     Mode = "on"
-	DryRun Mode = "dry-run"
-	Off    Mode = "off"
-)
-
-// Slot returns the mode as pipelines have it.
-func (m Mode) Slot() policy.Mode {
-	switch m {
-	case DryRun:
-		return policy.DryRun
-	case Off:
-		return policy.Off
-	}
-	return policy.On
-}
-
-// Duration is a time.Duration that is written as "300ms" or "1m30s".
-type Duration time.Duration
-
-// String returns it as it is written.
-func (d Duration) String() string { return time.Duration(d).String() }
-
-// MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(strings.TrimSpace(string(b)))
-	if err != nil {
-		return fmt.Errorf("%q is no duration: write a number with a unit, such as 300ms, 2s or 1m30s", b)
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// UnmarshalYAML implements yaml.Unmarshaler, so that errors name the line.
-func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
-	return atLine(n, d.UnmarshalText([]byte(n.Value)))
-}
-
-// atLine puts the line in front of an error, in the form in which the decoder collects them.
-func atLine(n *yaml.Node, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %v", n.Line, err)}}
-}
-
-// Percent is a share between 0 and 1 that is written as "50%".
-type Percent float64
-
-// String returns it as it is written.
-func (p Percent) String() string { return fmt.Sprintf("%g%%", float64(p)*100) }
-
-// MarshalText implements encoding.TextMarshaler.
-func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (p *Percent) UnmarshalText(b []byte) error {
-	var v float64
-	var rest string
-	n, _ := fmt.Sscanf(strings.TrimSpace(string(b)), "%g%s", &v, &rest)
-	if n != 2 || rest != "%" {
-		return fmt.Errorf("%q is no percentage: write a number with a percent sign, such as 50%%", b)
-	}
-	*p = Percent(v / 100)
-	return nil
-}
-
-// UnmarshalYAML implements yaml.Unmarshaler, so that errors name the line.
-func (p *Percent) UnmarshalYAML(n *yaml.Node) error {
-	return atLine(n, p.UnmarshalText([]byte(n.Value)))
+// Rate bounds how many calls this client begins in a time.
+type Rate struct {
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Limit is how many calls may begin per per.
+	Limit float64 `yaml:"limit,omitempty" json:"limit,omitzero" auto:"no limit" range:"0.001 100000000"`
+	// Per is the time that limit is about.
+	Per Duration `yaml:"per,omitempty" json:"per,omitzero" default:"1s" range:"1ms 24h"`
+	// Burst is how many may begin at once after a pause.
+	Burst int `yaml:"burst,omitempty" json:"burst,omitempty" auto:"limit, at least 1" range:"1 1000000"`
+	// Shape says what happens after a pause: up to burst calls go at once, or they go one by one.
+	Shape string `yaml:"shape,omitempty" json:"shape,omitempty" default:"token-bucket" choices:"token-bucket leaky-bucket"`
+	// MaxWait is how long a call may be held back until its turn; 0s = it is refused at once.
+	MaxWait *Duration `yaml:"max_wait,omitempty" json:"max_wait,omitempty" default:"0s"`
+	// Each says what has the limit: the service, or each of its methods for itself.
+	Each string `yaml:"each,omitempty" json:"each,omitempty" default:"service" choices:"service method"`
 }
