@@ -43,7 +43,7 @@ func hullGates() []bench {
 	}
 	return []bench{
 		gate("breaker", func() (policy.Gate, error) { return breaker.New(breaker.Options{}) }),
-		{Group: "retry", Name: "hull, deciding after a failure", Hull: true, Given: true, Setup: func() (body, error) {
+		{Group: "retry decision after a failure", Name: "hull", Hull: true, Given: true, Setup: func() (body, error) {
 			var r policy.Retries
 			r, err := retry.New(retry.Options{})
 			return func(n int) error {
@@ -57,7 +57,7 @@ func hullGates() []bench {
 				return nil
 			}, err
 		}},
-		{Group: "retry", Name: "hull, earning for the budget", Hull: true, Given: true, Setup: func() (body, error) {
+		{Group: "retry budget, earning", Name: "hull", Hull: true, Given: true, Setup: func() (body, error) {
 			var b policy.Budget
 			b, err := retry.NewBudget(retry.BudgetOptions{})
 			return func(n int) error {

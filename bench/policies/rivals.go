@@ -5,6 +5,7 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 	zero "github.com/zeromicro/go-zero/core/breaker"
+	"github.com/zeromicro/go-zero/core/logx"
 	uber "go.uber.org/ratelimit"
 	xrate "golang.org/x/time/rate"
 )
@@ -36,6 +37,7 @@ func gobreakers() []bench {
 // goZero's breaker sheds load by chance, as Hull's throttle does; it stands where its name puts it.
 func goZero() []bench {
 	return []bench{{Group: "breaker", Name: "go-zero", Sinces: 2, Setup: func() (body, error) {
+		logx.DisableStat() // it writes to standard output otherwise
 		b := zero.NewBreaker(zero.WithName("bench"))
 		return func(n int) error {
 			for range n {
