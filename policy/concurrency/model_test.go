@@ -188,7 +188,7 @@ func TestAgainstModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	runs := 100_000
-	if testing.Short() {
+	if quick || testing.Short() {
 		runs = 5_000
 	}
 	for run := range uint64(runs) {

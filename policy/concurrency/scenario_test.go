@@ -137,7 +137,7 @@ func TestDemandJump(t *testing.T) {
 // scenarioSeeds is over how many seeds scenarios run.
 func scenarioSeeds(t *testing.T) int {
 	t.Helper()
-	if testing.Short() {
+	if quick || testing.Short() {
 		return 10
 	}
 	return 100
@@ -195,7 +195,7 @@ func TestPriorityShed(t *testing.T) {
 // changeSeeds is over how many seeds the changes of a service run, which take a minute each.
 func changeSeeds(t *testing.T) int {
 	t.Helper()
-	if testing.Short() {
+	if quick || testing.Short() {
 		return 4
 	}
 	return 20
