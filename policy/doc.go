@@ -6,7 +6,7 @@
 //		Breaker: policy.Slot{Name: "breaker", Gate: brk}})
 //	v, err := policy.Do(ctx, p, func(ctx context.Context) (int, error) { return query(ctx) })
 //
-// The policies themselves are packages below this one: breaker, retry, hedge, timeout, concurrency, throttle. Each is a small
+// The policies themselves are packages below this one: breaker, retry, hedge, timeout, concurrency, rate, throttle. Each is a small
 // state machine that is given the time and the randomness, starts nothing and waits for nothing.
 //
 // # The order
