@@ -21,7 +21,7 @@ import (
 const MaxSize = 1 << 20
 
 // maxNodes is how many values a document can have, those counted that aliases repeat.
-const maxNodes = 1 << 19
+const maxNodes = 1 << 18
 
 // Parse reads a document in YAML or JSON and validates it. name appears in errors. The error is a *Faults, which lists all
 // that is wrong, each with its line. An empty document means the defaults.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,13 +16,15 @@ import (
 
 // watched is a file under Watch, in virtual time.
 type watched struct {
-	t       *testing.T
-	path    string
+	t    *testing.T
+	path string
+	stop func()
+
+	mu      sync.Mutex
 	applied []string // timeouts of the documents that were applied
 	told    []error
 	refuse  error
 	log     bytes.Buffer
-	stop    func()
 }
 
 func (w *watched) start(content string) {
@@ -33,12 +36,18 @@ func (w *watched) start(content string) {
 	done := make(chan error, 1)
 	go func() {
 		done <- Watch(ctx, w.path, func(s *Spec) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			if w.refuse != nil {
 				return w.refuse
 			}
 			w.applied = append(w.applied, s.Defaults.Timeout.String())
 			return nil
-		}, WatchOptions{Logger: slog.New(slog.NewTextHandler(&w.log, nil)), Notify: func(err error) { w.told = append(w.told, err) }})
+		}, WatchOptions{Logger: slog.New(slog.NewTextHandler(&w.log, nil)), Notify: func(err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.told = append(w.told, err)
+		}})
 	}()
 	w.stop = func() {
 		cancel()
@@ -56,6 +65,12 @@ func (w *watched) write(content string) {
 	}
 }
 
+func (w *watched) refuses(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refuse = err
+}
+
 // pass lets so many readings happen.
 func (w *watched) pass(readings int) {
 	time.Sleep(time.Duration(readings) * time.Second)
@@ -64,6 +79,8 @@ func (w *watched) pass(readings int) {
 
 func (w *watched) want(what string, applied string, faults ...string) {
 	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if got := strings.Join(w.applied, " "); got != applied {
 		w.t.Errorf("%s: applied %q, want %q", what, got, applied)
 	}
@@ -184,11 +201,11 @@ func TestWatch(t *testing.T) {
 			w.want("large", "1s", "it is larger than")
 		}},
 		{"a refusal is tried again", oneSecond, func(w *watched) {
-			w.refuse = errors.New("not now")
+			w.refuses(errors.New("not now"))
 			w.write(twoSeconds)
 			w.pass(4)
 			w.want("refused", "1s", "not now")
-			w.refuse = nil
+			w.refuses(nil)
 			w.pass(1)
 			w.want("taken", "1s 2s", "not now")
 		}},
