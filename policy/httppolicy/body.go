@@ -55,9 +55,9 @@ func bodyOf(resp *http.Response) (*responseBody, bool) {
 // context.DeadlineExceeded to errors.Is.
 func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == nil:
-	case err == io.EOF: //nolint:errorlint // readers end with io.EOF itself
+	switch err {
+	case nil:
+	case io.EOF:
 		b.end(nil)
 	default:
 		e := b.failure(err)

@@ -212,7 +212,7 @@ func TestHandlerPath(t *testing.T) {
 		if got := r.Header.Get("X-Envoy-Attempt-Count"); got != "2" {
 			t.Errorf("attempt %q, want 2", got)
 		}
-		w.WriteHeader(503)
+		w.WriteHeader(http.StatusServiceUnavailable)
 	})
 	run(t, backend, func(t *testing.T, w *world) {
 		p := pipeline(t, policy.Options{Retries: retries(t, retry.Options{})})

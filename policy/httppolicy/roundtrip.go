@@ -302,7 +302,7 @@ type requestBody struct {
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // readers end with io.EOF itself
+	if err != nil && err != io.EOF {
 		b.err.CompareAndSwap(nil, &err)
 	}
 	return n, err

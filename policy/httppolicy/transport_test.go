@@ -120,14 +120,14 @@ func TestPushback(t *testing.T) {
 					after = now.Add(3 * time.Second).Format(http.TimeFormat)
 				}
 				w.Header().Set("Retry-After", after)
-				w.WriteHeader(503)
+				w.WriteHeader(http.StatusServiceUnavailable)
 			})
 			run(t, h, func(t *testing.T, w *world) {
 				p := pipeline(t, policy.Options{Retries: retries(t, retry.Options{})})
 				c := &http.Client{Transport: httppolicy.NewTransport(w.base, p, httppolicy.Options{})}
 				start := time.Now()
 				rep, err := c.Get("http://b:80/")
-				if err != nil || rep.StatusCode != 200 {
+				if err != nil || rep.StatusCode != http.StatusOK {
 					t.Fatal(rep, err)
 				}
 				_ = rep.Body.Close()
@@ -150,7 +150,7 @@ func TestRewind(t *testing.T) {
 					t.Errorf("got %d bytes, %v", len(b), err)
 				}
 				if calls.Add(1) < 3 {
-					w.WriteHeader(503)
+					w.WriteHeader(http.StatusServiceUnavailable)
 				}
 			})
 			run(t, h, func(t *testing.T, w *world) {
@@ -161,7 +161,7 @@ func TestRewind(t *testing.T) {
 				if !rewinds {
 					body, want, code = struct{ io.Reader }{body}, 1, 503
 				}
-				req, err := http.NewRequestWithContext(t.Context(), "PUT", "http://b:80/", body)
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://b:80/", body)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -213,7 +213,7 @@ func TestFailures(t *testing.T) {
 				tt.do(w)
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
-				req, err := http.NewRequestWithContext(ctx, "POST", "http://b:80/", tt.body)
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://b:80/", tt.body)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -375,7 +375,7 @@ func TestDrain(t *testing.T) {
 				if calls.Add(1) > 1 {
 					return
 				}
-				w.WriteHeader(503)
+				w.WriteHeader(http.StatusServiceUnavailable)
 				_, _ = io.WriteString(w, strings.Repeat("x", tt.bytes))
 				if tt.hang {
 					_ = http.NewResponseController(w).Flush()
@@ -387,7 +387,7 @@ func TestDrain(t *testing.T) {
 				c := &http.Client{Transport: httppolicy.NewTransport(w.base, p, httppolicy.Options{})}
 				start := time.Now()
 				rep, err := c.Get("http://b:80/")
-				if err != nil || rep.StatusCode != 200 {
+				if err != nil || rep.StatusCode != http.StatusOK {
 					t.Fatal(rep, err)
 				}
 				_ = rep.Body.Close()
@@ -415,7 +415,7 @@ func TestHedge(t *testing.T) {
 						return
 					}
 					time.Sleep(15 * time.Millisecond)
-					w.WriteHeader(503)
+					w.WriteHeader(http.StatusServiceUnavailable)
 					_, _ = io.WriteString(w, "no")
 					return
 				}
@@ -464,8 +464,8 @@ func TestPanic(t *testing.T) {
 				t.Error("the panic is gone")
 			}
 		}()
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://b/", nil)
-		_, _ = tr.RoundTrip(req) //nolint:bodyclose // it panics
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://b/", nil)
+		_, _ = tr.RoundTrip(req)
 	}()
 	if n := l.Snapshot().InUse; n != 0 {
 		t.Errorf("%d places in use", n)
@@ -480,8 +480,8 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func TestUntraced(t *testing.T) {
 	p := pipeline(t, policy.Options{Retries: retries(t, retry.Options{})})
 	tr := httppolicy.NewTransport(roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }), p, httppolicy.Options{})
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://b/", nil)
-	_, err := tr.RoundTrip(req) //nolint:bodyclose // it fails
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://b/", nil)
+	_, err := tr.RoundTrip(req)
 	if status.FateOf(err) != status.Maybe || p.Snapshot().Attempts != 1 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, %v, %+v", err, status.FateOf(err), p.Snapshot())
 	}
