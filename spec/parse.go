@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -26,7 +27,7 @@ const maxNodes = 1 << 18
 // Parse reads a document in YAML or JSON and validates it. name appears in errors. The error is a *Faults, which lists all
 // that is wrong, each with its line. An empty document means the defaults.
 func Parse(name string, doc []byte) (*Spec, error) {
-	p := parser{faults: faults{lines: map[string]int{}}}
+	p := reader{faults: faults{lines: map[string]int{}}}
 	s := new(Spec)
 	if root := p.tree(name, doc); root != nil {
 		p.value(root, reflect.ValueOf(s).Elem(), "")
@@ -67,13 +68,13 @@ func readDocument(path string) ([]byte, error) {
 	return doc, nil
 }
 
-type parser struct {
+type reader struct {
 	faults
 	nodes int
 }
 
 // tree returns the document's nodes, or nil.
-func (p *parser) tree(name string, doc []byte) *yaml.Node {
+func (p *reader) tree(name string, doc []byte) *yaml.Node {
 	if len(doc) > MaxSize {
 		p.addAt(0, "", "it is larger than the %d bytes that are read", MaxSize)
 		return nil
@@ -112,7 +113,7 @@ func (p *parser) tree(name string, doc []byte) *yaml.Node {
 }
 
 // syntax adds an error of the YAML parser, which says the line by itself.
-func (p *parser) syntax(err error) {
+func (p *reader) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	var line int
 	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
@@ -122,7 +123,7 @@ func (p *parser) syntax(err error) {
 }
 
 // value reads n into v, a struct, a map of structs, or a leaf.
-func (p *parser) value(n *yaml.Node, v reflect.Value, path string) {
+func (p *reader) value(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -167,7 +168,7 @@ func (p *parser) value(n *yaml.Node, v reflect.Value, path string) {
 }
 
 // pairs calls each with the keys and values of a mapping, and reports keys that stand twice.
-func (p *parser) pairs(n *yaml.Node, path string, each func(k, c *yaml.Node)) {
+func (p *reader) pairs(n *yaml.Node, path string, each func(k, c *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		p.addAt(n.Line, path, "here stands %s, where fields with values are expected", describe(n))
 		return
@@ -197,9 +198,13 @@ func (p *parser) pairs(n *yaml.Node, path string, each func(k, c *yaml.Node)) {
 	}
 }
 
-func (p *parser) scalar(n *yaml.Node, v reflect.Value, path string) bool {
+func (p *reader) scalar(n *yaml.Node, v reflect.Value, path string) bool {
 	if n.Kind != yaml.ScalarNode {
 		p.addAt(n.Line, path, "here stands %s, where one value is expected", describe(n))
+		return false
+	}
+	if k := kindOf(v.Type()); n.Tag == "!!str" && (k == kindInt || k == kindFloat || k == kindBool) && scan(reflect.New(v.Type()).Elem(), n.Value) == nil {
+		p.addAt(n.Line, path, "%q is a text: write it without quotes", n.Value)
 		return false
 	}
 	if err := scan(v, n.Value); err != nil {
@@ -338,8 +343,12 @@ func (r *jsonReader) next() (*yaml.Node, error) {
 		return n, err
 	case nil:
 		n.Tag = "!!null"
-	default:
-		n.Value = fmt.Sprint(t)
+	case bool:
+		n.Tag, n.Value = "!!bool", strconv.FormatBool(t)
+	case json.Number:
+		n.Tag, n.Value = "!!float", t.String()
+	case string:
+		n.Value = t
 	}
 	return n, nil
 }

@@ -35,6 +35,7 @@ func TestFaults(t *testing.T) {
 		{"a share", "defaults: {breaker: {failures: 0.5}}", "write 50% or 0.5%"},
 		{"over a hundred", "defaults: {breaker: {failures: 150%}}", "150% is not between 0.01% and 100%"},
 		{"no number", "defaults: {retry: {attempts: many}}", `"many" is no whole number`},
+		{"a number in quotes", `defaults: {retry: {attempts: "3"}}`, `"3" is a text: write it without quotes`},
 		{"neither", "defaults: {idempotent: maybe}", `"maybe" is neither true nor false`},
 		{"mode", "defaults: {breaker: {mode: maybe}}", `"maybe" is none of on, dry-run, off`},
 		{"mode, nearly", "defaults: {breaker: {mode: dryrun}}", "did you mean dry-run?"},
