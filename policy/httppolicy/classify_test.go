@@ -1,6 +1,7 @@
 package httppolicy
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 	"testing"
@@ -127,4 +128,25 @@ func FuzzRetryAfter(f *testing.F) {
 			t.Fatalf("%q: %v, %v", s, d, told)
 		}
 	})
+}
+
+// h2Error lets itself be read as net/http's HTTP/2 stream errors do.
+type h2Error uint32
+
+func (h2Error) Error() string { return "stream error" }
+
+func (e h2Error) As(target any) bool {
+	s, ok := target.(*streamError)
+	if ok {
+		s.Code = uint32(e)
+	}
+	return ok
+}
+
+func TestRefusedStream(t *testing.T) {
+	for code, want := range map[h2Error]bool{2: false, 7: true, 8: false} {
+		if got := refusedStream(fmt.Errorf("wrapped: %w", code)); got != want {
+			t.Errorf("code %d: %v", uint32(code), got)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -133,7 +134,8 @@ func TestHandlerDeadline(t *testing.T) {
 func TestHandlerEnds(t *testing.T) {
 	var log bytes.Buffer
 	l := places(t, concurrency.Options{Limit: 1})
-	p := pipeline(t, policy.Options{Concurrency: policy.Slot{Name: "places", Gate: l}})
+	classes := new(told)
+	p := pipeline(t, policy.Options{Concurrency: policy.Slot{Name: "places", Gate: l}, Observer: classes})
 	o := httppolicy.HandlerOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	h := handler(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -199,6 +201,10 @@ func TestHandlerEnds(t *testing.T) {
 			}
 		}
 	})
+	if got, want := classes.all(), []policy.Class{policy.ClassInternal, policy.ClassInternal, policy.ClassInternal, policy.ClassInternal,
+		policy.ClassCancelled, policy.ClassOK}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 	if s := log.String(); strings.Count(s, "handler panicked") != 2 || !strings.Contains(s, "no luck") || !strings.Contains(s, "handler_test.go") {
 		t.Error(s)
 	}

@@ -116,14 +116,15 @@ func (r *roundTrip) end() []answer {
 	return as
 }
 
-// take returns the winner's response, or nil, and drops the others.
+// take returns the winner's response, or nil, and drops the others, which the winner does not wait for: a goroutine does, for
+// DrainTime at most.
 func (r *roundTrip) take(winner int) (resp *http.Response) {
 	for _, a := range r.end() {
 		if a.n == winner {
 			resp = a.resp
 			continue
 		}
-		r.discard(a.resp)
+		go r.discard(a.resp)
 	}
 	return resp
 }

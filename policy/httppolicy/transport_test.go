@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -484,5 +486,172 @@ func TestUntraced(t *testing.T) {
 	_, err := tr.RoundTrip(req)
 	if status.FateOf(err) != status.Maybe || p.Snapshot().Attempts != 1 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, %v, %+v", err, status.FateOf(err), p.Snapshot())
+	}
+}
+
+// told keeps the classes of calls.
+type told struct {
+	mu      sync.Mutex
+	classes []policy.Class
+}
+
+func (o *told) Call(_ policy.Time, _ *policy.Call, s *policy.Story) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.classes = append(o.classes, s.Class)
+}
+
+func (o *told) all() []policy.Class {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.classes)
+}
+
+// TestEnd is that an attempt's context ends with its body, not before, and what the call then counts for.
+func TestEnd(t *testing.T) {
+	for _, tt := range []struct {
+		code int
+		body bool
+		want policy.Class
+	}{{200, true, policy.ClassOK}, {200, false, policy.ClassOK}, {404, true, policy.ClassCaller}, {404, false, policy.ClassCaller}, {500, true, policy.ClassInternal}} {
+		o := new(told)
+		p := pipeline(t, policy.Options{Observer: o})
+		var ctx context.Context
+		tr := httppolicy.NewTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
+			ctx = r.Context() //nolint:fatcontext // it is looked at later
+			rep := &http.Response{StatusCode: tt.code, Body: http.NoBody}
+			if tt.body {
+				rep.Body = io.NopCloser(strings.NewReader("x"))
+			}
+			return rep, nil
+		}), p, httppolicy.Options{})
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://b/", nil)
+		rep, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (ctx.Err() == nil) != tt.body {
+			t.Errorf("%+v: the context: %v", tt, ctx.Err())
+		}
+		_ = rep.Body.Close()
+		_ = rep.Body.Close()
+		if got := o.all(); ctx.Err() == nil || len(got) != 1 || got[0] != tt.want {
+			t.Errorf("%+v: %v, the context: %v", tt, got, ctx.Err())
+		}
+	}
+}
+
+// TestHedgedBody is that attempts side by side have a body each.
+func TestHedgedBody(t *testing.T) {
+	var calls atomic.Int64
+	text := strings.Repeat("hull", 50_000)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := calls.Add(1)
+		if b, err := io.ReadAll(r.Body); string(b) != text {
+			t.Errorf("got %d bytes, %v", len(b), err)
+		}
+		if n == 1 {
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, "good")
+	})
+	run(t, h, func(t *testing.T, w *world) {
+		hd, err := hedge.New(hedge.Options{Delay: 10 * time.Millisecond, Extra: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := pipeline(t, policy.Options{Retries: retries(t, retry.Options{}), Hedging: hd})
+		o := httppolicy.Options{Call: func(_ *http.Request, c *policy.Call) { c.Idempotent, c.SideEffectFree = true, true }}
+		c := &http.Client{Transport: httppolicy.NewTransport(w.base, p, o)}
+		rep, err := c.Post("http://b:80/search", "text/plain", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(rep.Body); err != nil || string(b) != "good" {
+			t.Errorf("%q, %v", b, err)
+		}
+		_ = rep.Body.Close()
+		if calls.Load() != 2 {
+			t.Errorf("%d calls", calls.Load())
+		}
+		rep, err = c.Post("http://b:80/search", "text/plain", struct{ io.Reader }{strings.NewReader(text)}) // cannot be hedged
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = rep.Body.Close()
+		if calls.Load() != 3 {
+			t.Errorf("%d calls", calls.Load())
+		}
+	})
+}
+
+// TestUpgrade is that a connection that changes its protocol can be written to, and holds its place until it is closed.
+func TestUpgrade(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		b := make([]byte, 2)
+		_, _ = io.ReadFull(rw, b)
+		_, _ = c.Write(b)
+	})
+	run(t, h, func(t *testing.T, w *world) {
+		l := places(t, concurrency.Options{})
+		p := pipeline(t, policy.Options{Concurrency: policy.Slot{Name: "places", Gate: l}})
+		tr := httppolicy.NewTransport(w.base, p, httppolicy.Options{})
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://b:80/", nil)
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", "echo")
+		rep, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rw, ok := rep.Body.(io.ReadWriteCloser)
+		if !ok || rep.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatal(rep)
+		}
+		_, _ = io.WriteString(rw, "hi")
+		if b, err := io.ReadAll(io.LimitReader(rw, 2)); err != nil || string(b) != "hi" {
+			t.Errorf("%q, %v", b, err)
+		}
+		if n := l.Snapshot().InUse; n != 1 {
+			t.Errorf("%d places in use", n)
+		}
+		_ = rw.Close()
+		if n := l.Snapshot().InUse; n != 0 {
+			t.Errorf("%d places in use at the end", n)
+		}
+	})
+}
+
+// TestDeadlineHeader is what servers are told of the time that is left.
+func TestDeadlineHeader(t *testing.T) {
+	for _, tt := range []struct {
+		option, header, want string
+	}{
+		{"", httppolicy.HeaderGRPC, "1000000u"},
+		{httppolicy.HeaderEnvoy, httppolicy.HeaderEnvoy, "1000"},
+		{httppolicy.HeaderConnect, httppolicy.HeaderConnect, "1000"},
+		{"-", httppolicy.HeaderGRPC, ""},
+	} {
+		var got string
+		h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get(tt.header) })
+		run(t, h, func(t *testing.T, w *world) {
+			p := pipeline(t, policy.Options{Timeouts: &fixed{d: time.Second}})
+			c := &http.Client{Transport: httppolicy.NewTransport(w.base, p, httppolicy.Options{DeadlineHeader: tt.option}), Timeout: time.Minute}
+			rep, err := c.Get("http://b:80/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = rep.Body.Close()
+		})
+		if got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.option, got, tt.want)
+		}
 	}
 }
