@@ -288,13 +288,22 @@ func (sh *shared) method(name string, eff Effective, most int) (*kept, error) {
 			return nil, err
 		}
 	}
-	if o := eff.AttemptTimeout.options(); k.timeouts == nil || o != old.eff.AttemptTimeout.options() {
+	// Memories of latencies are large. What is off and never was on has none.
+	o := eff.AttemptTimeout.options()
+	if o != old.eff.AttemptTimeout.options() {
+		k.timeouts = nil
+	}
+	if k.timeouts == nil && eff.AttemptTimeout.Mode != Off {
 		if k.timeouts, err = timeout.New(o); err != nil {
 			return nil, err
 		}
 	}
-	if o := eff.Hedge.options(); k.hedging == nil || o != old.eff.Hedge.options() {
-		if k.hedging, err = hedge.New(o); err != nil {
+	h := eff.Hedge.options()
+	if h != old.eff.Hedge.options() {
+		k.hedging = nil
+	}
+	if k.hedging == nil && eff.Hedge.Mode != Off {
+		if k.hedging, err = hedge.New(h); err != nil {
 			return nil, err
 		}
 	}

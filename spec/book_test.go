@@ -44,11 +44,11 @@ func mustApply(t testing.TB, b *Book, text string) {
 
 // TestWhatAChangeForgets: exactly what was made of the options that changed, and spelling out a default changes nothing.
 func TestWhatAChangeForgets(t *testing.T) {
-	const all = "defaults: {rate: {limit: 100}}\n"
+	const all = "defaults: {rate: {limit: 100}, hedge: {mode: on}}\n"
 	tests := []struct{ name, doc, changed string }{
 		{"nothing", all, ""},
 		{"spelled-out defaults", all + "services: {s: {breaker: {window: 10s}, attempt_timeout: {min: 100ms}, hedge: {extra: 5%}, throttle: {k: 2}, concurrency: {queue: 0}, rate: {per: 1000ms}, ejection: {sweep: 10s}}}", ""},
-		{"modes", all + "services: {s: {breaker: {mode: off}, attempt_timeout: {mode: dry-run}, hedge: {mode: on}, throttle: {mode: off}, concurrency: {mode: off}, rate: {mode: dry-run}}}", ""},
+		{"modes", all + "services: {s: {breaker: {mode: off}, attempt_timeout: {mode: dry-run}, hedge: {mode: dry-run}, throttle: {mode: off}, concurrency: {mode: off}, rate: {mode: dry-run}}}", ""},
 		{"another service", all + "services: {t: {breaker: {window: 20s}, throttle: {k: 3}}}", ""},
 		{"another method", all + "services: {s: {methods: {a.B/D: {breaker: {window: 20s}}}}}", ""},
 		{"retries have no state", all + "services: {s: {retry: {attempts: 5, base: 1ms}}}", ""},
@@ -59,7 +59,8 @@ func TestWhatAChangeForgets(t *testing.T) {
 		{"throttle", all + "services: {s: {throttle: {max: 80%}}}", "throttle"},
 		{"concurrency", all + "services: {s: {concurrency: {queue: 10, order: lifo}}}", "concurrency"},
 		{"rate", all + "services: {s: {rate: {each: method}}}", "rate"},
-		{"no rate any more", "{}", "rate"},
+		{"no rate any more", "defaults: {hedge: {mode: off}}", "rate"},
+		{"hedging that is off", "defaults: {rate: {limit: 100}}", ""},
 	}
 	state := func(b *Book) map[string]any {
 		mustMethod(t, b, "s", "a.B/C")

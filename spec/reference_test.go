@@ -188,7 +188,8 @@ func (r *reference) page() string {
 			if leafAt(fieldName(f) + ".mode").method {
 				where = "for each method"
 			}
-			r.table(&b, fmt.Sprintf("`%s`, %s", fieldName(f), where), f.Type, fieldName(f), r.docs[f.Type.Name()])
+			intro := "`" + fieldName(f) + "`" + strings.TrimPrefix(r.docs[f.Type.Name()], f.Type.Name())
+			r.table(&b, fmt.Sprintf("`%s`, %s", fieldName(f), where), f.Type, fieldName(f), intro)
 		}
 	}
 	return b.String()

@@ -207,7 +207,7 @@ type Throttle struct {
 type Rate struct {
 	// Mode is how far it counts.
 	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
-	// Limit is how many calls may begin per per.
+	// Limit is how many calls may begin within per.
 	Limit float64 `yaml:"limit,omitempty" json:"limit,omitzero" auto:"no limit" range:"0.001 100000000"`
 	// Per is the time that limit is about.
 	Per Duration `yaml:"per,omitempty" json:"per,omitzero" default:"1s" range:"1ms 24h"`
