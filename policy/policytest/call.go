@@ -74,6 +74,7 @@ type Call struct {
 	// Starts are the times at which its attempts began.
 	Starts []policy.Time
 
+	starts   [2]policy.Time // what Starts needs as a rule
 	w        *World
 	p        *policy.Pipeline
 	x        *policy.Exec // nil when nothing of the call is left
@@ -105,6 +106,7 @@ func (w *World) Detach(p *policy.Pipeline, c policy.Call, to Service, then func(
 
 func (w *World) call(p *policy.Pipeline, c policy.Call, to Service, then func(*Call), detached bool) *Call {
 	s := &Call{w: w, p: p, x: w.exec(), to: to, then: then, Began: w.now, detached: detached}
+	s.Starts = s.starts[:0]
 	s.take(s.x.Begin(w.now, &w.rnd, p, c, s, detached))
 	return s
 }

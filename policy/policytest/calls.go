@@ -191,7 +191,7 @@ func (s *suite) panics(t *testing.T, r reporter) {
 		s.everywhere(t, r, func(slot string, p *policy.Pipeline, b *books) {
 			n := 20 + 2*s.caps.Places
 			for i := range n {
-				time.Sleep(s.caps.Pace)
+				time.Sleep(s.caps.Pace) //nolint:forbidigo // in a bubble, whose time is virtual
 				done := make(chan struct{})
 				go func() {
 					defer close(done)

@@ -229,7 +229,7 @@ func (s *suite) parallelWaiters(t *testing.T, r reporter) {
 							}
 							select {
 							case v = <-b:
-							case <-time.After(time.Hour): // only if all others wait too
+							case <-time.After(time.Hour): //nolint:forbidigo // in a bubble: only if all others wait too
 								mu.Lock()
 								forgotten++
 								mu.Unlock()

@@ -100,14 +100,14 @@ func switcher(generations, closes, probes bool) func() policy.Gate {
 				if generations && p.Gen != gen {
 					return
 				}
-				switch {
-				case o == policy.Success:
+				switch o {
+				case policy.Success:
 					failed = 0
 					if p.Slot == 1 {
 						out, until = false, 0
 						gen++
 					}
-				case o == policy.Ignored: // a probe that was cancelled stays out for ever
+				case policy.Ignored: // a probe that was cancelled stays out for ever
 				default:
 					out = false
 					if failed++; failed >= 10 {
