@@ -50,8 +50,9 @@ type shared struct {
 
 // parts is what a service's methods share and what Apply makes anew if its options change.
 type parts struct {
-	own                         Service // as they were made
-	throttle, concurrency, rate policy.Gate
+	own            Service // as they were made
+	throttle, rate policy.Gate
+	concurrency    *concurrency.Limiter
 }
 
 // kept is the state of one method, with the options that it was made from.
@@ -98,6 +99,13 @@ func (b *Book) Apply(s *Spec) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("the document is not applied: %w", err)
 	}
+	if err := b.replace(s); err != nil {
+		return err
+	}
+	return b.setLimits()
+}
+
+func (b *Book) replace(s *Spec) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	next := make(map[string]parts, len(b.services))
@@ -123,6 +131,33 @@ func (b *Book) Apply(s *Spec) error {
 	b.spec = s
 	b.gen.Add(1)
 	return nil
+}
+
+// setLimits tells limiters how many places they have. Those who wait are told of new places, and nobody is told anything
+// under a lock; so another document may come in between, and its limits are set in the end, by whoever is last.
+func (b *Book) setLimits() error {
+	type change struct {
+		limiter *concurrency.Limiter
+		limit   int
+	}
+	for {
+		var changes []change
+		b.mu.Lock()
+		for _, sh := range b.services {
+			if n := sh.own.Concurrency.Limit; sh.concurrency.Snapshot().Limit != n {
+				changes = append(changes, change{sh.concurrency, n})
+			}
+		}
+		b.mu.Unlock()
+		if len(changes) == 0 {
+			return nil
+		}
+		for _, c := range changes {
+			if err := c.limiter.SetLimit(policy.Now(), c.limit); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // Picker returns the service's picker.
@@ -207,8 +242,9 @@ func (s *Service) samePicker(o *Service) bool {
 	return s.Balancer == o.Balancer && value(s.SlowStart) == value(o.SlowStart) && s.Decay == o.Decay && reflect.DeepEqual(s.Ejection, o.Ejection)
 }
 
+// same leaves out the limit too, which setLimits changes while calls are under way.
 func (c Concurrency) same(o Concurrency) bool {
-	c.Mode = o.Mode
+	c.Mode, c.Limit = o.Mode, o.Limit
 	return reflect.DeepEqual(c, o)
 }
 

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +59,7 @@ func TestWhatAChangeForgets(t *testing.T) {
 		{"hedging", all + "services: {s: {hedge: {quantile: 90%}}}", "hedging"},
 		{"throttle", all + "services: {s: {throttle: {max: 80%}}}", "throttle"},
 		{"concurrency", all + "services: {s: {concurrency: {queue: 10, order: lifo}}}", "concurrency"},
+		{"more places are no other limiter", all + "services: {s: {concurrency: {limit: 10}}}", ""},
 		{"rate", all + "services: {s: {rate: {each: method}}}", "rate"},
 		{"no rate any more", "defaults: {hedge: {mode: off}}", "rate"},
 		{"hedging that is off", "defaults: {rate: {limit: 100}}", ""},
@@ -167,6 +169,43 @@ func TestRateLimit(t *testing.T) {
 			t.Errorf("each %s: %d calls went, want %d", each, went, want)
 		}
 	}
+}
+
+// TestAnotherLimitKeepsCount: calls under way have their places under the new limit too, and new places go to those who wait.
+func TestAnotherLimitKeepsCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := mustBook(t, "defaults: {concurrency: {limit: 2, queue: 5, max_wait: 10s}}")
+		var ended atomic.Int32
+		call := func() {
+			m := mustMethod(t, b, "s", "a.B/C")
+			_, err := policy.Do(t.Context(), m.Unary, func(context.Context) (int, error) {
+				time.Sleep(3 * time.Second)
+				return 0, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			ended.Add(1)
+		}
+		for range 4 {
+			go call()
+		}
+		synctest.Wait()
+		limiter := b.services["s"].concurrency
+		if n := limiter.Snapshot(); n.InUse != 2 || n.Waiting != 2 {
+			t.Errorf("%+v, want 2 in use and 2 waiting", n)
+		}
+		time.Sleep(time.Second)
+		mustApply(t, b, "defaults: {concurrency: {limit: 3, queue: 5, max_wait: 10s}}")
+		synctest.Wait()
+		if n := limiter.Snapshot(); n.InUse != 3 || n.Waiting != 1 || b.services["s"].concurrency != limiter {
+			t.Errorf("%+v, want 3 in use and 1 waiting", n)
+		}
+		time.Sleep(10 * time.Second)
+		if n := limiter.Snapshot(); ended.Load() != 4 || n.InUse != 0 {
+			t.Errorf("%d ended, %+v", ended.Load(), n)
+		}
+	})
 }
 
 // TestMethodsAreBounded: names from outside do not fill the memory, and do not drive out a method that is in use.

@@ -81,9 +81,13 @@ func strategy(name string) balance.Strategy {
 }
 
 func (c Concurrency) options() concurrency.Options {
-	o := concurrency.Options{Limit: c.Limit, Queue: value(c.Queue), MaxWait: time.Duration(c.MaxWait), Order: concurrency.FIFO}
-	if c.Order == "lifo" {
+	o := concurrency.Options{Limit: c.Limit, Queue: value(c.Queue), MaxWait: time.Duration(c.MaxWait), Order: concurrency.FIFO,
+		Target: time.Duration(c.Target), Interval: time.Duration(c.Interval)}
+	switch c.Order {
+	case "lifo":
 		o.Order = concurrency.LIFO
+	case "codel":
+		o.Order = concurrency.CoDel
 	}
 	return o
 }

@@ -77,7 +77,7 @@ type object = map[string]any
 
 func (r *reference) schema() []byte {
 	defs := object{
-		"mode":     object{"enum": []string{string(On), string(DryRun), string(Off)}},
+		"mode": object{"enum": []string{string(On), string(DryRun), string(Off)}},
 		"duration": object{"anyOf": []object{
 			{"type": "string", "pattern": `^\s*\+?(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+\s*$|^\s*0\s*$`}, {"const": 0}}},
 		"percent":  object{"type": "string", "pattern": `^\s*[0-9]+(\.[0-9]+)?\s*%\s*$`},

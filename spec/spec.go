@@ -185,8 +185,13 @@ type Concurrency struct {
 	Queue *int `yaml:"queue,omitempty" json:"queue,omitempty" default:"0" range:"0 1048576"`
 	// MaxWait is how long each may wait.
 	MaxWait Duration `yaml:"max_wait,omitempty" json:"max_wait,omitzero" default:"100ms"`
-	// Order says who in the queue is next: who came first, or who came last.
-	Order string `yaml:"order,omitempty" json:"order,omitempty" default:"fifo" choices:"fifo lifo"`
+	// Order says who in the queue is next: who came first; who came last; or who came first while the queue empties now and
+	// then, and who came last when it stands. More important calls go before.
+	Order string `yaml:"order,omitempty" json:"order,omitempty" default:"fifo" choices:"fifo lifo codel"`
+	// Target is the wait that codel tolerates in a queue that does not empty.
+	Target Duration `yaml:"target,omitempty" json:"target,omitzero" default:"5ms"`
+	// Interval is how long a queue must stand before codel acts.
+	Interval Duration `yaml:"interval,omitempty" json:"interval,omitzero" default:"100ms"`
 }
 
 // Throttle is the client side of overload.
