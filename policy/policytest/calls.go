@@ -16,15 +16,17 @@ import (
 // books is a gate that counts the permits of another.
 type books struct {
 	policy.Gate
-	r   reporter
-	mu  sync.Mutex
-	out int
+	r       reporter
+	mu      sync.Mutex
+	out     int
+	permits map[policy.Permit]int // those that are out; some gates give the same one to several
 }
 
 func (b *books) note(v policy.Verdict) policy.Verdict {
 	if v.Decision == policy.Admit || v.Decision == policy.Wait {
 		b.mu.Lock()
 		b.out++
+		b.permits[v.Permit]++
 		b.mu.Unlock()
 	}
 	return v
@@ -37,8 +39,8 @@ func (b *books) Admit(now policy.Time, rnd rand.Source, c *policy.Call) policy.V
 func (b *books) Done(now policy.Time, rnd rand.Source, p policy.Permit, o policy.Outcome) {
 	b.mu.Lock()
 	b.out--
-	if b.out < 0 {
-		b.r.Errorf("more permits came back than were given")
+	if b.permits[p]--; b.permits[p] < 0 {
+		b.r.Errorf("permit %+v came back more often than it was given", p)
 	}
 	b.mu.Unlock()
 	b.Gate.Done(now, rnd, p, o)
@@ -128,7 +130,7 @@ type revokerBooks struct {
 
 // keep returns g with books.
 func keep(r reporter, g policy.Gate) (policy.Gate, *books) {
-	b := &books{Gate: g, r: r}
+	b := &books{Gate: g, r: r, permits: map[policy.Permit]int{}}
 	if l, ok := g.(policy.Line); ok {
 		return lineBooks{b, l, map[policy.Ticket]*wait{}}, b
 	}
