@@ -25,7 +25,7 @@ var arrows = []struct {
 
 	// One package per policy; each stands alone above the vocabulary.
 	{"policy/policytest", "status policy internal/*", "policy/*"},
-	{"policy/hedge", "status policy policy/retry internal/*", "policy/policytest"}, // hedges are paid from the retry budget
+	{"policy/hedge", "status policy policy/retry internal/*", "policy/policytest"},                   // hedges are paid from the retry budget
 	{"policy/httppolicy policy/grpcpolicy", "status policy internal/*", "policy/* transport/memnet"}, // adapters: servers in their tests need a network
 	{"policy/*", "status policy internal/*", "policy/*"},
 
