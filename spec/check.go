@@ -9,7 +9,7 @@ import (
 	"github.com/hull-go/hull/registry"
 )
 
-// Validate reports all faults of s, each with the path of its field, as a *Faults. Parse has done it.
+// Validate reports all faults of s, each with the path of its field, as a *FaultsError. Parse has done it.
 func (s *Spec) Validate() error {
 	var v faults
 	v.check(s)

@@ -29,8 +29,8 @@ func (f Fault) String() string {
 	return s
 }
 
-// Faults is the error of a document: everything that is wrong with it, in the order of lines.
-type Faults struct {
+// FaultsError is the error of a document: everything that is wrong with it, in the order of lines.
+type FaultsError struct {
 	// Name is the document's, or empty.
 	Name string
 	// List has at most MaxFaults entries.
@@ -43,7 +43,7 @@ type Faults struct {
 const MaxFaults = 100
 
 // Error lists all faults: one on one line, several on a line each.
-func (e *Faults) Error() string {
+func (e *FaultsError) Error() string {
 	head := "spec: "
 	if e.Name != "" {
 		head += e.Name + ": "
@@ -101,7 +101,7 @@ func (v *faults) err(name string) error {
 		return nil
 	}
 	slices.SortStableFunc(v.list, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
-	e := &Faults{Name: name, List: v.list}
+	e := &FaultsError{Name: name, List: v.list}
 	if n := len(v.list); n > MaxFaults {
 		e.List, e.More = v.list[:MaxFaults], n-MaxFaults
 	}

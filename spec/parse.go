@@ -24,7 +24,7 @@ const MaxSize = 1 << 20
 // maxNodes is how many values a document can have, those counted that aliases repeat.
 const maxNodes = 1 << 18
 
-// Parse reads a document in YAML or JSON and validates it. name appears in errors. The error is a *Faults, which lists all
+// Parse reads a document in YAML or JSON and validates it. name appears in errors. The error is a *FaultsError, which lists all
 // that is wrong, each with its line. An empty document means the defaults.
 func Parse(name string, doc []byte) (*Spec, error) {
 	p := reader{faults: faults{lines: map[string]int{}}}

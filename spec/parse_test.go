@@ -40,7 +40,7 @@ func TestFaults(t *testing.T) {
 		{"mode", "defaults: {breaker: {mode: maybe}}", `"maybe" is none of on, dry-run, off`},
 		{"mode, nearly", "defaults: {breaker: {mode: dryrun}}", "did you mean dry-run?"},
 		{"mode of YAML", "defaults: {breaker: {mode: true}}", "did you mean on?"},
-		{"backoff", "defaults: {retry: {backoff: exponental}}", "did you mean exponential?"},
+		{"backoff", "defaults: {retry: {backoff: exponentiall}}", "did you mean exponential?"},
 		{"attempts", "defaults: {retry: {attempts: 99}}", "99 is not between 1 and 8"},
 		{"balancer", "defaults: {balancer: roundrobin}", `"roundrobin" is none of p2c, round-robin, random, least-connections; did you mean round-robin?`},
 		{"method's name", "services: {a: {methods: {/a.B/C: {}}}}", "without a leading slash"},
@@ -102,9 +102,9 @@ services:
 		lines []int
 	}{"a.yaml": {inYAML, []int{2, 3, 6, 8, 9, 10, 12, 13}}, "a.json": {inJSON, []int{2, 3, 5, 7, 8, 9, 11, 12}}} {
 		_, err := Parse(name, []byte(tt.doc))
-		f, ok := errors.AsType[*Faults](err)
+		f, ok := errors.AsType[*FaultsError](err)
 		if !ok {
-			t.Fatalf("%s: error %v is no Faults", name, err)
+			t.Fatalf("%s: error %v is no FaultsError", name, err)
 		}
 		paths := []string{"defaults.timeout", "defaults.balancer", "services.greeter.timeuot", "services.greeter.breaker.failures",
 			"services.greeter.breaker.mode", "services.greeter.retry.base", "services.greeter.methods.Hello", "services.greeter.methods.Hello.hedge.delay"}
@@ -143,7 +143,7 @@ func TestManyFaultsAreCut(t *testing.T) {
 		fmt.Fprintf(&b, "  x%d: 1\n", i)
 	}
 	_, err := Parse("", []byte(b.String()))
-	f, ok := errors.AsType[*Faults](err)
+	f, ok := errors.AsType[*FaultsError](err)
 	if !ok || len(f.List) != MaxFaults || f.More != 200 || !strings.HasSuffix(err.Error(), "and 200 more") {
 		t.Errorf("%v", err)
 	}
@@ -326,7 +326,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Parse("fuzz", b)
 		if err != nil {
-			if f, ok := errors.AsType[*Faults](err); !ok || len(f.List) == 0 {
+			if f, ok := errors.AsType[*FaultsError](err); !ok || len(f.List) == 0 {
 				t.Errorf("error %v lists no faults", err)
 			}
 			return
