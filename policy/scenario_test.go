@@ -257,6 +257,12 @@ func line(o concurrency.Options) func(int) policy.Line {
 	}
 }
 
+// adaptive is what a Hull server has if nothing is configured.
+func adaptive(workers int) policy.Line {
+	src := must(concurrency.NewTwoArm(concurrency.TwoArmOptions{Start: 20 * max(workers, 1)}))
+	return must(concurrency.New(concurrency.Options{Source: src}))
+}
+
 func throttled(o *policy.Options) {
 	o.Throttle = policy.Slot{Name: "throttle", Gate: must(throttle.New(throttle.Options{}))}
 }
@@ -289,6 +295,7 @@ func TestRetryStorm(t *testing.T) {
 		{name: "line shorter than the timeout", line: line(concurrency.Options{MaxWait: 500 * time.Millisecond}), want: always},
 		{name: "LIFO", line: line(concurrency.Options{MaxWait: time.Hour, Order: concurrency.LIFO, Share: 1}), want: always},
 		{name: "CoDel, target 50 ms", line: line(concurrency.Options{MaxWait: 500 * time.Millisecond, Order: concurrency.CoDel, Target: 50 * time.Millisecond}), want: always},
+		{name: "adaptive limit", line: adaptive, want: always},
 		{name: "breaker", gates: broken, want: never},
 		{name: "breaker, later", gates: broken, late: 50 * time.Second, want: always},
 	})
@@ -312,6 +319,7 @@ func TestCPUThrottle(t *testing.T) {
 		{name: "line of 0.5 s", line: line(concurrency.Options{MaxWait: 500 * time.Millisecond}), want: always},
 		{name: "LIFO", line: line(concurrency.Options{MaxWait: time.Hour, Order: concurrency.LIFO}), want: always},
 		{name: "1 retry", tries: 2, want: always},
+		{name: "adaptive limit", line: adaptive, want: always},
 		{name: "breaker", gates: broken, want: never},
 		{name: "breaker, later", gates: broken, late: 40 * time.Second, want: always},
 	})

@@ -10,12 +10,12 @@ import (
 
 // ServerOptions describes a Server.
 type ServerOptions struct {
-	// Workers is how many requests are worked on at a time: 1. Negative = no bound. With a Line it has no meaning.
+	// Workers is how many requests are worked on at a time: 1. Negative = no bound.
 	Workers int
 	// Work returns how long one takes, if busy are worked on, this one included; required.
 	Work func(rnd rand.Source, busy int) time.Duration
-	// Line says who is worked on, who waits and who is refused, for instance a concurrency.Limiter; nil = all the others wait, in
-	// the order in which they came, for as long as it takes.
+	// Line stands before the workers and says who is let in, who waits and who is refused, for instance a concurrency.Limiter.
+	// Those who are let in, without a Line everybody, wait for a worker in the order in which they came, for as long as it takes.
 	Line policy.Line
 	// Drop: requests whose deadline has passed are not worked on.
 	Drop bool
@@ -28,12 +28,18 @@ type Server struct {
 	slow    float64
 	stalled policy.Time // until then
 	busy    int
-	queue   []*Request // those before head are gone
+	queue   []admitted // those before head are gone
 	head    int
 	waiting map[uint32]*Request // in the Line
 	tag     uint32
 	w       *World
 	n       Work
+}
+
+// admitted is a request that the Line has let in.
+type admitted struct {
+	r *Request
+	p policy.Permit
 }
 
 // Work is what a Server has done, in requests.
@@ -79,20 +85,25 @@ func (s *Server) Serve(w *World, r *Request) {
 		s.line(r)
 		return
 	}
-	s.queue = append(s.queue, r)
+	s.admit(r, policy.Permit{})
+}
+
+// admit lets a request wait for a worker.
+func (s *Server) admit(r *Request, p policy.Permit) {
+	s.queue = append(s.queue, admitted{r, p})
 	s.next()
 }
 
 // next begins work while there are workers.
 func (s *Server) next() {
 	for s.head < len(s.queue) && (s.opt.Workers < 0 || s.busy < s.opt.Workers) {
-		r := s.queue[s.head]
-		s.queue[s.head] = nil
+		a := s.queue[s.head]
+		s.queue[s.head] = admitted{}
 		if s.head++; s.head > len(s.queue)/2 {
 			s.queue = s.queue[:copy(s.queue, s.queue[s.head:])]
 			s.head = 0
 		}
-		s.begin(r, policy.Permit{})
+		s.begin(a.r, a.p)
 	}
 }
 
@@ -127,15 +138,13 @@ func (s *Server) work(r *Request, p policy.Permit) {
 // end frees a worker.
 func (s *Server) end(p policy.Permit, o policy.Outcome) {
 	s.busy--
-	if s.opt.Line == nil {
-		if s.busy == 0 || s.opt.Workers < 0 || s.busy < s.opt.Workers {
-			// An event of its own, or a queue full of what is too late would be emptied by recursion.
-			s.w.After(0, s.next)
-		}
-		return
+	if s.opt.Line != nil {
+		s.opt.Line.Done(s.w.now, &s.w.rnd, p, o)
+		s.hand()
 	}
-	s.opt.Line.Done(s.w.now, &s.w.rnd, p, o)
-	s.hand()
+	if s.head < len(s.queue) { // an event of its own, or a queue full of what is too late would be emptied by recursion
+		s.w.After(0, s.next)
+	}
 }
 
 // line asks the Line about a request that has arrived.
@@ -183,9 +192,9 @@ func (s *Server) Granted(tag uint32, v policy.Verdict) {
 func (s *Server) answer(r *Request, v policy.Verdict) {
 	switch v.Decision {
 	case policy.Admit:
-		s.begin(r, v.Permit)
+		s.admit(r, v.Permit)
 	case policy.Wait:
-		s.w.at(max(v.At, s.w.now), func() { s.begin(r, v.Permit) })
+		s.w.at(max(v.At, s.w.now), func() { s.admit(r, v.Permit) })
 	default:
 		s.n.Refused++
 		r.Answer(&status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent})
