@@ -84,7 +84,8 @@ type Options struct {
 
 	// Retries drive the attempts one after the other; nil = one attempt.
 	Retries Retries
-	// RetryMode: in dry-run, failed attempts that would be repeated are counted, as if the budget could pay for it.
+	// RetryMode: in dry-run, failed attempts that would be repeated are counted, as if the budget could pay for it. Retries
+	// that do not act still say how many attempts a call may have with its hedges.
 	RetryMode Mode
 	// Hedging starts attempts beside running ones, for calls that are SideEffectFree; nil = none.
 	Hedging Hedging
@@ -208,5 +209,6 @@ func New(o Options) (*Pipeline, error) {
 // Key returns the name of what the pipeline protects.
 func (p *Pipeline) Key() string { return p.opt.Key }
 
-// Options returns what the pipeline was made of, without what is off or in dry-run.
+// Options returns what the pipeline was made of, without gates that are off, and without retries, hedging and timeouts that are off
+// or in dry-run.
 func (p *Pipeline) Options() Options { return p.opt }
