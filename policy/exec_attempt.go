@@ -492,6 +492,9 @@ func (x *Exec) lastEnded() int {
 // Granted brings the verdict of a wait.
 func (x *Exec) Granted(now Time, rnd rand.Source, tag uint32, v Verdict) Steps {
 	if tag == tagCall {
+		if int(x.gate) >= len(x.p.gates) { // a faulty line tells a call twice
+			return x.take(now)
+		}
 		s := &x.p.gates[x.gate]
 		if x.late || x.seat.kind != seatParked {
 			x.late = false
