@@ -25,7 +25,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	u.s, u.reply = c.s, reply
 	u.req = transport.Request{Method: method, Codec: u.codec, Message: req, Metadata: u.md,
 		Criticality: u.call.Criticality, MaxReply: u.opt.maxReply}
-	if u.m.Unary.Options().Hedging != nil && u.call.SideEffectFree {
+	if u.m.Unary.Concurrent(&u.call) {
 		return c.hedged(ctx, u)
 	}
 	u.rep.Message = reply

@@ -35,13 +35,18 @@ func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err
 	if d, ok := ctx.Deadline(); ok {
 		c.Deadline = Earliest(c.Deadline, At(d))
 	}
-	if p.opt.Hedging != nil && c.SideEffectFree && c.PathAttempt <= 1 {
+	if p.Concurrent(&c) {
 		return p.driveConcurrent(ctx, c, r, false)
 	}
 	d := p.get()
 	winner, err = d.plain(ctx, c, r, false)
 	p.put(d)
 	return winner, err
+}
+
+// Concurrent reports whether Drive may run attempts of c at the same time, so that its Runner must not share anything between them.
+func (p *Pipeline) Concurrent(c *Call) bool {
+	return p.opt.Hedging != nil && c.SideEffectFree && c.PathAttempt <= 1
 }
 
 func (p *Pipeline) get() *drive {

@@ -66,7 +66,8 @@ type Node struct {
 	// Started is when the instance started, by its own clock; zero = not known.
 	Started time.Time `json:"started,omitzero"`
 	// Absent is set by the Registry alone: the engine no longer lists the node and the Registry does not believe it
-	// (see the package comment). A balancer takes such a node only when no other is left.
+	// (see the package comment). A balancer takes such a node as long as it answers; one that never answered here only
+	// when no other is left.
 	Absent bool `json:"-"`
 }
 

@@ -143,7 +143,7 @@ func hullDo() []bench {
 		do("adaptive limiter", "hull, in Do", policy.Call{}, withAdaptive),
 		do("rate limit", "hull, in Do", policy.Call{}, withRate),
 		do("chain of 4", "hull, in Do", policy.Call{}, allOf(withChainRetries, withBreaker, withTimeouts, withBulkhead)),
-		do("chain of 7", "hull, in Do", policy.Call{}, allOf(withRate, withBreaker, withRetries, withThrottle, withAdaptive, withTimeouts)),
+		do("chain of 6", "hull, in Do", policy.Call{}, allOf(withRate, withBreaker, withRetries, withThrottle, withAdaptive, withTimeouts)),
 	}
 }
 
