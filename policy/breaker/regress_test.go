@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,24 +116,27 @@ func TestAClockThatJumps(t *testing.T) {
 	}
 }
 
+// Four callers share one clock, and the clock says whether calls fail, so that
+// what happens does not depend on how the callers are scheduled.
 func TestParallel(t *testing.T) {
 	b := must(t, Options{Open: time.Millisecond, ProbeEvery: time.Millisecond, Ramp: time.Millisecond, MinCalls: 5})
+	var step atomic.Int64
 	var wg sync.WaitGroup
-	for g := range 4 {
+	for range 4 {
 		wg.Go(func() {
-			now := t0
-			for i := range 5_000 {
-				now = now.Add(50 * time.Microsecond)
+			for range 5_000 {
+				n := step.Add(1)
+				now := t0.Add(time.Duration(n) * 50 * time.Microsecond)
 				v := b.Admit(now, mid, nil)
 				if v.Decision == policy.Admit {
 					b.Holds(now, v.Permit)
 					o := policy.Success
-					if i/500%2 == 0 && g != 0 {
+					if n/2_000%2 == 0 {
 						o = policy.Failure
 					}
 					b.Done(now, mid, v.Permit, o)
 				}
-				if i%100 == 0 {
+				if n%100 == 0 {
 					b.Snapshot(now)
 					b.Events(0)
 					b.NotBefore(now, time.Millisecond)
