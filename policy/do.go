@@ -22,16 +22,6 @@ func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, er
 	return f.of(winner), err
 }
 
-// DoElse is Do with a fallback: if the call fails, for whatever reason but the caller's own cancellation, its result is
-// that of instead, which is given the error.
-func DoElse[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), instead func(context.Context, error) (T, error), c ...Call) (T, error) {
-	v, err := Do(ctx, p, fn, c...)
-	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
-		return v, err
-	}
-	return instead(ctx, err)
-}
-
 // Detach is Do for functions that ignore their context: fn runs on a goroutine of its own, and Detach returns when the time
 // is up. What still runs then keeps its place in the concurrency limit until it ends and is counted in
 // Snapshot.Abandoned. Its value is lost.
