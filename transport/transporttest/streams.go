@@ -207,10 +207,16 @@ func testStreamCancel(t *testing.T, w *world) {
 }
 
 func testStreamDeadline(t *testing.T, w *world) {
-	req := request("Wait", "")
-	req.Deadline = policy.Now().Add(100 * time.Millisecond)
-	s := open(bg, t, w.dial(), req)
-	expectDeadline(t, failed(t, s))
+	c := w.dial()
+	w.expectDeadline(w.untilDeadline(func(left time.Duration) *status.Error {
+		req := request("Wait", "")
+		req.Deadline = policy.Now().Add(left)
+		s, err := c.Open(bg, req)
+		if err != nil {
+			return err
+		}
+		return failed(t, s)
+	}))
 	w.h.awaitEnd()
 }
 

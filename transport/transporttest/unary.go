@@ -162,15 +162,20 @@ func testEncodingFails(t *testing.T, w *world) {
 
 func testDeadline(t *testing.T, w *world) {
 	c := w.dial()
-	req := request("Wait", "")
-	req.Deadline = policy.Now().Add(100 * time.Millisecond)
-	_, _, err := call(bg, c, req)
-	late := policy.Now().Sub(req.Deadline)
-	expectDeadline(t, err)
+	var late time.Duration
+	err := w.untilDeadline(func(left time.Duration) *status.Error {
+		req := request("Wait", "")
+		req.Deadline = policy.Now().Add(left)
+		_, _, err := call(bg, c, req)
+		late = policy.Now().Sub(req.Deadline)
+		return err
+	})
+	w.expectDeadline(err)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("errors.Is(err, context.DeadlineExceeded) is false")
 	}
-	if late < 0 || late > 50*time.Millisecond || w.virtual && late > 5*time.Millisecond {
+	// Where time is real the machine may be late, too, so that only virtual time shows how exact the transport is.
+	if late < 0 || late > 10*time.Second || w.virtual && late > 5*time.Millisecond {
 		t.Errorf("the call ended %v after its deadline", late)
 	}
 	w.h.awaitEnd() // the handler's context has ended too
@@ -181,12 +186,14 @@ func testDeadline(t *testing.T, w *world) {
 
 func testContextDeadline(t *testing.T, w *world) {
 	c := w.dial()
-	ctx, cancel := context.WithTimeout(bg, 100*time.Millisecond)
-	defer cancel()
-	req := request("Wait", "")
-	req.Deadline = 0
-	_, _, err := call(ctx, c, req)
-	expectDeadline(t, err)
+	w.expectDeadline(w.untilDeadline(func(left time.Duration) *status.Error {
+		ctx, cancel := context.WithTimeout(bg, left)
+		defer cancel()
+		req := request("Wait", "")
+		req.Deadline = 0
+		_, _, err := call(ctx, c, req)
+		return err
+	}))
 	if in := w.h.seen(); in.Deadline == 0 {
 		t.Error("the deadline of the context did not travel")
 	}
@@ -206,9 +213,13 @@ func testLateAtStart(t *testing.T, w *world) {
 
 func testHandlerDeadline(t *testing.T, w *world) {
 	c := w.dial()
-	req := request("Wait", "")
-	req.Deadline = policy.Now().Add(80 * time.Millisecond)
-	if _, _, err := call(bg, c, req); err == nil {
+	err := w.untilDeadline(func(left time.Duration) *status.Error {
+		req := request("Wait", "")
+		req.Deadline = policy.Now().Add(left)
+		_, _, err := call(bg, c, req)
+		return err
+	})
+	if err == nil {
 		t.Fatal("no error")
 	}
 	// Which of the two it is told first, the deadline or the caller's cancellation, is a matter of a moment.
