@@ -40,9 +40,11 @@ type AttemptStory struct {
 
 // counters count what a pipeline did, since it was made.
 type counters struct {
-	calls, refused, dryRefused, attempts, retries, hedges, budgetEmpty, abandoned atomic.Int64
+	// A call whose first attempt began at once is counted once, in straight; any other in calls when it begins, and in waited
+	// when its first attempt does.
+	straight, calls, waited, refused, dryRefused, retries, hedges, budgetEmpty, abandoned atomic.Int64
 
-	dryRetries, dryHedges, dryTimeouts atomic.Int64
+	dryRetries, dryHedges, dryTimeouts, fallbacks atomic.Int64
 }
 
 // Snapshot is a reading of a pipeline's counters.
@@ -60,11 +62,15 @@ type Snapshot struct {
 	// DryRetries counts failed attempts that retries in dry-run would have repeated, DryHedges calls that hedging in dry-run would
 	// have begun another attempt of, DryTimeouts attempts that timeouts in dry-run would have ended.
 	DryRetries, DryHedges, DryTimeouts int64
+	// Fallbacks counts calls that failed and were answered by an alternative.
+	Fallbacks int64
 }
 
 // Snapshot reads the counters. Each is exact; together they may be a few calls apart.
 func (p *Pipeline) Snapshot() Snapshot {
 	n := &p.n
-	return Snapshot{n.calls.Load(), n.refused.Load(), n.dryRefused.Load(), n.attempts.Load(), n.retries.Load(), n.hedges.Load(),
-		n.budgetEmpty.Load(), n.abandoned.Load(), n.dryRetries.Load(), n.dryHedges.Load(), n.dryTimeouts.Load()}
+	straight, retries, hedges := n.straight.Load(), n.retries.Load(), n.hedges.Load()
+	return Snapshot{straight + n.calls.Load(), n.refused.Load(), n.dryRefused.Load(), straight + n.waited.Load() + retries + hedges, retries, hedges,
+		n.budgetEmpty.Load(), n.abandoned.Load(), n.dryRetries.Load(), n.dryHedges.Load(), n.dryTimeouts.Load(),
+		n.fallbacks.Load()}
 }
