@@ -25,11 +25,27 @@ func BenchmarkClosed(b *testing.B) {
 	}
 }
 
-func BenchmarkClosedParallel(b *testing.B) {
-	g, c := gate(b, Options{}), &policy.Call{}
+func BenchmarkClosedLastCalls(b *testing.B) {
+	g, rnd, c := gate(b, Options{LastCalls: 100}), rand.NewPCG(1, 2), &policy.Call{}
+	b.ReportAllocs()
+	now := t0
+	for b.Loop() {
+		now++
+		v := g.Admit(now, rnd, c)
+		g.Done(now, rnd, v.Permit, policy.Success)
+	}
+}
+
+func BenchmarkClosedParallel(b *testing.B) { benchParallel(b, Options{}) }
+
+func BenchmarkClosedLastCallsParallel(b *testing.B) { benchParallel(b, Options{LastCalls: 100}) }
+
+func benchParallel(b *testing.B, o Options) {
+	b.Helper()
+	g := gate(b, o)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
-		rnd, now := rand.NewPCG(1, 2), t0
+		rnd, c, now := rand.NewPCG(1, 2), &policy.Call{}, t0
 		for pb.Next() {
 			now++
 			v := g.Admit(now, rnd, c)
@@ -38,14 +54,29 @@ func BenchmarkClosedParallel(b *testing.B) {
 	})
 }
 
-func BenchmarkClosedFailing(b *testing.B) {
-	g, rnd, c := gate(b, Options{Failures: 1}), rand.NewPCG(1, 2), &policy.Call{}
+func BenchmarkClosedFailing(b *testing.B) { benchFailing(b, Options{Failures: 1}) }
+
+func BenchmarkClosedFailingLastCalls(b *testing.B) {
+	benchFailing(b, Options{Failures: 1, LastCalls: 100})
+}
+
+// benchFailing lets nearly all calls fail through a breaker that opens only when all do.
+func benchFailing(b *testing.B, o Options) {
+	b.Helper()
+	g, rnd, c := gate(b, o), rand.NewPCG(1, 2), &policy.Call{}
 	b.ReportAllocs()
-	o := policy.Success
+	i := 0
 	for b.Loop() {
+		o := policy.Failure
+		if i%50 == 0 {
+			o = policy.Success
+		}
+		i++
 		v := g.Admit(t0, rnd, c)
+		if v.Decision != policy.Admit {
+			b.Fatal("opened")
+		}
 		g.Done(t0, rnd, v.Permit, o)
-		o = policy.Failure
 	}
 }
 

@@ -22,7 +22,8 @@ const (
 // policy.Revoker, safe for concurrent use.
 type Breaker struct {
 	opt    Options
-	window *window.Ring
+	window *window.Ring // or nil
+	last   *last        // if there is no window
 
 	// word is generation and state: one load tells whether a call may go and whether a result still counts.
 	word atomic.Uint64
@@ -58,7 +59,12 @@ func New(o Options) (*Breaker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Breaker{opt: o, window: window.New(int64(o.Window), o.Buckets, kinds)}
+	b := &Breaker{opt: o}
+	if o.LastCalls > 0 {
+		b.last = newLast(o.LastCalls)
+	} else {
+		b.window = window.New(int64(o.Window), o.Buckets, kinds)
+	}
 	b.log.add(0, Closed, Closed, "created")
 	return b, nil
 }
@@ -160,27 +166,20 @@ func (b *Breaker) Done(now policy.Time, rnd rand.Source, p policy.Permit, o poli
 
 // count counts a result and opens the breaker if that is one too many.
 func (b *Breaker) count(now policy.Time, rnd rand.Source, gen uint32, s State, p policy.Permit, o policy.Outcome) {
-	slow := false
-	if b.opt.Slow > 0 && (o == policy.Success || o == policy.Failure || o == policy.TimedOut) && now.Sub(p.Start) >= b.opt.Slow {
-		b.window.Add(int64(now), gen, kindSlow)
-		slow = b.opt.SlowCalls > 0
-	}
-	failed := false
-	switch o {
-	case policy.Success:
-		b.window.Add(int64(now), gen, kindOK)
-		if b.opt.Consecutive > 0 && b.streak.Load() != 0 {
-			b.streak.Store(0)
-		}
-	case policy.Failure, policy.TimedOut:
-		b.window.Add(int64(now), gen, kindFailed)
-		failed = true
-		if b.opt.Consecutive > 0 {
-			b.streak.Add(1)
-		}
-	default:
+	if o != policy.Success && o != policy.Failure && o != policy.TimedOut {
 		return
 	}
+	failed := o != policy.Success
+	slow := b.opt.Slow > 0 && now.Sub(p.Start) >= b.opt.Slow
+	b.record(now, gen, failed, slow)
+	if b.opt.Consecutive > 0 {
+		if failed {
+			b.streak.Add(1)
+		} else if b.streak.Load() != 0 {
+			b.streak.Store(0)
+		}
+	}
+	slow = slow && b.opt.SlowCalls > 0
 	if (failed || slow) && s != ForcedClosed {
 		if why := b.tooBad(now, gen, failed, slow); why != "" {
 			b.trip(now, rnd, gen, why)
@@ -188,19 +187,43 @@ func (b *Breaker) count(now policy.Time, rnd rand.Source, gen uint32, s State, p
 	}
 }
 
+// record puts a result where it is counted.
+func (b *Breaker) record(now policy.Time, gen uint32, failed, slow bool) {
+	if b.last != nil {
+		b.last.add(gen, failed, slow)
+		return
+	}
+	kind := kindOK
+	if failed {
+		kind = kindFailed
+	}
+	b.window.Add(int64(now), gen, kind)
+	if slow {
+		b.window.Add(int64(now), gen, kindSlow)
+	}
+}
+
+// sum returns the results that count at now.
+func (b *Breaker) sum(now policy.Time, gen uint32) (calls, failed, slow int64) {
+	if b.last != nil {
+		return b.last.sum(gen)
+	}
+	n := b.window.Sum(int64(now), gen)
+	return n[kindOK] + n[kindFailed], n[kindFailed], n[kindSlow]
+}
+
 // tooBad says why a result that failed, was slow, or both, has to open the breaker, or "".
 func (b *Breaker) tooBad(now policy.Time, gen uint32, failed, slow bool) string {
 	if failed && b.opt.Consecutive > 0 && b.streak.Load() >= int64(b.opt.Consecutive) {
 		return "too many calls failed in a row"
 	}
-	n := b.window.Sum(int64(now), gen)
-	total := n[kindOK] + n[kindFailed]
+	calls, bad, late := b.sum(now, gen)
 	switch {
-	case total < int64(b.opt.MinCalls):
+	case calls < int64(b.opt.MinCalls):
 		return ""
-	case failed && float64(n[kindFailed]) >= b.opt.Failures*float64(total):
+	case failed && float64(bad) >= b.opt.Failures*float64(calls):
 		return "too many calls failed"
-	case slow && float64(n[kindSlow]) >= b.opt.SlowCalls*float64(total):
+	case slow && float64(late) >= b.opt.SlowCalls*float64(calls):
 		return "too many calls were slow"
 	}
 	return ""
@@ -301,6 +324,9 @@ func (b *Breaker) enter(at policy.Time, to State, why string) {
 	b.log.add(at, from, to, why)
 	b.since = at
 	b.streak.Store(0)
+	if b.last != nil {
+		b.last.begin(gen + 1)
+	}
 	b.word.Store(uint64(gen+1)<<8 | uint64(to))
 }
 

@@ -107,6 +107,18 @@ func TestWhatOpens(t *testing.T) {
 			call(b, t0, policy.Success)
 			calls(b, t0, 2, policy.Failure)
 		}, Closed},
+		{"the latest five, three of them failed", Options{LastCalls: 5, Failures: 0.6}, func(b *Breaker) {
+			calls(b, at(-time.Hour), 3, policy.Failure) // age does not matter
+			call(b, t0, policy.Success)
+			call(b, t0, policy.Failure)
+		}, Open},
+		{"the sixth pushes the first out", Options{LastCalls: 5, Failures: 0.6}, func(b *Breaker) {
+			calls(b, t0, 2, policy.Failure)
+			calls(b, t0, 4, policy.Success)
+			call(b, t0, policy.Failure)
+		}, Closed},
+		{"four of five calls are too few", Options{LastCalls: 5}, func(b *Breaker) { calls(b, t0, 4, policy.Failure) }, Closed},
+		{"the latest calls, slow ones", Options{LastCalls: 10, Slow: time.Second, SlowCalls: 0.5}, func(b *Breaker) { slowCalls(b, 10) }, Open},
 		{"slow calls are only counted", Options{Slow: time.Second}, func(b *Breaker) { slowCalls(b, 100) }, Closed},
 		{"slow calls with a share", Options{Slow: time.Second, SlowCalls: 0.5}, func(b *Breaker) { slowCalls(b, 20) }, Open},
 		{"slow calls below the share", Options{Slow: time.Second, SlowCalls: 0.5}, func(b *Breaker) {
@@ -404,17 +416,24 @@ func TestWrongOptions(t *testing.T) {
 	if _, err := New(Options{Window: time.Millisecond}); err == nil {
 		t.Error("a window of 1ms in 10 buckets: no error")
 	}
+	for _, o := range []Options{{LastCalls: -1}, {LastCalls: maxLast + 1}, {LastCalls: 10, MinCalls: 11}} {
+		if _, err := New(o); err == nil || !strings.Contains(err.Error(), "LastCalls") {
+			t.Errorf("%+v: %v, want an error that names LastCalls", o, err)
+		}
+	}
 	if _, err := New(Options{SlowCalls: 0.5}); err == nil {
 		t.Error("SlowCalls without Slow: no error")
 	}
 }
 
 func TestNothingAllocates(t *testing.T) {
-	b := must(t, Options{})
-	if n := testing.AllocsPerRun(1000, func() { call(b, t0, policy.Success) }); n != 0 {
-		t.Errorf("closed: %v allocations", n)
+	for _, o := range []Options{{}, {LastCalls: 100}} {
+		b := must(t, o)
+		if n := testing.AllocsPerRun(1000, func() { call(b, t0, policy.Success) }); n != 0 {
+			t.Errorf("%+v, closed: %v allocations", o, n)
+		}
 	}
-	b = opened(t, Options{})
+	b := opened(t, Options{})
 	if n := testing.AllocsPerRun(1000, func() { call(b, t0, policy.Success) }); n != 0 {
 		t.Errorf("open: %v allocations", n)
 	}

@@ -9,8 +9,9 @@
 //	 ramp ◀────────────────────────────────────────────────  half-open ─────────────┘
 //	          Successes probes in a row succeed
 //
-// Closed, every call goes and its final result is counted in a sliding window (a ring of Buckets). A failure opens the breaker if
-// the window then holds at least MinCalls calls of which at least Failures failed; a success never does.
+// Closed, every call goes and its final result is counted in a sliding window: what ended within Window (a ring of Buckets), or the
+// latest LastCalls results. A failure opens the breaker if the window then holds at least MinCalls calls of which at least
+// Failures failed, or if it is the last of Consecutive in a row; a success never does.
 //
 // Open, every call is refused, for Open × 2ⁿ⁻¹ at the n-th opening in a row, ± Jitter, never longer than OpenCap. NotBefore, which
 // hands on a server's Retry-After, can only make it longer, and not longer than OpenCap either. Openings are in a row until the
@@ -38,9 +39,14 @@
 // Calls slower than Slow are counted beside their result. They open the breaker only if SlowCalls says at which share: there is no
 // threshold that is right for every service.
 //
+// # By hand
+//
+// ForceOpen refuses all; ForceClosed lets all go and counts, which is a breaker for metrics only; Disable lets all go and counts
+// nothing; Reset ends each of these. A breaker that shall only say what it would do belongs into a slot with policy.DryRun.
+//
 // # Cost
 //
-// Closed, Admit is one atomic load and Done one compare-and-swap; refusing while open takes two loads and a counter. Everything else
+// Closed, Admit is one atomic load and Done one atomic write; refusing while open takes two loads and a counter. Everything else
 // happens under one short mutex. Nothing allocates, and no goroutine, timer or callback exists: transitions are kept in a short log,
 // see Events. Time passes only through the arguments, so a breaker that nobody asks stands still, and catches up when asked.
 //

@@ -81,8 +81,7 @@ func (b *Breaker) Snapshot(now policy.Time) Snapshot {
 	case HalfOpen:
 		s.Probes, s.ProbeOut = b.successes, b.probe.out
 	case Closed, Ramp, ForcedClosed:
-		n := b.window.Sum(int64(now), gen)
-		s.Calls, s.Failed, s.Slow = n[kindOK]+n[kindFailed], n[kindFailed], n[kindSlow]
+		s.Calls, s.Failed, s.Slow = b.sum(now, gen)
 	}
 	return s
 }

@@ -132,8 +132,8 @@ func (m *model) done(now policy.Time, u float64, t ticket, o policy.Outcome) {
 		m.streak = 0
 	}
 	var all, bad, slow float64
-	for _, x := range m.results {
-		if x.bucket <= r.bucket-int64(m.o.Buckets) {
+	for i, x := range m.results {
+		if m.o.LastCalls > 0 && i < len(m.results)-m.o.LastCalls || m.o.LastCalls == 0 && x.bucket <= r.bucket-int64(m.o.Buckets) {
 			continue
 		}
 		all++
@@ -174,7 +174,7 @@ func (m *model) notBefore(now policy.Time, d time.Duration) {
 func TestAgainstModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	for run := range uint64(20_000) {
+	for run := range uint64(interleavings) {
 		rnd := rand.New(rand.NewPCG(seed, run))
 		compare(t, rnd, seed, run)
 		if t.Failed() {
@@ -192,6 +192,9 @@ func compare(t *testing.T, rnd *rand.Rand, seed, run uint64) {
 	}
 	if rnd.IntN(2) == 0 {
 		o.Slow, o.SlowCalls = time.Second, float64(rnd.IntN(2))*0.6
+	}
+	if rnd.IntN(2) == 0 {
+		o.LastCalls = o.MinCalls + rnd.IntN(10)
 	}
 	// Buckets whose length has an exact inverse, so that model and breaker agree on their borders.
 	o.Window = time.Duration(o.Buckets) * (1 << 29)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/hull-go/hull/internal/window"
@@ -12,11 +13,15 @@ import (
 // Options describes a breaker. Every zero means the default that stands beside it.
 type Options struct {
 	// Window is how far back results count: 10 s. It should be longer than the call's timeout, else failures and the
-	// calls they belong to are counted in different windows.
+	// calls they belong to are counted in different windows. It is also how long a breaker has to stay closed before its next
+	// opening is a first one again.
 	Window time.Duration
 	// Buckets is how many parts the window slides in: 10.
 	Buckets int
-	// MinCalls is how many results the window must hold before the breaker can open: 20.
+	// LastCalls, if set, makes the latest LastCalls results count, however old, instead of those within Window: for
+	// calls so rare that no window holds enough of them. At most 10,000.
+	LastCalls int
+	// MinCalls is how many results the window must hold before the breaker can open: 20, or LastCalls if that is less.
 	MinCalls int
 	// Failures is the share of failed calls, above 0 and up to 1, at which it opens: 0.5.
 	Failures float64
@@ -52,26 +57,45 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	share := func(name string, v *float64, def float64) {
-		fault(!(*v >= 0 && *v <= 1), "option %s is %v: want a share above 0 and up to 1, or 0 for the default", name, *v)
+		zero := "none"
+		if def != 0 {
+			zero = strconv.FormatFloat(def, 'g', -1, 64)
+		}
+		fault(!(*v >= 0 && *v <= 1), "option %s is %v: want a share above 0 and up to 1, or 0 for %s", name, *v, zero)
 		if *v == 0 {
 			*v = def
 		}
 	}
 	length := func(name string, v *time.Duration, def time.Duration) {
-		fault(*v < 0, "option %s is %v: want a positive time, or 0 for %v", name, *v, def)
+		zero := "none"
+		if def != 0 {
+			zero = def.String()
+		}
+		fault(*v < 0, "option %s is %v: want a positive time, or 0 for %s", name, *v, zero)
 		if *v == 0 {
 			*v = def
 		}
 	}
 	number := func(name string, v *int, def int) {
-		fault(*v < 0, "option %s is %d: want a positive number, or 0 for %d", name, *v, def)
+		zero := "none"
+		if def != 0 {
+			zero = strconv.Itoa(def)
+		}
+		fault(*v < 0, "option %s is %d: want a positive number, or 0 for %s", name, *v, zero)
 		if *v == 0 {
 			*v = def
 		}
 	}
 	length("Window", &o.Window, 10*time.Second)
 	number("Buckets", &o.Buckets, 10)
-	number("MinCalls", &o.MinCalls, 20)
+	number("LastCalls", &o.LastCalls, 0)
+	fault(o.LastCalls > maxLast, "option LastCalls is %d: at most %d", o.LastCalls, maxLast)
+	least := 20
+	if o.LastCalls > 0 {
+		least = min(least, o.LastCalls)
+	}
+	number("MinCalls", &o.MinCalls, least)
+	fault(o.LastCalls > 0 && o.MinCalls > o.LastCalls, "option MinCalls %d is more than LastCalls %d: the breaker could never open", o.MinCalls, o.LastCalls)
 	share("Failures", &o.Failures, 0.5)
 	number("Consecutive", &o.Consecutive, 0)
 	length("Slow", &o.Slow, 0)
@@ -79,7 +103,7 @@ func (o Options) withDefaults() (Options, error) {
 	fault(o.SlowCalls > 0 && o.Slow == 0, "option SlowCalls without Slow: say from how long on a call is slow")
 	length("Open", &o.Open, time.Second)
 	length("OpenCap", &o.OpenCap, max(30*time.Second, o.Open))
-	fault(o.OpenCap < o.Open, "option OpenCap %v is less than Open %v", o.OpenCap, o.Open)
+	fault(o.OpenCap < o.Open, "option OpenCap %v is less than Open %v: want at least that, or 0 for 30s", o.OpenCap, o.Open)
 	fault(math.IsNaN(o.Jitter) || o.Jitter >= 1, "option Jitter is %v: want a share below 1, 0 for 0.2, negative for none", o.Jitter)
 	switch {
 	case o.Jitter == 0:
@@ -94,9 +118,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Ramp == 0 {
 		o.Ramp = time.Second
 	}
-	fault(o.Buckets > 1000, "option Buckets is %d: at most 1000", o.Buckets)
+	fault(o.Buckets > 1000, "option Buckets is %d: want at most 1000, or 0 for 10", o.Buckets)
 	fault(o.Buckets > 0 && o.Window > 0 && int64(o.Window)/int64(o.Buckets) < window.MinBucket,
-		"option Window %v in %d buckets: a bucket must be at least 1ms long", o.Window, o.Buckets)
+		"option Window %v in %d Buckets: want a longer one or fewer, so that a bucket is at least 1ms long", o.Window, o.Buckets)
 	if len(errs) > 0 {
 		return o, fmt.Errorf("breaker: %w", errors.Join(errs...))
 	}
