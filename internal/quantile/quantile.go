@@ -7,6 +7,10 @@
 // grow with the value, eight to each doubling from 1 µs to 60 s, so that an answer is at most 6 % off. Recording is one
 // atomic increment; reading adds the slices up, which takes microseconds: callers that ask per call keep the answer for a while.
 //
+// Most methods of a large program are called now and then, so a slice begins as a list of its first samples and gets its
+// tables with the next one. It keeps them as long as its turns are busy, and gives them back when one was not: an Estimator that
+// sees little is 400 bytes, one that sees much 5 KiB, and allocates nothing any more. What it answers is the same.
+//
 // Not every latency is seen to its end. A call that timed out or was cancelled took at least so long, and leaving it out
 // would make the service look faster the slower it gets. There are two honest ways to count it:
 //
@@ -44,7 +48,7 @@ const (
 type Options struct {
 	// Window is how long a sample counts, to within one slice; 0 = DefaultWindow.
 	Window time.Duration
-	// Slices is the number of parts that the window moves on by; 0 = DefaultSlices. Each costs 1.7 KiB.
+	// Slices is the number of parts that the window moves on by; 0 = DefaultSlices. Each costs 1.7 KiB at most.
 	Slices int
 }
 
@@ -78,13 +82,57 @@ func value(i int) time.Duration {
 	return min(time.Duration(2*lo*hi/(lo+hi)), Most)
 }
 
-// slice is the histogram of one part of the window.
+// slice is the histogram of one part of the window: the sum of its list and its tables.
 type slice struct {
 	turn  atomic.Int64 // which part of time it holds; −1 = none
-	seen  [buckets]atomic.Uint32
-	least [buckets]atomic.Uint32 // AtLeast
+	seen  atomic.Pointer[table]
+	least atomic.Pointer[table] // AtLeast
 	never atomic.Uint32
 	top   atomic.Uint32 // highest bucket that Never was told
+
+	listed atomic.Uint32 // entries of list that were taken; more = it was full
+	list   [few]atomic.Uint32
+}
+
+// table counts samples by bucket.
+type table [buckets]atomic.Uint32
+
+// few is how many samples a slice lists before it gets tables. A slice that had fewer gives its tables back.
+const few = 8
+
+// Entries of a list: bucket + 1, and a mark for AtLeast; zero = not written yet.
+const leastMark = 1 << 16
+
+// count counts a sample in t, or in the list while there is no table.
+func (s *slice) count(t *atomic.Pointer[table], b int, mark uint32) {
+	if have := t.Load(); have != nil {
+		have[b].Add(1)
+		return
+	}
+	if i := s.listed.Add(1) - 1; i < few {
+		s.list[i].Store(uint32(b+1) | mark)
+		return
+	}
+	t.CompareAndSwap(nil, new(table))
+	if have := t.Load(); have != nil { // else the slice was wiped just now
+		have[b].Add(1)
+	}
+}
+
+// clearTable wipes a table for its next turn, or drops it if it had little to do.
+func clearTable(t *atomic.Pointer[table]) {
+	have := t.Load()
+	if have == nil {
+		return
+	}
+	n := 0
+	for i := range have {
+		n += int(have[i].Load())
+		have[i].Store(0)
+	}
+	if n < few {
+		t.Store(nil)
+	}
 }
 
 // Estimator estimates quantiles. It is safe for concurrent use.
@@ -121,14 +169,14 @@ func New(o Options) (*Estimator, error) {
 // Observe records a latency.
 func (e *Estimator) Observe(now policy.Time, d time.Duration) {
 	if s := e.at(now); s != nil {
-		s.seen[bucket(d)].Add(1)
+		s.count(&s.seen, bucket(d), 0)
 	}
 }
 
 // AtLeast records a latency that is known to be d or more, and as likely to end as others that are.
 func (e *Estimator) AtLeast(now policy.Time, d time.Duration) {
 	if s := e.at(now); s != nil {
-		s.least[bucket(d)].Add(1)
+		s.count(&s.least, bucket(d), leastMark)
 	}
 }
 
@@ -161,10 +209,12 @@ func (e *Estimator) wipe(s *slice, turn int64) bool {
 	if old := s.turn.Load(); old >= turn {
 		return old == turn
 	}
-	for i := range s.seen {
-		s.seen[i].Store(0)
-		s.least[i].Store(0)
+	clearTable(&s.seen)
+	clearTable(&s.least)
+	for i := range s.list {
+		s.list[i].Store(0)
 	}
+	s.listed.Store(0)
 	s.never.Store(0)
 	s.top.Store(0)
 	s.turn.Store(turn)
@@ -200,21 +250,41 @@ type Histogram struct {
 
 // add adds one slice.
 func (h *Histogram) add(s *slice) {
-	for i := range buckets {
-		a, b := s.seen[i].Load(), s.least[i].Load()
-		if a|b == 0 {
+	h.n += h.addTable(&h.seen, s.seen.Load()) + h.addTable(&h.least, s.least.Load())
+	for i := range min(s.listed.Load(), few) {
+		e := s.list[i].Load()
+		if e == 0 {
 			continue
 		}
-		h.seen[i] += a
-		h.least[i] += b
-		h.n += int(a) + int(b)
-		h.top = max(h.top, i)
+		b := int(e&^leastMark) - 1
+		if e&leastMark == 0 {
+			h.seen[b]++
+		} else {
+			h.least[b]++
+		}
+		h.n++
+		h.top = max(h.top, b)
 	}
 	if never := int(s.never.Load()); never > 0 {
 		h.never += never
 		h.n += never
 		h.top = max(h.top, int(s.top.Load()))
 	}
+}
+
+// addTable adds a table to sum and returns how many samples it has.
+func (h *Histogram) addTable(sum *[buckets]uint32, t *table) (n int) {
+	if t == nil {
+		return 0
+	}
+	for i := range t {
+		if c := t[i].Load(); c > 0 {
+			sum[i] += c
+			n += int(c)
+			h.top = max(h.top, i)
+		}
+	}
+	return n
 }
 
 // N returns the number of samples, of all kinds.

@@ -265,16 +265,89 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
+// Once an estimator has been busy for a window it allocates nothing any more.
 func TestAllocatesNothing(t *testing.T) {
 	e, now := newEstimator(t, Options{}), policy.Time(0)
-	if n := testing.AllocsPerRun(100, func() {
+	busy := func() {
 		now = now.Add(time.Second)
-		e.Observe(now, time.Millisecond)
-		e.AtLeast(now, time.Millisecond)
+		for range few {
+			e.Observe(now, time.Millisecond)
+			e.AtLeast(now, time.Millisecond)
+		}
 		e.Never(now, time.Millisecond)
 		e.Quantile(now, 0.99)
-	}); n != 0 {
+	}
+	for range 20 {
+		busy()
+	}
+	if n := testing.AllocsPerRun(100, busy); n != 0 {
 		t.Fatalf("%v allocations", n)
+	}
+}
+
+// tables is how many tables e holds.
+func tables(e *Estimator) (n int) {
+	for i := range e.ring {
+		if e.ring[i].seen.Load() != nil {
+			n++
+		}
+		if e.ring[i].least.Load() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// An estimator that sees little has no tables, one that sees much has, and gives them back when it sees little again.
+func TestTablesAreForTheBusy(t *testing.T) {
+	e := newEstimator(t, Options{Window: 50, Slices: 5})
+	for now := policy.Time(0); now < 1000; now += 10 {
+		for range few {
+			e.Observe(now, time.Millisecond)
+		}
+	}
+	if n := tables(e); n != 0 {
+		t.Fatalf("%d tables for %d samples in each slice", n, few)
+	}
+	for now := policy.Time(1000); now < 1100; now += 10 {
+		for range 3 * few {
+			e.Observe(now, time.Millisecond)
+		}
+	}
+	if n := tables(e); n != 5 {
+		t.Fatalf("%d tables of a busy estimator with 5 slices", n)
+	}
+	if _, _, n := e.Quantile(1099, 0.5); n != 5*3*few {
+		t.Fatalf("%d samples", n)
+	}
+	for now := policy.Time(1100); now < 1300; now += 10 {
+		e.Observe(now, time.Millisecond)
+	}
+	if n := tables(e); n != 0 {
+		t.Fatalf("%d tables are kept for one sample in each slice", n)
+	}
+}
+
+// Lists and tables say the same: samples of all kinds, split differently over slices, have one histogram.
+func TestListsCountAsTables(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for n := range 6 * few {
+		spread, packed := newEstimator(t, Options{Window: 64, Slices: 64}), newEstimator(t, Options{Window: 64, Slices: 1})
+		for i, d := range latencies(r, n) {
+			f := [](func(*Estimator, policy.Time)){
+				func(e *Estimator, now policy.Time) { e.Observe(now, d) },
+				func(e *Estimator, now policy.Time) { e.AtLeast(now, d) },
+				func(e *Estimator, now policy.Time) { e.Never(now, d) },
+			}[r.IntN(3)]
+			f(spread, policy.Time(i))
+			f(packed, policy.Time(i))
+		}
+		var a, b Histogram
+		spread.Snapshot(63, &a)
+		packed.Snapshot(63, &b)
+		if a != b || a.N() != n {
+			t.Fatalf("%d samples: %d spread over slices, %d in one", n, a.N(), b.N())
+		}
 	}
 }
 
