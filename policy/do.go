@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/hull-go/hull/status"
 )
@@ -94,88 +92,4 @@ func (f *function[T]) of(winner int) (v T) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.more[winner]
-}
-
-// attemptContext is the context of an attempt. It makes a timer only when somebody asks for Done.
-type attemptContext struct {
-	context.Context // the call's
-	deadline        Time
-
-	mu     sync.Mutex
-	inner  context.Context // with timer; nil until asked for
-	cancel context.CancelFunc
-	err    error // as first told: it does not change any more
-
-	over atomic.Bool // the attempt has ended
-	made atomic.Bool // there is an inner context: end has something to cancel
-}
-
-func (c *attemptContext) Deadline() (time.Time, bool) {
-	if c.deadline == 0 {
-		return c.Context.Deadline()
-	}
-	return c.deadline.Clock(), true
-}
-
-func (c *attemptContext) Done() <-chan struct{} {
-	if c.deadline == 0 {
-		return c.Context.Done()
-	}
-	return c.timed().Done()
-}
-
-func (c *attemptContext) timed() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner == nil {
-		c.inner, c.cancel = context.WithDeadlineCause(c.Context, c.deadline.Clock(), ErrAttemptTimeout)
-		c.made.Store(true)
-		if c.over.Load() { // end may have come before made was set
-			c.cancel()
-		}
-	}
-	return c.inner
-}
-
-func (c *attemptContext) Err() error {
-	if c.deadline == 0 {
-		return c.Context.Err()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.err != nil:
-	case c.inner != nil:
-		c.err = c.inner.Err()
-	case c.Context.Err() != nil:
-		c.err = c.Context.Err()
-	case Now() >= c.deadline:
-		c.err = context.DeadlineExceeded
-	case c.over.Load():
-		c.err = context.Canceled
-	}
-	return c.err
-}
-
-// Value asks the timed context once there is one, so that contexts derived from this one find their parent in it and need
-// no goroutine.
-func (c *attemptContext) Value(key any) any {
-	c.mu.Lock()
-	inner := c.inner
-	c.mu.Unlock()
-	if inner != nil {
-		return inner.Value(key)
-	}
-	return c.Context.Value(key)
-}
-
-// end ends the context with its attempt. Most attempts never asked for Done, so it costs no lock then.
-func (c *attemptContext) end() {
-	c.over.Store(true)
-	if !c.made.Load() {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancel()
 }

@@ -124,12 +124,27 @@ func (d *drive) grant() grant {
 // With open it returns as soon as an attempt has succeeded, before its result is reported.
 func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, error) {
 	now := Now()
-	d.x.alone = true
+	x := &d.x
+	x.alone = true
 	var s Steps
-	if ctx.Err() != nil {
-		s = d.x.stillborn(now, Source{}, d.p, c, context.Cause(ctx))
-	} else {
-		s = d.x.Begin(now, Source{}, d.p, c, d, false)
+	switch {
+	case ctx.Err() != nil:
+		s = x.stillborn(now, Source{}, d.p, c, context.Cause(ctx))
+	case !x.straight(now, Source{}, d.p, c, d):
+		s = x.take(now)
+	default: // as nearly always: the first attempt may run at once
+		var began bool
+		if now, began = d.attempt(ctx, r, 0, open); began {
+			return 0, nil
+		}
+		if x.phase == phaseDone && x.Idle() {
+			if x.steps.Release != 0 {
+				x.Release(now, Source{}, d.p, x.steps.Release)
+			}
+			d.p.observe(now, x, &d.story, r)
+			return int(x.winner), x.err
+		}
+		s = x.take(now)
 	}
 	var wake Time
 	for {
@@ -153,9 +168,10 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, er
 				k++
 			}
 			var began bool
-			if s, now, began = d.attempt(ctx, r, k, open); began {
+			if now, began = d.attempt(ctx, r, k, open); began {
 				return k, nil
 			}
+			s = d.x.take(now)
 		default:
 			s, now = d.wait(ctx, &wake)
 		}
@@ -175,7 +191,7 @@ func (d *drive) collect() {
 }
 
 // attempt runs attempt k. Its result is reported also when Run panics or calls runtime.Goexit. now is when it ended.
-func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Steps, now Time, began bool) {
+func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (now Time, began bool) {
 	returned := false
 	defer func() {
 		if returned {
@@ -189,11 +205,12 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Step
 	err := r.Run(ctx, d.x.Attempt(k))
 	returned = true
 	if open && err == nil {
-		return Steps{}, 0, true
+		return 0, true
 	}
 	d.x.forsaken = err != nil && ctx.Err() != nil
 	now = Now()
-	return d.x.Result(now, Source{}, k, err), now, false
+	d.x.result(now, Source{}, k, err)
+	return now, false
 }
 
 // wait passes the time until wake, a verdict, or the end of ctx. If several are there, the end of ctx comes first: nothing

@@ -57,6 +57,7 @@ type Exec struct {
 	stream   bool // the attempt is committed to: it is not repeated, and its duration is not a latency
 	alone    bool // the executor cannot run two attempts at once: no hedges
 	forsaken bool // the caller is gone: what runs may still decide the call, but nothing else begins
+	counted  bool // among the pipeline's calls
 
 	began   Time
 	steps   Steps
@@ -146,40 +147,61 @@ const concurrencyBit = maxGates
 // attempts may outlive their deadline: then Wake events end them, and their Results arrive whenever they really end.
 func (x *Exec) Begin(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter, detached bool) Steps {
 	x.init(now, p, c, w, detached)
-	if x.expired(now) {
-		x.finishErr(now, rnd, ClassDeadlineSoon, &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
-			Message: "the deadline had passed before the call began"})
-		return x.take(now)
-	}
-	x.askGates(now, rnd)
+	x.begin(now, rnd)
 	return x.take(now)
 }
 
+// straight is Begin for an executor on the caller's goroutine. It reports whether there is nothing to do but to run the
+// first attempt, as there is when every gate admits at once; otherwise take has the steps.
+func (x *Exec) straight(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter) bool {
+	x.init(now, p, c, w, false)
+	x.begin(now, rnd)
+	if x.phase != phaseAttempts || x.running != one(0) || x.hedgeAt != 0 {
+		return false
+	}
+	x.steps.Start = 0
+	return true
+}
+
+func (x *Exec) begin(now Time, rnd rand.Source) {
+	if x.expired(now) {
+		x.finishErr(now, rnd, ClassDeadlineSoon, &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
+			Message: "the deadline had passed before the call began"})
+	} else {
+		x.askGates(now, rnd)
+	}
+	if !x.counted {
+		x.counted = true
+		x.p.n.calls.Add(1)
+	}
+}
+
 func (x *Exec) init(now Time, p *Pipeline, c Call, w Waiter, detached bool) {
-	x.p, x.call, x.waiter, x.detached, x.began = p, c, w, detached, now
-	x.winner = -1
-	p.n.calls.Add(1)
+	if x.p != p || x.waiter != w { // a pooled Exec's are the same ones again
+		x.p, x.waiter = p, w
+	}
+	x.call, x.detached, x.began, x.winner = c, detached, now, -1
 }
 
 // stillborn is Begin for a caller that had given up before: no gate is asked.
 func (x *Exec) stillborn(now Time, rnd rand.Source, p *Pipeline, c Call, cause error) Steps {
 	x.init(now, p, c, nil, false)
+	x.counted = true
+	p.n.calls.Add(1)
 	return x.Cancel(now, rnd, cause)
 }
 
-// Reset makes x ready for another call. It must be Idle.
+// Reset makes x ready for another call. It must be Idle. What Begin sets anyway stays, for the sake of speed; it is nothing of
+// the call's that is large.
 func (x *Exec) Reset() {
 	for i := range x.att[:x.n] {
 		x.att[i] = attempt{}
 	}
-	x.p, x.waiter, x.err = nil, nil, nil
-	x.call = Call{}
+	x.err, x.stopped, x.class = nil, "", 0
 	x.steps, x.wake, x.retryAt, x.hedgeAt, x.dryAt = Steps{}, 0, 0, 0, 0
-	x.phase, x.probe, x.gate, x.heldSet, x.seat, x.n = phaseGates, false, 0, 0, seat{}, 0
+	x.phase, x.probe, x.gate, x.heldSet, x.seat.kind, x.n = phaseGates, false, 0, 0, seatNone, 0
 	x.running, x.lost, x.unpaid, x.late = 0, 0, 0, false
-	x.stream, x.alone, x.forsaken = false, false, false
-	x.winner, x.class, x.stopped, x.began = 0, 0, "", 0
-	x.detached, x.held = false, [maxGates]Permit{}
+	x.stream, x.alone, x.forsaken, x.counted = false, false, false, false
 }
 
 // Idle reports whether the call has ended and nothing of it is outstanding: no attempt runs, no verdict is to arrive.
@@ -308,6 +330,10 @@ func (x *Exec) settle(now Time, rnd rand.Source, s *Slot, v *Verdict, at *seat, 
 	if v.Decision == Admit {
 		return went
 	}
+	return x.settleRest(now, rnd, s, v, at, tag)
+}
+
+func (x *Exec) settleRest(now Time, rnd rand.Source, s *Slot, v *Verdict, at *seat, tag uint32) answer {
 	if s.Mode == DryRun {
 		x.p.n.dryRefused.Add(1)
 		if v.Decision == Wait {
@@ -422,11 +448,13 @@ func (x *Exec) finish(now Time, rnd rand.Source, cl Class) {
 			continue
 		}
 		x.p.gates[i].Gate.Done(now, rnd, x.held[i], o)
-		if _, ok := x.p.gates[i].Gate.(Line); ok {
-			x.steps.Release |= one(i)
-		}
 	}
+	x.steps.Release |= x.heldSet & x.p.lines
 	x.heldSet = 0
+	x.steps.Done = true
+	if x.n == 1 && x.att[0].stage == stageEnded {
+		return
+	}
 	x.leaveSeat(now, &x.seat, int(x.gate), tagCall)
 	for k := range x.att[:x.n] {
 		a := &x.att[k]
@@ -443,7 +471,6 @@ func (x *Exec) finish(now Time, rnd rand.Source, cl Class) {
 	}
 	x.steps.Cancel |= left
 	x.p.n.abandoned.Add(int64(left.Len()))
-	x.steps.Done = true
 }
 
 // leaveSeat gives up a wait. If the verdict is already on its way, Granted settles it when it arrives.

@@ -97,12 +97,16 @@ func (x *Exec) run(now Time, k int) {
 	}
 	x.running |= one(k)
 	x.steps.Start |= one(k)
-	x.p.n.attempts.Add(1)
 	switch {
 	case a.hedge:
 		x.p.n.hedges.Add(1)
 	case k > 0:
 		x.p.n.retries.Add(1)
+	case x.counted:
+		x.p.n.waited.Add(1)
+	default:
+		x.counted = true
+		x.p.n.straight.Add(1)
 	}
 	x.scheduleHedge(now)
 }
@@ -174,11 +178,8 @@ func (x *Exec) giveBack(now Time, rnd rand.Source, a *attempt, throttle Outcome,
 }
 
 func (x *Exec) freePlace(now Time, rnd rand.Source, a *attempt, outcome Outcome) {
-	g := x.p.opt.Concurrency.Gate
-	g.Done(now, rnd, a.place, outcome)
-	if _, ok := g.(Line); ok {
-		x.steps.Release |= one(concurrencyBit)
-	}
+	x.p.opt.Concurrency.Gate.Done(now, rnd, a.place, outcome)
+	x.steps.Release |= one(concurrencyBit) & x.p.lines
 }
 
 // active reports whether something of the call is still to come without a further decision.
@@ -196,8 +197,16 @@ func (x *Exec) active() bool {
 
 // Result reports that attempt k has ended with err, nil for success. The first result that is an answer is the call's.
 func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
+	x.result(now, rnd, k, err)
+	return x.take(now)
+}
+
+func (x *Exec) result(now Time, rnd rand.Source, k int, err error) {
+	if err == nil && k == 0 && x.succeeded(now, rnd) {
+		return
+	}
 	if !x.running.Has(k) {
-		return x.take(now)
+		return
 	}
 	a := &x.att[k]
 	x.running &^= one(k)
@@ -208,14 +217,56 @@ func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
 			a.hasPlace = false
 			x.freePlace(now, rnd, a, a.class.Counts().Limit)
 		}
-		return x.take(now)
+		return
 	}
 	if x.phase == phaseDone {
 		x.p.n.abandoned.Add(-1)
 	}
 	a.err = err
 	x.ended(now, rnd, k, x.classify(now, a, err), true)
-	return x.take(now)
+}
+
+// succeeded is result for a call whose only attempt, the first, has succeeded: what ended and finish do for it, in the same
+// order, without asking what does not concern it. It reports whether x is such a call.
+func (x *Exec) succeeded(now Time, rnd rand.Source) bool {
+	o, a := &x.p.opt, &x.att[0]
+	if x.n != 1 || x.running != one(0) || x.lost != 0 || x.phase != phaseAttempts || x.p.dry != nil || x.p.classifies {
+		return false
+	}
+	x.running, x.hedgeAt = 0, 0
+	a.stage, a.class, a.took = stageEnded, ClassOK, now.Sub(a.start)
+	c, e := &counts[ClassOK], Ended{Class: ClassOK, Took: a.took, Untimed: x.stream}
+	if a.hasThrottle {
+		o.Throttle.Gate.Done(now, rnd, a.throttle, c.Throttle)
+	}
+	if a.hasPick {
+		o.Nodes.Done(now, rnd, a.node, a.pick, e)
+	}
+	if a.hasPlace {
+		o.Concurrency.Gate.Done(now, rnd, a.place, c.Limit)
+		x.steps.Release = one(concurrencyBit) & x.p.lines
+	}
+	a.hasThrottle, a.hasPick, a.hasPlace = false, false, false
+	if !x.stream {
+		if o.Timeouts != nil {
+			o.Timeouts.Done(now, e)
+		}
+		if o.Hedging != nil {
+			o.Hedging.Done(now, e)
+		}
+	}
+	if o.Budget != nil {
+		o.Budget.Earn(now, c.Earn)
+	}
+	x.winner, x.class, x.phase = 0, ClassOK, phaseDone
+	for i := range x.p.gates {
+		if x.heldSet.Has(i) {
+			x.p.gates[i].Gate.Done(now, rnd, x.held[i], c.Breaker)
+		}
+	}
+	x.steps.Release |= x.heldSet & x.p.lines
+	x.steps.Done, x.heldSet = true, 0
+	return true
 }
 
 // Panicked reports that attempt k has ended by a panic or by runtime.Goexit: nobody is left to make another, so the call

@@ -120,18 +120,20 @@ const maxGates = 6
 // Pipeline is a validated, immutable arrangement of policies. It is safe for concurrent use; its state lives in the
 // policies.
 type Pipeline struct {
-	opt   Options
-	gates []Slot // call level, in order, without those that are off
-	brk   int    // index of the breaker in gates, or −1
-	max   int    // attempts
-	dry   *dryRun
-	n     counters
-	pool  sync.Pool // of *drive
+	opt        Options
+	gates      []Slot // call level, in order, without those that are off
+	brk        int    // index of the breaker in gates, or −1
+	max        int    // attempts
+	classifies bool   // there is a classifier of the user's
+	lines      Set    // the gates in which calls can wait: bits as in Steps.Release
+	dry        *dryRun
+	n          counters
+	pool       sync.Pool // of *drive
 }
 
 // New checks o and returns the pipeline. All faults are reported together.
 func New(o Options) (*Pipeline, error) {
-	p := &Pipeline{opt: o, brk: -1, max: 1}
+	p := &Pipeline{opt: o, brk: -1, max: 1, classifies: o.Classify != nil}
 	var errs []error
 	if o.Classify == nil {
 		p.opt.Classify = Classify
@@ -201,6 +203,14 @@ func New(o Options) (*Pipeline, error) {
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("policy: pipeline %q: %w", o.Key, errors.Join(errs...))
+	}
+	for i, s := range p.gates {
+		if _, ok := s.Gate.(Line); ok {
+			p.lines |= one(i)
+		}
+	}
+	if _, ok := o.Concurrency.Gate.(Line); ok {
+		p.lines |= one(concurrencyBit)
 	}
 	p.applyModes()
 	return p, nil
