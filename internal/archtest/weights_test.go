@@ -27,7 +27,7 @@ var weights = []struct {
 	{"registry balance registry/memregistry registry/staticregistry registry/registrytest", ""},
 	{"registry/fileregistry", watchModules},
 	{"codec", "google.golang.org/protobuf"},
-	{"transport transport/memnet transport/muxtransport transport/pool", grpcModules + " " + goModules},
+	{"transport transport/memnet transport/muxtransport transport/grpctransport transport/pool", grpcModules + " " + goModules},
 	{"spec", yamlModules},
 	{".", grpcModules + " " + goModules + " " + watchModules + " " + yamlModules},
 }

@@ -38,6 +38,12 @@ type Harness struct {
 	Virtual bool
 	// NoStreams declares that the transport carries unary calls only; Open must then fail with Unimplemented.
 	NoStreams bool
+	// Unordered declares that metadata keeps its order among the values of one key only.
+	Unordered bool
+	// CallsWait declares that calls above the server's limit wait for a place, within their deadline, instead of being refused.
+	CallsWait bool
+	// NoGoAway declares that a server cannot tell its callers that it goes away: calls that come later find it gone.
+	NoGoAway bool
 }
 
 // Run runs the suite, each case as a subtest.
@@ -75,6 +81,7 @@ type world struct {
 	addr    string
 	ln      net.Listener
 	virtual bool
+	can     Harness // what the transport declares
 	serving sync.WaitGroup
 
 	mu    sync.Mutex
@@ -84,7 +91,7 @@ type world struct {
 
 func newWorld(t *testing.T, h Harness, l Limits) *world {
 	t.Helper()
-	w := &world{t: t, h: newHandler(), virtual: h.Virtual}
+	w := &world{t: t, h: newHandler(), virtual: h.Virtual, can: h}
 	var dial DialFunc
 	if h.Listen != nil {
 		w.ln, dial = h.Listen(t)

@@ -1,0 +1,107 @@
+package grpctransport
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
+	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// attempt is how far a call came, as the stats handler saw it.
+type attempt struct {
+	start          policy.Time
+	sent, answered atomic.Bool
+}
+
+type attemptKey struct{}
+
+// statsHandler makes notes of calls.
+type statsHandler struct{ d *Dialer }
+
+func (statsHandler) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (statsHandler) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (statsHandler) HandleConn(context.Context, stats.ConnStats)                       {}
+
+// HandleRPC implements stats.Handler.
+func (h statsHandler) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	at, ok := ctx.Value(attemptKey{}).(*attempt)
+	if !ok {
+		return
+	}
+	switch s := s.(type) {
+	case *stats.Begin:
+		if s.IsTransparentRetryAttempt {
+			h.d.transparent.Add(1)
+			at.sent.Store(false) // it does so only where the server has not processed what went before
+		}
+	case *stats.OutHeader:
+		at.sent.Store(true)
+	case *stats.InTrailer:
+		at.answered.Store(true)
+	}
+}
+
+// failure says what an error of grpc-go means, and what is proved about it. parent is the caller's context, ctx the call's.
+func (c *conn) failure(parent, ctx context.Context, at *attempt, wc *wireCodec, err error, trailer metadata.MD) *status.Error {
+	st := grpcstatus.Convert(err)
+	e := &status.Error{Code: status.Code(st.Code()), Message: st.Message()}
+	switch {
+	case wc.bad != nil:
+		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: wc.bad}
+	case e.Code == status.ResourceExhausted && strings.Contains(e.Message, "larger than max"):
+		// Of an answer that came, or of a request that the server would not take.
+		e.Kind, e.Fate = status.TooLarge, status.Processed
+		return e
+	case at.answered.Load() && parent.Err() == nil:
+		transport.ReadFacts(func(key string) string { return first(trailer, key) }, e)
+		for _, d := range st.Proto().GetDetails() {
+			e.Details = append(e.Details, status.Detail{TypeURL: d.GetTypeUrl(), Value: d.GetValue()})
+		}
+		return e
+	}
+	sent := at.sent.Load()
+	if !sent {
+		e.Fate = status.NotSent
+	}
+	switch {
+	case errors.Is(parent.Err(), context.Canceled):
+		e.Code, e.Kind, e.Message = status.Canceled, status.Cancelled, "the caller gave up"
+	case ctx.Err() != nil, e.Code == status.DeadlineExceeded:
+		e.Code, e.Kind, e.Message = status.DeadlineExceeded, status.Timeout, "no answer within the deadline"
+		if sent {
+			c.suspect(at.start)
+		}
+	case !sent && (e.Code == status.Unavailable || e.Code == status.Canceled):
+		return c.refusal(errors.New(e.Message))
+	case !sent && strings.HasPrefix(e.Message, "header list size"):
+		e.Code, e.Kind = status.ResourceExhausted, status.TooLarge
+	case !sent: // metadata that is none, for instance: nobody else's fault
+		e.Kind = status.Refused
+	case e.Code == status.Unavailable, e.Code == status.Canceled: // by the server, or with the connection
+		e.Code, e.Kind = status.Unavailable, status.Reset
+	case e.Code == status.Internal, e.Code == status.Unknown:
+		e.Kind = status.Protocol
+	}
+	return e
+}
+
+// gaveUp is the error of a call whose context had ended before it began.
+func gaveUp(err error) *status.Error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return late()
+	}
+	return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Message: "the caller gave up", Cause: err}
+}
+
+func late() *status.Error {
+	return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
+		Message: "the deadline had passed before the call was sent"}
+}
