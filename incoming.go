@@ -2,6 +2,8 @@ package hull
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +12,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -18,13 +22,14 @@ import (
 // incoming is the context of a call that is being served. It carries what calls further down inherit, and answers grpc's
 // questions for metadata, peer and transport stream when somebody asks: most handlers never do.
 type incoming struct {
-	context.Context
-	keys        *grpcKeys
-	method      string
-	addr        peer.Peer
-	md          transport.Metadata
-	pathAttempt int
-	criticality policy.Criticality
+	context.Context                 // the transport's, or own
+	own             callctx.Context // of a transport that lets its handler make it
+	keys            *grpcKeys
+	method          string
+	addr            net.Addr
+	md              transport.Metadata
+	pathAttempt     int
+	criticality     policy.Criticality
 	// downstream is set when a call made with this context has failed for good.
 	downstream atomic.Bool
 
@@ -37,9 +42,24 @@ type incoming struct {
 
 type incomingKey struct{}
 
+// newIncoming returns the context of a call that arrived with ctx. If ctx was made by CallContext it is already there.
 func newIncoming(ctx context.Context, keys *grpcKeys, in *transport.Incoming, s transport.ServerStream) *incoming {
-	return &incoming{Context: ctx, keys: keys, method: in.Method, md: in.Metadata, addr: peer.Peer{Addr: in.Peer},
+	if own, ok := ctx.(*callctx.Context); ok {
+		if c, ok := own.Values().(*incoming); ok {
+			c.stream = s
+			return c
+		}
+	}
+	return &incoming{Context: ctx, keys: keys, method: in.Method, md: in.Metadata, addr: in.Peer,
 		pathAttempt: in.PathAttempt, criticality: in.Criticality, stream: s}
+}
+
+// CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.
+func (s *handler) CallContext(in *transport.Incoming) *callctx.Context {
+	c := &incoming{keys: s.keys, method: in.Method, md: in.Metadata, addr: in.Peer, pathAttempt: in.PathAttempt, criticality: in.Criticality}
+	c.Context = &c.own
+	c.own.Init(in.Deadline, c)
+	return &c.own
 }
 
 // Value implements context.Context.
@@ -50,11 +70,47 @@ func (c *incoming) Value(key any) any {
 	case c.keys.metadata:
 		return toMD(c.md)
 	case c.keys.peer:
-		return &c.addr
+		return &peer.Peer{Addr: c.addr}
 	case c.keys.stream:
 		return serverTransportStream{c}
 	}
+	if c.Context == &c.own {
+		return nil
+	}
 	return c.Context.Value(key)
+}
+
+// decoder reads the request of one call. It is used again, so that the function which handlers are given is made once.
+type decoder struct {
+	codec  codec.Codec
+	in     *transport.Incoming
+	decode func(any) error
+}
+
+// decoder returns what decodes in, until release.
+func (s *Server) decoder(cd codec.Codec, in *transport.Incoming) *decoder {
+	d, _ := s.decoders.Get().(*decoder)
+	if d == nil {
+		d = new(decoder)
+		d.decode = d.unmarshal
+	}
+	d.codec, d.in = cd, in
+	return d
+}
+
+func (s *Server) release(d *decoder) {
+	d.codec, d.in = nil, nil
+	s.decoders.Put(d)
+}
+
+func (d *decoder) unmarshal(v any) error {
+	if d.in == nil {
+		return status.Errorf(status.Internal, "the request was asked for after the handler had returned")
+	}
+	if err := d.codec.Unmarshal(d.in.Payload, v); err != nil {
+		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %v", d.in.Method, err)}
+	}
+	return nil
 }
 
 // above returns the incoming call that ctx belongs to, or nil at the root of a call tree.

@@ -48,6 +48,7 @@ type Server struct {
 
 	calls, failures atomic.Int64
 	inFlight        atomic.Int64
+	decoders        sync.Pool // of *decoder
 
 	mu      sync.Mutex
 	running bool
@@ -314,12 +315,9 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	n := s.inFlight.Add(1)
 	defer s.inFlight.Add(-1)
 	c := newIncoming(ctx, s.keys, in, nil)
-	v, err := m.unary(c, func(v any) error {
-		if err := cd.Unmarshal(in.Payload, v); err != nil {
-			return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %v", in.Method, err)}
-		}
-		return nil
-	})
+	d := s.decoder(cd, in)
+	v, err := m.unary(c, d.decode)
+	s.release(d)
 	out := transport.Outgoing{Codec: cd, Message: v, Load: transport.Load{InFlight: uint32(n)}}
 	out.Header, out.Trailer = c.metadata()
 	if err != nil {

@@ -60,6 +60,7 @@ var arrows = []struct {
 	{"demo/...", "... demo/...", ""},
 	{"examples/...", "... examples/...", ""},
 
+	{"internal/callctx", "policy", ""},  // deadlines are policy.Time
 	{"internal/quantile", "policy", ""}, // latencies over policy.Time
 
 	// Small parts used by several packages: leaves, which any package but the

@@ -105,8 +105,8 @@ func (c *serverConn) gather(ca *serverCall, first []byte) error {
 	default:
 		err := c.register(ca)
 		if err == nil {
-			ca.gathering, ca.held = true, ca.total
-			c.buffered += ca.held
+			ca.gathering, ca.kept = true, ca.total
+			c.buffered += ca.kept
 			ca.buf = append(ca.buf[:0], first...)
 		}
 		c.mu.Unlock()
@@ -139,8 +139,8 @@ func (c *serverConn) part(f frame) error {
 		return nil
 	}
 	c.leave(ca)
-	c.buffered -= ca.held
-	ca.gathering, ca.held = false, 0
+	c.buffered -= ca.kept
+	ca.gathering, ca.kept = false, 0
 	c.mu.Unlock()
 	return c.dispatch(ca)
 }

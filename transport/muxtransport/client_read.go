@@ -18,7 +18,7 @@ func (c *clientConn) read() {
 			err = c.handle(r, f)
 		} else if err == nil {
 			c.flushPending()
-			err = r.fill()
+			err = r.fill(nil)
 		}
 		if err != nil {
 			c.readFailed(err)

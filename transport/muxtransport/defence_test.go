@@ -491,9 +491,14 @@ func TestPenaltyGrows(t *testing.T) {
 	if fmt.Sprint(got) != want {
 		t.Errorf("penalties %v, want %s", got, want)
 	}
-	m.punish(now.Add(time.Minute))
+	now = now.Add(time.Minute)
+	m.punish(now)
+	if !m.inlineAt(now) {
+		t.Error("what happens once a minute is punished")
+	}
+	m.punish(now.Add(forgiven / 2))
 	if got := time.Duration(m.penalty.Load()); got != minPenalty {
-		t.Errorf("after a good minute the penalty is %v, want %v", got, minPenalty)
+		t.Errorf("the second time in a row the penalty is %v, want %v", got, minPenalty)
 	}
 	now = policy.Time(m.goUntil.Load())
 	for range 20 {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -17,7 +18,7 @@ import (
 type serverCall struct {
 	id     uint32
 	in     transport.Incoming
-	ctx    *callContext
+	ctx    *callctx.Context
 	m      *method
 	stream *serverStream
 	state  atomic.Int32
@@ -31,7 +32,11 @@ type serverCall struct {
 	// Guarded by the connection's mutex.
 	gathering bool // parts of the request are still to come
 	total     int
-	held      int // what buf counts for in the connection's buffered
+	kept      int         // what buf counts for in the connection's buffered
+	next      *serverCall // in the queue
+
+	age  time.Duration // what it spent on its way
+	held bool          // has been held back once
 }
 
 const (
@@ -45,7 +50,8 @@ type method struct {
 	name string
 	// took is a moving average of how long the handler takes, in nanoseconds.
 	took atomic.Int64
-	// goUntil is until when the handler runs on goroutines because it held up the reader; penalty is for how long next time.
+	// goUntil is until when the handler runs on goroutines because it held up the reader; penalty is for how long it was sent
+	// there last. Never before it was 0.
 	goUntil, penalty atomic.Int64
 }
 
@@ -55,6 +61,9 @@ const (
 	// minPenalty to maxPenalty is how long a handler that held up the reader is kept away from it; each time four times longer.
 	minPenalty = 10 * time.Millisecond
 	maxPenalty = 10 * time.Second
+	// forgiven is how long a handler must not have held up the reader for the next time to be an accident: on a busy machine
+	// any handler loses its processor for a moment now and then. Taking the role over is all that is done about those.
+	forgiven = 50 * time.Millisecond
 )
 
 // inlineAt reports whether the reader may run the handler itself.
@@ -69,14 +78,14 @@ func (m *method) note(took time.Duration) {
 	m.took.Store(old + (int64(took)-old)/8)
 }
 
-// punish keeps a handler that held up the reader away from it. One that had done well for much longer than its last
-// penalty begins anew: on a busy machine any handler loses its processor for a moment now and then.
+// punish keeps a handler that held up the reader away from it, unless it had done well for long: then all is forgiven.
 func (m *method) punish(now policy.Time) {
 	p := m.penalty.Load()
-	if int64(now)-m.goUntil.Load() > 4*p {
+	if until := m.goUntil.Load(); until != 0 && int64(now)-until > max(4*p, int64(forgiven)) {
 		p = 0
+	} else {
+		p = min(max(4*p, int64(minPenalty)), int64(maxPenalty))
 	}
-	p = min(max(4*p, int64(minPenalty)), int64(maxPenalty))
 	m.penalty.Store(p)
 	m.goUntil.Store(int64(now) + p)
 }
@@ -94,7 +103,7 @@ func (c *serverConn) call(f frame) (keep bool, err error) {
 	case len(cur.b) > c.sh.opts.MaxMessage:
 		c.refuse(ca, c.tooLarge(len(cur.b)))
 		return true, nil
-	case ca.m.inlineAt(c.clock):
+	case ca.m.inlineAt(c.clock) && !c.late(ca):
 		ca.in.Payload = cur.b
 		return c.runInline(ca), nil
 	}
@@ -115,7 +124,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		c.mu.Unlock()
 	}
 	ca := c.s.calls.Get().(*serverCall)
-	ca.id, ca.stream, ca.gathering, ca.held, ca.answered, ca.opening = f.id, nil, false, 0, false, f.typ == typeOpen
+	ca.id, ca.stream, ca.gathering, ca.kept, ca.answered, ca.opening, ca.held = f.id, nil, false, 0, false, f.typ == typeOpen, false
 	var h rawCall
 	if err := parseCall(cur, c.sh.opts.MaxHeader, &h); err != nil {
 		var large headerTooLargeError
@@ -142,8 +151,9 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		Method: m.name, Codec: h.codec, Metadata: h.metadata, Received: c.rd.now,
 		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr,
 	}
+	ca.age = c.age.of(h.sent, c.rd.now)
 	if h.hasDeadline {
-		ca.in.Deadline = c.rd.now.Add(h.timeout - c.age.of(h.sent, c.rd.now))
+		ca.in.Deadline = c.rd.now.Add(h.timeout - ca.age)
 	}
 	switch {
 	case c.draining.Load():
@@ -152,7 +162,11 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		c.refuse(ca, c.expired())
 	default:
 		ca.state.Store(callWaiting)
-		ca.ctx = &callContext{deadline: ca.in.Deadline}
+		if c.s.contexts != nil {
+			ca.ctx = c.s.contexts.CallContext(&ca.in)
+		} else {
+			ca.ctx = callctx.New(ca.in.Deadline, nil)
+		}
 		return ca, nil
 	}
 	return nil, nil
@@ -220,7 +234,7 @@ func (c *serverConn) runInline(ca *serverCall) (keep bool) {
 
 // finishInline answers a call that the reader ran, and finds out whether it is still the reader.
 func (c *serverConn) finishInline(ca *serverCall, seq uint64, began policy.Time) (keep bool) {
-	ca.ctx.cancel(context.Canceled)
+	ca.ctx.Cancel(context.Canceled)
 	if len(ca.out) > partSize { // may have to wait, so the role can be lost over it
 		c.sendAnswer(ca, false)
 	}
@@ -298,8 +312,10 @@ func (c *serverConn) takeRole() bool {
 	return true
 }
 
-// dispatch runs the handler on a goroutine of its own.
+// dispatch has the handler run beside the reader.
 func (c *serverConn) dispatch(ca *serverCall) error {
+	late := c.late(ca)
+	spawn := false
 	c.mu.Lock()
 	var refusal *status.Error
 	switch {
@@ -312,28 +328,31 @@ func (c *serverConn) dispatch(ca *serverCall) error {
 			c.mu.Unlock()
 			return err
 		}
-		ca.held = len(ca.buf)
-		c.buffered += ca.held
+		ca.kept = len(ca.buf)
+		c.buffered += ca.kept
 		c.running++
+		ca.in.Payload = ca.buf
+		if !late || !c.hold(ca) {
+			spawn = c.enqueue(ca, c.clock)
+		}
 	}
 	c.mu.Unlock()
 	if refusal != nil {
 		c.refuse(ca, refusal)
-		return nil
 	}
-	ca.in.Payload = ca.buf
-	go c.run(ca)
+	if spawn {
+		go c.work()
+	}
 	return nil
 }
 
-// run is the goroutine of one unary call.
-func (c *serverConn) run(ca *serverCall) {
+// run runs the handler of a unary call that was taken from the queue at began.
+func (c *serverConn) run(ca *serverCall, began policy.Time) {
 	defer c.finish(ca)
 	if !ca.state.CompareAndSwap(callWaiting, callStarted) {
 		ca.answered = true
 		return
 	}
-	began := policy.Now()
 	if ca.in.Deadline != 0 && ca.in.Deadline <= began {
 		ca.out, ca.head = ca.out[:0], answerHead{status: c.expired()}
 		return
@@ -344,7 +363,7 @@ func (c *serverConn) run(ca *serverCall) {
 			out := c.panicked(ca, recover(), debug.Stack())
 			c.encodeAnswer(ca, &out)
 		}
-		ca.ctx.cancel(context.Canceled)
+		ca.ctx.Cancel(context.Canceled)
 		ca.m.note(policy.Now().Sub(began))
 	}()
 	out := c.s.handler.Unary(ca.ctx, &ca.in)
@@ -360,7 +379,7 @@ func (c *serverConn) finish(ca *serverCall) {
 	c.mu.Lock()
 	c.leave(ca)
 	c.running--
-	c.buffered -= ca.held
+	c.buffered -= ca.kept
 	if c.draining.Load() {
 		c.checkDrained()
 	}

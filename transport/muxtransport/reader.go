@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -100,8 +101,15 @@ func (r *reader) buffered() (f frame, ok bool, err error) {
 	return parseFrame(b[:n:n]), true, nil
 }
 
-// fill waits for more bytes.
-func (r *reader) fill() error {
+// quietTime is for how long nothing must arrive for a connection to count as read up to its end.
+const quietTime = time.Millisecond
+
+// errQuiet says that nothing more has arrived for the moment.
+var errQuiet = errors.New("nothing to read")
+
+// fill waits for more bytes. While holding is set it does so for quietTime only, and then returns errQuiet; whoever sets it
+// while somebody waits has to end that wait with a deadline that has passed.
+func (r *reader) fill(holding *atomic.Bool) error {
 	rest := r.w - r.r
 	if rest == 0 {
 		r.r, r.w, r.partial = 0, 0, 0
@@ -122,6 +130,12 @@ func (r *reader) fill() error {
 		if err := r.limit(); err != nil {
 			return err
 		}
+		var until policy.Time
+		if holding != nil && holding.Load() { // looked at after the deadline was set, so that a wake-up is not lost
+			until = policy.Now().Add(quietTime)
+			r.limited = true
+			_ = r.l.nc.SetReadDeadline(until.Clock())
+		}
 		n, err := r.l.nc.Read(r.buf[r.w:])
 		if n > 0 {
 			r.w += n
@@ -138,6 +152,9 @@ func (r *reader) fill() error {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			// Told to let the large buffer go, or out of time for the frame; limit finds out which.
 			r.limited = true
+			if until != 0 && policy.Now() >= until {
+				return errQuiet
+			}
 			if r.w == r.r && r.borrowed != nil {
 				r.shrink()
 			}

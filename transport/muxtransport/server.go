@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -16,7 +17,9 @@ import (
 type Server struct {
 	sh      *shared
 	handler transport.Handler
-	calls   sync.Pool // of *serverCall
+	// contexts is the handler, if it makes the contexts of its calls itself.
+	contexts contextMaker
+	calls    sync.Pool // of *serverCall
 
 	mu       sync.Mutex
 	conns    map[*serverConn]struct{} // until they are gone and so are their handlers
@@ -29,6 +32,12 @@ type Server struct {
 
 var _ transport.Server = (*Server)(nil)
 
+// contextMaker is a Handler that keeps more with a call's context than this package does, and saves an allocation by making
+// both in one. The context has in's deadline.
+type contextMaker interface {
+	CallContext(in *transport.Incoming) *callctx.Context
+}
+
 // NewServer returns a Server that passes calls to h. It fails if an option makes no sense.
 func NewServer(h transport.Handler, o Options) (*Server, error) {
 	if err := o.complete(); err != nil {
@@ -36,6 +45,7 @@ func NewServer(h transport.Handler, o Options) (*Server, error) {
 	}
 	s := &Server{sh: &shared{opts: o}, handler: h, conns: make(map[*serverConn]struct{}), shaking: make(map[net.Conn]struct{}),
 		empty: make(chan struct{})}
+	s.contexts, _ = h.(contextMaker)
 	s.calls.New = func() any { return new(serverCall) }
 	return s, nil
 }

@@ -39,6 +39,7 @@ type serverConn struct {
 	age     age
 
 	// What follows is guarded by the link's mutex.
+	queue
 	table    []*serverCall // by the id's lower half; calls that the reader runs are not in it
 	running  int           // handlers that have not returned and are not the reader's
 	buffered int           // bytes of messages that are kept
@@ -69,9 +70,7 @@ func (c *serverConn) read() {
 			}
 		} else if err == nil {
 			if err = c.beforeWait(); err == nil {
-				err = rd.fill()
-				c.clock = rd.now
-				c.flushAt = c.clock.Add(flushInterval)
+				err = c.fill()
 			}
 		}
 		if err != nil {
@@ -80,6 +79,25 @@ func (c *serverConn) read() {
 			return
 		}
 	}
+}
+
+// fill waits for more bytes, and lets calls that are held go when there are no more.
+func (c *serverConn) fill() error {
+	err := c.rd.fill(&c.holding)
+	if c.holding.Load() {
+		c.mu.Lock()
+		over := len(c.held) > 0 && policy.Now().Sub(c.heldSince) >= maxHeld
+		c.mu.Unlock()
+		if over || errors.Is(err, errQuiet) {
+			c.releaseHeld()
+		}
+	}
+	c.clock = c.rd.now
+	c.flushAt = c.clock.Add(flushInterval)
+	if errors.Is(err, errQuiet) {
+		return nil
+	}
+	return err
 }
 
 // beforeWait writes what the frames of one read have been answered with. While the client does not take its answers, no
@@ -198,7 +216,7 @@ func (c *serverConn) cancel(f frame) {
 // giveUp ends what a call that nobody waits for still does. mu is held and ca has left the table.
 func (c *serverConn) giveUp(ca *serverCall) {
 	if ca.gathering { // no handler yet
-		c.buffered -= ca.held
+		c.buffered -= ca.kept
 		c.sh.abandoned.Add(1)
 		return
 	}
@@ -208,7 +226,7 @@ func (c *serverConn) giveUp(ca *serverCall) {
 	if ca.stream != nil {
 		ca.stream.abort(&status.Error{Code: status.Canceled, Kind: status.Cancelled, Message: "the caller gave up or is gone"})
 	}
-	ca.ctx.cancel(context.Canceled)
+	ca.ctx.Cancel(context.Canceled)
 }
 
 // window takes in WINDOW.
@@ -274,6 +292,7 @@ func (c *serverConn) ended() {
 	}
 	idle := c.running == 0
 	c.mu.Unlock()
+	c.releaseHeld() // to be taken note of; they have been given up
 	if idle {
 		c.s.gone(c)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/status"
 )
 
@@ -16,7 +17,7 @@ import (
 type stream struct {
 	l     *link
 	id    uint32
-	ctx   *callContext
+	ctx   *callctx.Context
 	codec codec.Codec // chosen before the first message
 	limit int         // of a received message
 	out   []byte      // Send's own
@@ -51,7 +52,7 @@ const (
 	minChunk = 4 << 10
 )
 
-func (s *stream) init(l *link, id uint32, ctx *callContext) {
+func (s *stream) init(l *link, id uint32, ctx *callctx.Context) {
 	s.l, s.id, s.ctx = l, id, ctx
 	s.limit = l.sh.opts.MaxMessage
 	s.recv = window{size: int64(l.sh.opts.StreamWindow), left: int64(l.sh.opts.StreamWindow)}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -51,7 +52,7 @@ func (c *clientConn) Open(ctx context.Context, req *transport.Request) (transpor
 		c.mu.Unlock()
 		return nil, err
 	}
-	s.init(&c.link, s.ca.id, &callContext{values: ctx, deadline: deadline})
+	s.init(&c.link, s.ca.id, callctx.New(deadline, ctx))
 	s.codec = req.Codec
 	if req.MaxReply > 0 {
 		s.limit = min(s.limit, req.MaxReply)
@@ -99,7 +100,7 @@ func (s *clientStream) giveUp() {
 	}
 	flush := c.abandon(s.ca)
 	c.mu.Unlock()
-	s.ended(gaveUp(s.ctx.values.Err(), fate), &answerHead{})
+	s.ended(gaveUp(s.ctx.Err(), fate), &answerHead{})
 	if flush {
 		c.flush(false)
 	}
@@ -112,7 +113,7 @@ func (s *clientStream) ended(err *status.Error, head *answerHead) {
 	if err != nil && err.Code == status.DeadlineExceeded {
 		cause = context.DeadlineExceeded
 	}
-	s.ctx.cancel(cause) // before Recv can tell of the end
+	s.ctx.Cancel(cause) // before Recv can tell of the end
 	l.mu.Lock()
 	if !s.isHeaded {
 		s.header = head.header

@@ -74,6 +74,7 @@ func (c *serverConn) open(f frame) error {
 	if len(cur.b) > 0 || f.more {
 		return fmt.Errorf("OPEN of stream %#x with a message: %w", f.id, errMalformed)
 	}
+	late := c.late(ca)
 	c.mu.Lock()
 	if c.running >= c.sh.opts.MaxCalls {
 		c.mu.Unlock()
@@ -88,8 +89,11 @@ func (c *serverConn) open(f frame) error {
 	s := &serverStream{c: c}
 	s.init(&c.link, ca.id, ca.ctx)
 	ca.stream = s
+	held := late && c.hold(ca)
 	c.mu.Unlock()
-	go c.runStream(ca)
+	if !held {
+		go c.runStream(ca)
+	}
 	return nil
 }
 
@@ -117,7 +121,7 @@ func (c *serverConn) runStream(ca *serverCall) {
 			c.endStream(ca, &out)
 		}
 		stop()
-		ca.ctx.cancel(context.Canceled)
+		ca.ctx.Cancel(context.Canceled)
 	}()
 	out := c.s.handler.Stream(ca.ctx, &ca.in, s)
 	c.endStream(ca, &out)
@@ -164,7 +168,7 @@ func (c *serverConn) data(f frame) error {
 			c.appendAnswer(&serverCall{id: ca.id, head: answerHead{status: e}}, typeEnd, nil, 0)
 		}
 		ca.stream.abort(e)
-		ca.ctx.cancel(context.Canceled)
+		ca.ctx.Cancel(context.Canceled)
 		err = nil
 	}
 	c.mu.Unlock()

@@ -1,4 +1,4 @@
-package muxtransport
+package callctx
 
 import (
 	"context"
@@ -11,13 +11,13 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-func TestCallContext(t *testing.T) {
+func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &callContext{deadline: policy.Now().Add(time.Second)}
+		c := New(policy.Now().Add(time.Second), nil)
 		if at, ok := c.Deadline(); !ok || time.Until(at) != time.Second {
 			t.Errorf("deadline %v, %v", at, ok)
 		}
-		if c.Err() != nil || c.timer != nil {
+		if c.Err() != nil || c.asked != nil {
 			t.Error("ended, or has a timer that nobody asked for")
 		}
 		before := runtime.NumGoroutine()
@@ -42,7 +42,7 @@ func TestCallContext(t *testing.T) {
 		if !ran || !errors.Is(c.Err(), context.DeadlineExceeded) || !errors.Is(child.Err(), context.DeadlineExceeded) {
 			t.Errorf("ran %v, %v, %v", ran, c.Err(), child.Err())
 		}
-		c.cancel(context.Canceled) // too late to change why
+		c.Cancel(context.Canceled) // too late to change why
 		if !errors.Is(c.Err(), context.DeadlineExceeded) {
 			t.Error(c.Err())
 		}
@@ -51,13 +51,13 @@ func TestCallContext(t *testing.T) {
 
 type valueKey struct{}
 
-func TestCallContextCancelled(t *testing.T) {
+func TestContextCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &callContext{values: context.WithValue(context.Background(), valueKey{}, 5)}
-		if c.Value(valueKey{}) != 5 || new(callContext).Value(1) != nil {
+		c := New(0, context.WithValue(context.Background(), valueKey{}, 5))
+		if c.Value(valueKey{}) != 5 || new(Context).Value(1) != nil {
 			t.Error("values are lost")
 		}
-		c.cancel(context.Canceled)
+		c.Cancel(context.Canceled)
 		<-c.Done()
 		if _, ok := c.Deadline(); ok || !errors.Is(c.Err(), context.Canceled) {
 			t.Errorf("deadline %v, %v", ok, c.Err())
@@ -66,7 +66,7 @@ func TestCallContextCancelled(t *testing.T) {
 		context.AfterFunc(c, func() { close(done) })
 		<-done
 		// A deadline that passed before anybody looked.
-		late := &callContext{deadline: policy.Now() - 1}
+		late := New(policy.Now() - 1, nil)
 		<-late.Done()
 		if !errors.Is(late.Err(), context.DeadlineExceeded) {
 			t.Error(late.Err())

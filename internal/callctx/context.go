@@ -1,0 +1,166 @@
+// Package callctx is the context of a call that is being served, and of a stream on both sides. It costs one allocation,
+// and none if it lies inside what its owner allocates anyway: the channel and the timer exist only once somebody asks for
+// Done.
+package callctx
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+// Valuer is where a Context's values come from; a context.Context is one.
+type Valuer interface{ Value(key any) any }
+
+// Context is a context.Context that somebody else ends, or its deadline. The zero value has neither deadline nor values and
+// is ready for use. It is safe for concurrent use and must not be copied. It implements the AfterFunc that the context
+// package looks for, so that contexts derived from it need no goroutine.
+type Context struct {
+	values   Valuer
+	deadline policy.Time
+
+	mu    sync.Mutex
+	err   error
+	asked *asked // nil = nobody has asked for Done
+}
+
+// asked is what a context needs only when somebody waits for its end.
+type asked struct {
+	done  chan struct{} // nil = only functions wait
+	timer *time.Timer
+	after []*afterFunc
+}
+
+type afterFunc struct{ f func() }
+
+// New returns a context with a deadline (0 = none) and values (nil = none).
+func New(deadline policy.Time, values Valuer) *Context {
+	return &Context{deadline: deadline, values: values}
+}
+
+// Init gives a context of the zero value its deadline and values. It must be called before anybody else knows the context.
+func (c *Context) Init(deadline policy.Time, values Valuer) { c.deadline, c.values = deadline, values }
+
+// Values returns what New or Init was given, nil if nothing was.
+func (c *Context) Values() Valuer { return c.values }
+
+// Until returns the deadline; 0 = none.
+func (c *Context) Until() policy.Time { return c.deadline }
+
+// Deadline implements context.Context.
+func (c *Context) Deadline() (time.Time, bool) { return c.deadline.Clock(), c.deadline != 0 }
+
+// Done implements context.Context.
+func (c *Context) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked == nil {
+		c.asked = new(asked)
+	}
+	if c.asked.done == nil {
+		if c.expired() {
+			c.end(context.DeadlineExceeded)
+		}
+		c.asked.done = make(chan struct{})
+		if c.err != nil {
+			close(c.asked.done)
+		} else {
+			c.watchDeadline()
+		}
+	}
+	return c.asked.done
+}
+
+// Err implements context.Context.
+func (c *Context) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && c.expired() {
+		c.end(context.DeadlineExceeded)
+	}
+	return c.err
+}
+
+// Value implements context.Context.
+func (c *Context) Value(key any) any {
+	if c.values == nil {
+		return nil
+	}
+	return c.values.Value(key)
+}
+
+// AfterFunc is what context.AfterFunc and context.WithCancel use in place of a goroutine.
+func (c *Context) AfterFunc(f func()) (stop func() bool) {
+	a := &afterFunc{f}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && c.expired() {
+		c.end(context.DeadlineExceeded)
+	}
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	if c.asked == nil {
+		c.asked = new(asked)
+	}
+	c.asked.after = append(c.asked.after, a)
+	c.watchDeadline()
+	return func() bool { return c.forget(a) }
+}
+
+// forget reports whether a was still to run, which it then never does.
+func (c *Context) forget(a *afterFunc) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	after := c.asked.after
+	for i := range after {
+		if after[i] == a {
+			last := len(after) - 1
+			after[i], after[last] = after[last], nil
+			c.asked.after = after[:last]
+			return true
+		}
+	}
+	return false
+}
+
+// Cancel ends the context with err. Only the first end counts.
+func (c *Context) Cancel(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(err)
+}
+
+func (c *Context) expired() bool { return c.deadline != 0 && policy.Now() >= c.deadline }
+
+// watchDeadline sets the timer. mu is held, and somebody has asked.
+func (c *Context) watchDeadline() {
+	if c.deadline != 0 && c.asked.timer == nil {
+		c.asked.timer = time.AfterFunc(c.deadline.Sub(policy.Now()), func() { c.Cancel(context.DeadlineExceeded) })
+	}
+}
+
+// end ends the context with mu held. What hangs on it runs on goroutines of its own, as the context package promises.
+func (c *Context) end(err error) {
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	a := c.asked
+	if a == nil {
+		return
+	}
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	if a.done != nil {
+		close(a.done)
+	}
+	for _, f := range a.after {
+		go f.f()
+	}
+	a.after = nil
+}
