@@ -30,6 +30,16 @@ type Update struct {
 	// Left are nodes missing from Nodes that are known to have left, since the last update of this watch. Whatever
 	// else is missing has merely vanished, which the Registry may disbelieve.
 	Left []Departure
+	// Refused are entries that are there but are no nodes of the service. They disturb nothing else; the Registry
+	// reports each once, so a driver does not log them.
+	Refused []Refusal
+}
+
+// Refusal is an entry of an engine that cannot be used, and why.
+type Refusal struct {
+	// Entry is the node's ID as far as it is known, or the entry's key.
+	Entry string
+	Err   error
 }
 
 // Departure is the proof that a node is gone: it deregistered, or its end was seen. An expired lease is no proof.
@@ -45,6 +55,14 @@ type Announcer interface {
 	// behind, but not a node that lives: that is ErrTaken, if the engine can tell. n belongs to the driver and is not
 	// changed by anyone.
 	Announce(ctx context.Context, n *Node, ttl time.Duration) (Lease, error)
+}
+
+// Deregisterer is a Driver that can take an entry away that is not its own: one planted by hand, or left behind.
+type Deregisterer interface {
+	// Deregister removes a node's entry, valid or not; those who watch see a Departure. A node whose process lives
+	// announces itself again; an engine that can tell says ErrAlive instead. ErrUnknown means that there is no such
+	// entry.
+	Deregister(ctx context.Context, service, id string) error
 }
 
 // Lease keeps one announced node alive. The Registry calls one method at a time and ends with Close, except after an
@@ -76,6 +94,10 @@ var (
 	ErrTaken = errors.New("the node id is taken by a living node: give every process its own")
 	// ErrReadOnly says that the driver cannot register nodes.
 	ErrReadOnly = errors.New("this kind of registry cannot register nodes")
+	// ErrUnknown says that there is no such entry.
+	ErrUnknown = errors.New("no such node is registered")
+	// ErrAlive says that an entry is held by a living process.
+	ErrAlive = errors.New("the node's process lives and holds its entry: end it, or have it withdraw")
 	// ErrClosed says that the Registry, or the registration, has been closed.
 	ErrClosed = errors.New("closed")
 )

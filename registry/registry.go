@@ -210,6 +210,25 @@ func (r *Registry) List(ctx context.Context) ([]string, error) {
 	return r.names.list(ctx, r)
 }
 
+// Deregister removes the entry of a node of another process: one that was planted by hand, or left behind. A node whose
+// process lives announces itself again, or the error wraps ErrAlive. It wraps ErrUnknown if there is no such entry, and
+// ErrReadOnly if the driver cannot do it.
+func (r *Registry) Deregister(ctx context.Context, service, id string) error {
+	for _, err := range []error{ValidName("service", service), ValidName("node id", id)} {
+		if err != nil {
+			return fmt.Errorf("cannot deregister: %w", err)
+		}
+	}
+	d, ok := r.driver.(Deregisterer)
+	if !ok {
+		return fmt.Errorf("cannot deregister %s of %q: %w", id, service, ErrReadOnly)
+	}
+	if err := d.Deregister(ctx, service, id); err != nil {
+		return fmt.Errorf("cannot deregister %s of %q: %w", id, service, err)
+	}
+	return nil
+}
+
 // Report tells what a caller has seen of a node. healthy: it answered, and is certainly the instance meant (the
 // handshake or TLS says so), which keeps a node the engine has lost. Not healthy: it cannot be reached, or has been
 // ejected, which lets such a node go; one slow call is not a reason to say so. Cheap, and free for a healthy node of

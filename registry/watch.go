@@ -87,6 +87,9 @@ func (w *watch) run() {
 
 // emit takes an answer of the engine.
 func (w *watch) emit(up Update) {
+	for _, bad := range up.Refused {
+		w.complain(bad.Entry, bad.Err)
+	}
 	up.Nodes = w.clean(up.Nodes)
 	now := time.Now()
 	w.mu.Lock()

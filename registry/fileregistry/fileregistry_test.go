@@ -44,7 +44,8 @@ func conform(t *testing.T, set func(*fileregistry.Driver)) {
 				set(d)
 				return d
 			},
-			TTL: 300 * time.Millisecond,
+			TTL:     300 * time.Millisecond,
+			Guarded: true,
 			Lose: func(string, string) {
 				deleteDir(t, dir)
 			},

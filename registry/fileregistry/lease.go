@@ -39,6 +39,28 @@ func (d *Driver) Announce(ctx context.Context, n *registry.Node, ttl time.Durati
 	return l, nil
 }
 
+// Deregister removes a node's file if its process is dead; the file of a living one is ErrAlive.
+func (d *Driver) Deregister(ctx context.Context, service, id string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	dir, err := d.directory()
+	if err != nil {
+		return err
+	}
+	name := fileName(service, id)
+	if taken(dir, name) != nil {
+		return registry.ErrAlive
+	}
+	if err := dir.root.Remove(name); errors.Is(err, os.ErrNotExist) {
+		return registry.ErrUnknown
+	} else if err != nil {
+		return explain(d.dir, err)
+	}
+	d.rouse()
+	return nil
+}
+
 // taken returns ErrTaken if a living process holds the file of that name.
 func taken(dir *directory, name string) error {
 	f, _, err := dir.open(name)

@@ -202,6 +202,21 @@ func (e *Engine) Announce(ctx context.Context, n *registry.Node, ttl time.Durati
 	return l, nil
 }
 
+// Deregister removes a node, whoever announced it.
+func (e *Engine) Deregister(ctx context.Context, service, id string) error {
+	if err := e.request(ctx, func(r *Requests) { r.Close++ }); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k := key{service, id}
+	if e.records[k] == nil {
+		return registry.ErrUnknown
+	}
+	e.remove(k, "deregistered by hand")
+	return nil
+}
+
 type lease struct {
 	e     *Engine
 	k     key

@@ -251,6 +251,79 @@ func testMany(t *testing.T, h Harness) {
 	}
 }
 
+func testDeregister(t *testing.T, h Harness) {
+	s := begin(t, h)
+	a, b := s.announcer(), s.open()
+	d, ok := b.(registry.Deregisterer)
+	if !ok {
+		t.Fatal("a driver that announces is a Deregisterer, too")
+	}
+	w := s.watch(s.open(), "greeter")
+	s.announce(a, plain("greeter", "a"), time.Minute)
+	s.announce(a, plain("greeter", "b"), time.Minute)
+	w.until("both", has("a", "b"))
+	if err := d.Deregister(s.ctx, "greeter", "nobody"); !errors.Is(err, registry.ErrUnknown) {
+		t.Errorf("deregistering what never was there: %v, want ErrUnknown", err)
+	}
+	err := d.Deregister(s.ctx, "greeter", "a")
+	if h.Guarded {
+		if !errors.Is(err, registry.ErrAlive) {
+			t.Errorf("deregistering a living node: %v, want ErrAlive", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("b alone", has("b"))
+	if w.left["a"] == "" {
+		t.Errorf("departures: %v, want a and why", w.left)
+	}
+	if err := d.Deregister(s.ctx, "greeter", "a"); !errors.Is(err, registry.ErrUnknown) {
+		t.Errorf("deregistering what is not there: %v, want ErrUnknown", err)
+	}
+}
+
+func testGarbage(t *testing.T, h Harness) {
+	if h.Plant == nil {
+		return
+	}
+	s := begin(t, h)
+	good, err := registry.EncodeNode(plain("greeter", "planted"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile, err := registry.EncodeNode(&registry.Node{ID: "hostile", Service: "greeter", Address: "169.254.169.254:80"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	garbage := map[string]string{"text": "hello", "empty": "", "other": string(good), "hostile": string(hostile),
+		"huge": strings.Repeat("x", 64<<10), "half": string(good[:len(good)/2])}
+	early := s.watch(s.open(), "greeter")
+	early.until("nothing yet", has())
+	a := s.announcer()
+	s.announce(a, plain("greeter", "a"), time.Minute)
+	for id, value := range garbage {
+		h.Plant("greeter", id, value)
+	}
+	h.Plant("greeter", "planted", string(good))
+	early.until("the nodes among the garbage", has("a", "planted"))
+	late := s.watch(s.open(), "greeter")
+	late.until("the nodes among the garbage, listed", has("a", "planted"))
+	s.announce(a, plain("greeter", "b"), time.Minute)
+	for _, w := range []*watching{early, late} {
+		w.until("a further node", has("a", "b", "planted"))
+		for id := range garbage {
+			if w.refused[id] != 1 {
+				t.Errorf("entry %s was refused %d times, want once (of %v)", id, w.refused[id], w.refused)
+			}
+		}
+	}
+	// Who has such an ID gets its place.
+	s.announce(a, plain("greeter", "text"), time.Minute)
+	early.until("a node in the place of garbage", has("a", "b", "planted", "text"))
+}
+
 func (s *session) registry(d registry.Driver) *registry.Registry {
 	s.Helper()
 	r, err := registry.New(d, registry.Options{})

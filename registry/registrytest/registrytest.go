@@ -21,6 +21,10 @@ type Harness struct {
 	TTL time.Duration
 	// Lose makes the engine forget a node behind the back of its owner; nil = that cannot be done from outside.
 	Lose func(service, id string)
+	// Plant puts an entry into the engine, whatever its value is; nil = that cannot be done from outside.
+	Plant func(service, id, value string)
+	// Guarded declares that nobody can take the entry of a living process away: Deregister says ErrAlive.
+	Guarded bool
 	// ReadOnly declares that the driver cannot register nodes; then Present is what it lists.
 	ReadOnly bool
 	Present  []registry.Node
@@ -62,6 +66,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	run("StrangeNames", testNames)
 	run("OneIDTwice", testTwice)
 	run("ManyNodes", testMany)
+	run("DeregisteredByHand", testDeregister)
+	run("GarbageIsRefusedByItself", testGarbage)
 	run("RegistryKeepsANodeRegistered", testRegistry)
 	run("LossIsMended", testLoss)
 	run("ClosedDriver", testClosed)
@@ -119,12 +125,13 @@ type watching struct {
 	cancel  context.CancelFunc
 	last    registry.Update
 	left    map[string]string
+	refused map[string]int
 	seen    int
 }
 
 func (s *session) watch(d registry.Driver, service string) *watching {
 	ctx, cancel := context.WithCancel(s.ctx)
-	w := &watching{s: s, updates: make(chan registry.Update, 10_000), err: make(chan error, 1), cancel: cancel, left: map[string]string{}}
+	w := &watching{s: s, updates: make(chan registry.Update, 10_000), err: make(chan error, 1), cancel: cancel, left: map[string]string{}, refused: map[string]int{}}
 	go func() {
 		w.err <- d.Watch(ctx, service, func(up registry.Update) { w.updates <- up })
 	}()
@@ -157,6 +164,12 @@ func (w *watching) until(what string, fits func(nodes map[string]*registry.Node)
 			w.last = up
 			for _, d := range up.Left {
 				w.left[d.ID] = d.Why
+			}
+			for _, r := range up.Refused {
+				w.refused[r.Entry]++
+				if r.Err == nil {
+					w.s.Errorf("entry %q is refused without a reason", r.Entry)
+				}
 			}
 		case err := <-w.err:
 			w.err <- err
