@@ -63,7 +63,7 @@ func TestCall(t *testing.T) {
 // A node that cannot be reached is told apart from a service that is not there.
 func TestCallNobody(t *testing.T) {
 	env := map[string]string{"HULL_REGISTRY": "static://127.0.0.1:1?service=ghost"}
-	runIn(t, env, "", "call", "ghost", "a.B/C", "--timeout", "2s", "--retries", "0").want(t, ExitUnavailable, "", "Unavailable")
+	runIn(t, env, "", "call", "ghost", "a.B/C", "--timeout", "1m", "--retries", "0").want(t, ExitUnavailable, "", "Unavailable")
 	runIn(t, env, "", "call", "ghost", "C").want(t, ExitUsage, "", "do not say which methods they serve: write pkg.Service/Method")
 	runIn(t, env, "", "call", "other", "a.B/C").want(t, ExitNotFound, "", `no nodes of service "other"`)
 }
