@@ -189,7 +189,7 @@ func TestHelloAlone(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), `no nodes of service "greeter"`) {
 		t.Errorf("%v, %s", err, out)
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute { // it waits for 5 s
 		t.Errorf("it took %v to give up", took)
 	}
 }
@@ -198,7 +198,8 @@ func TestGreeter(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	server := m.start("greeter/server")
-	if got, want := m.output("greeter/client"), "Hello, Ada (attempts: 1)\n1\n2\n3\n"; got != want {
+	// A server that has no CPU for a while is asked a second time.
+	if got, want := m.output("greeter/client"), regexp.MustCompile(`^Hello, Ada \(attempts: [1-3]\)\n1\n2\n3\n$`); !want.MatchString(got) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if err := server.Process.Signal(os.Interrupt); err != nil {
@@ -212,7 +213,11 @@ func TestGreeter(t *testing.T) {
 // Each service has less time than the one before, and a chain that takes too long ends at its caller's deadline.
 func TestChain(t *testing.T) {
 	t.Parallel()
-	out := newMachine(t).output("chain")
+	m, out := newMachine(t), ""
+	// If the machine stands still for 300 ms the first call ends at its deadline, too, which is right and shows nothing.
+	for try := 0; try < 10 && !strings.Contains(out, "answered after"); try++ {
+		out = m.output("chain")
+	}
 	left := regexp.MustCompile(`chain-(\w+) +began with (\S+) left`).FindAllStringSubmatch(out, -1)
 	if len(left) != 3 {
 		t.Fatalf("%s", out)
