@@ -214,6 +214,10 @@ func TestParallel(t *testing.T) {
 			l.Done(t0, nil, policy.Permit{}, policy.Success)
 			release()
 		}
+		// The places are taken until somebody waits, so that this does not hang on who runs when.
+		for range 3 {
+			l.Admit(t0, nil, nil)
+		}
 		var wg sync.WaitGroup
 		for g := range uint64(12) {
 			wg.Go(func() {
@@ -250,6 +254,12 @@ func TestParallel(t *testing.T) {
 					give()
 				}
 			})
+		}
+		for l.Snapshot().Parked == 0 {
+			runtime.Gosched()
+		}
+		for range 3 {
+			give()
 		}
 		wg.Wait()
 		if s := l.Snapshot(); s.InUse != 0 || s.Waiting != 0 || served.Load() == 0 || s.Parked == 0 {

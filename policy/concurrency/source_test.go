@@ -243,6 +243,8 @@ func TestParallelClasses(t *testing.T) {
 			w.Waiter.Granted(w.Tag, v)
 		}
 	}
+	// One place is taken until somebody is refused, so that this does not hang on who runs when.
+	held := l.Admit(tick(), nil, &policy.Call{})
 	var wg sync.WaitGroup
 	for g := range uint64(16) {
 		wg.Go(func() {
@@ -274,6 +276,12 @@ func TestParallelClasses(t *testing.T) {
 			}
 		})
 	}
+	for refused.Load() == 0 {
+		release()
+		runtime.Gosched()
+	}
+	l.Done(tick(), nil, held.Permit, policy.Success)
+	release()
 	wg.Wait()
 	release()
 	if s := l.Snapshot(); s.InUse != 0 || s.Waiting != 0 || l.owed.Load() != 0 || served.Load() == 0 || refused.Load() == 0 {
