@@ -17,7 +17,7 @@ func freeze(p *os.Process) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for range 200 {
+	for range 5000 { // on a busy machine each thread has to get a CPU first
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
 		if err != nil {
 			// Not Linux. There is no other way to look that would not take the process's end from those who wait for it.
