@@ -1,6 +1,9 @@
 package policy
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // Gate decides whether a call or an attempt may go. It is all that a policy of one's own has to implement.
 //
@@ -33,6 +36,13 @@ type Line interface {
 type Revoker interface {
 	// Holds reports whether the permit would still be given at now.
 	Holds(now Time, p Permit) bool
+}
+
+// Pushbacker is a Gate that wants to know when the other side asked callers to stay away, as with Retry-After.
+type Pushbacker interface {
+	// Pushback says that a call's final result came with the advice not to come back for d, which is positive. It is called
+	// before that result's Done.
+	Pushback(now Time, d time.Duration)
 }
 
 // Waiting is who waits in a Line: the executor to tell, and the executor's own mark.

@@ -18,8 +18,8 @@ const (
 	kinds
 )
 
-// Breaker is the circuit breaker of one dependency, as a rule one method of one service. It is a policy.Gate and a
-// policy.Revoker, safe for concurrent use.
+// Breaker is the circuit breaker of one dependency, as a rule one method of one service. It is a policy.Gate, safe for
+// concurrent use, and a policy.Revoker, policy.Pushbacker and policy.EventSource.
 type Breaker struct {
 	opt    Options
 	window *window.Ring // or nil
@@ -38,7 +38,7 @@ type Breaker struct {
 	successes int
 	probe     probe
 	notBefore policy.Time
-	log       log
+	log       policy.EventLog
 }
 
 // probe is the lease of a half-open breaker.
@@ -49,8 +49,10 @@ type probe struct {
 }
 
 var (
-	_ policy.Gate    = (*Breaker)(nil)
-	_ policy.Revoker = (*Breaker)(nil)
+	_ policy.Gate        = (*Breaker)(nil)
+	_ policy.Revoker     = (*Breaker)(nil)
+	_ policy.Pushbacker  = (*Breaker)(nil)
+	_ policy.EventSource = (*Breaker)(nil)
 )
 
 // New returns a closed breaker. The error names everything that is wrong with o.
@@ -65,7 +67,7 @@ func New(o Options) (*Breaker, error) {
 	} else {
 		b.window = window.New(int64(o.Window), o.Buckets, kinds)
 	}
-	b.log.add(0, Closed, Closed, "created")
+	b.log.Add(policy.Event{To: Closed.String(), Reason: "created"})
 	return b, nil
 }
 
@@ -264,7 +266,7 @@ func (b *Breaker) probed(now policy.Time, rnd rand.Source, p policy.Permit, o po
 	}
 }
 
-// advance does what was due by now. The mutex is held.
+// advance does what was due by now. Without rnd it leaves alone what has to be drawn. The mutex is held.
 func (b *Breaker) advance(now policy.Time, rnd rand.Source) {
 	for {
 		_, s := split(b.word.Load())
@@ -273,12 +275,12 @@ func (b *Breaker) advance(now policy.Time, rnd rand.Source) {
 		case s == Open && now >= at:
 			b.until.Store(0)
 			b.enter(at, HalfOpen, "its time is over")
-		case s == HalfOpen && b.probe.out && now >= b.probe.lease:
+		case s == HalfOpen && b.probe.out && now >= b.probe.lease && rnd != nil:
 			b.probe.out = false
 			b.open(b.probe.lease, rnd, "a probe did not come back")
 		case s == Ramp && now >= at:
 			// The same generation: calls admitted during the ramp belong to the window that goes on.
-			b.log.add(at, Ramp, Closed, "all calls are let through again")
+			b.note(at, Ramp, Closed, "all calls are let through again")
 			b.since = at
 			b.word.Store(b.word.Load()&^0xff | uint64(Closed))
 		default:
@@ -321,13 +323,22 @@ func (b *Breaker) close(now policy.Time) {
 // enter changes the state and begins a new generation. What the new state reads must be in place before. The mutex is held.
 func (b *Breaker) enter(at policy.Time, to State, why string) {
 	gen, from := split(b.word.Load())
-	b.log.add(at, from, to, why)
+	b.note(at, from, to, why)
 	b.since = at
 	b.streak.Store(0)
 	if b.last != nil {
 		b.last.begin(gen + 1)
 	}
 	b.word.Store(uint64(gen+1)<<8 | uint64(to))
+}
+
+// note puts a change of state into the log. What ends the state by itself must be in place before. The mutex is held.
+func (b *Breaker) note(at policy.Time, from, to State, why string) {
+	e := policy.Event{At: at, From: from.String(), To: to.String(), Reason: why, Refusing: to.refuses()}
+	if to == Open || to == Ramp {
+		e.Until = policy.Time(b.until.Load())
+	}
+	b.log.Add(e)
 }
 
 // Holds implements policy.Revoker: a call that was admitted earlier makes no further attempt while the breaker is open, nor half-open

@@ -295,25 +295,25 @@ func TestFailuresDuringTheRampOpen(t *testing.T) {
 	}
 }
 
-func TestNotBefore(t *testing.T) {
+func TestPushback(t *testing.T) {
 	b := opened(t, plain)
-	b.NotBefore(at(100*time.Millisecond), 5*time.Second)
+	b.Pushback(at(100*time.Millisecond), 5*time.Second)
 	if got := b.Snapshot(at(time.Second)).Until; got != at(5100*time.Millisecond) {
 		t.Errorf("open until %v, want 5.1s", got.Sub(t0))
 	}
-	b.NotBefore(at(200*time.Millisecond), time.Hour)
+	b.Pushback(at(200*time.Millisecond), time.Hour)
 	if got := b.Snapshot(at(time.Second)).Until; got != at(30*time.Second) {
 		t.Errorf("open until %v, want the cap", got.Sub(t0))
 	}
 	b = must(t, plain)
-	b.NotBefore(t0, 5*time.Second)
-	b.NotBefore(t0, -time.Second)
+	b.Pushback(t0, 5*time.Second)
+	b.Pushback(t0, -time.Second)
 	wantState(t, b, t0, Closed)
 	calls(b, at(time.Second), 20, policy.Failure)
 	if got := b.Snapshot(at(time.Second)).Until; got != at(5*time.Second) {
 		t.Errorf("said while closed: open until %v, want 5s", got.Sub(t0))
 	}
-	b.NotBefore(at(6*time.Second), 5*time.Second)
+	b.Pushback(at(6*time.Second), 5*time.Second)
 	wantState(t, b, at(6*time.Second), HalfOpen)
 }
 
@@ -370,35 +370,28 @@ func TestHolds(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	b := must(t, Options{Jitter: -1})
-	if ev := b.Events(0); len(ev) != 1 || ev[0].Seq != 1 || ev[0].To != Closed {
-		t.Fatalf("at first: %v", ev)
+	if ev := b.Events(t0, 0); len(ev) != 1 || ev[0] != (policy.Event{Seq: 1, To: "closed", Reason: "created"}) {
+		t.Fatalf("at first: %+v", ev)
 	}
 	calls(b, t0, 20, policy.Failure)
 	calls(b, at(90*time.Second), 3, policy.Success)
-	b.Admit(at(100*time.Second), mid, nil)
-	want := []Transition{
-		{2, t0, Closed, Open, "too many calls failed"},
-		{3, at(time.Second), Open, HalfOpen, "its time is over"},
-		{4, at(90 * time.Second), HalfOpen, Ramp, "enough probes succeeded"},
-		{5, at(91 * time.Second), Ramp, Closed, "all calls are let through again"},
+	want := []policy.Event{
+		{Seq: 2, At: t0, From: "closed", To: "open", Reason: "too many calls failed", Until: at(time.Second), Refusing: true},
+		{Seq: 3, At: at(time.Second), From: "open", To: "half-open", Reason: "its time is over", Refusing: true},
+		{Seq: 4, At: at(90 * time.Second), From: "half-open", To: "ramp", Reason: "enough probes succeeded", Until: at(91 * time.Second)},
+		{Seq: 5, At: at(91 * time.Second), From: "ramp", To: "closed", Reason: "all calls are let through again"},
 	}
-	got := b.Events(1)
+	got := b.Events(at(100*time.Second), 1) // nobody has called since, and yet the ramp is over
 	if len(got) != len(want) {
-		t.Fatalf("%v, want %v", got, want)
+		t.Fatalf("%+v, want %+v", got, want)
 	}
 	for i := range want {
 		if got[i] != want[i] {
-			t.Errorf("transition %d: %+v, want %+v", i, got[i], want[i])
+			t.Errorf("event %d: %+v, want %+v", i, got[i], want[i])
 		}
 	}
-	if ev := b.Events(5); ev != nil {
-		t.Errorf("nothing new, and yet %v", ev)
-	}
-	for range 1000 {
-		b.Reset(t0)
-	}
-	if ev := b.Events(0); len(ev) != kept || ev[0].Seq != 1005-kept+1 || ev[kept-1].Seq != 1005 {
-		t.Errorf("after 1005 transitions: %d of them, from %d", len(ev), ev[0].Seq)
+	if ev := b.Events(at(100*time.Second), 5); ev != nil {
+		t.Errorf("nothing new, and yet %+v", ev)
 	}
 }
 

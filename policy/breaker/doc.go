@@ -13,8 +13,8 @@
 // latest LastCalls results. A failure opens the breaker if the window then holds at least MinCalls calls of which at least
 // Failures failed, or if it is the last of Consecutive in a row; a success never does.
 //
-// Open, every call is refused, for Open × 2ⁿ⁻¹ at the n-th opening in a row, ± Jitter, never longer than OpenCap. NotBefore, which
-// hands on a server's Retry-After, can only make it longer, and not longer than OpenCap either. Openings are in a row until the
+// Open, every call is refused, for Open × 2ⁿ⁻¹ at the n-th opening in a row, ± Jitter, never longer than OpenCap. A server's Retry-After
+// (Pushback) can only make it longer, and not longer than OpenCap either. Openings are in a row until the
 // breaker has stayed closed for a whole Window.
 //
 // Half-open, one call at a time goes as a probe; all others are refused. The probe holds a lease: if its result is not there
@@ -47,8 +47,8 @@
 // # Cost
 //
 // Closed, Admit is one atomic load and Done one atomic write; refusing while open takes two loads and a counter. Everything else
-// happens under one short mutex. Nothing allocates, and no goroutine, timer or callback exists: transitions are kept in a short log,
-// see Events. Time passes only through the arguments, so a breaker that nobody asks stands still, and catches up when asked.
+// happens under one short mutex. Nothing allocates, and no goroutine, timer or callback exists: changes of state are kept in a short
+// log, see Events. Time passes only through the arguments, so a breaker that nobody asks stands still, and catches up when asked.
 //
 // # Sources
 //

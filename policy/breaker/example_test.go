@@ -33,8 +33,8 @@ func Example() {
 	for range 3 {
 		call(policy.Success) // the probes
 	}
-	for _, e := range b.Events(1) {
-		fmt.Printf("%v: %v to %v: %s\n", e.At.Sub(1), e.From, e.To, e.Reason)
+	for _, e := range b.Events(now, 1) {
+		fmt.Printf("%v: %s to %s: %s\n", e.At.Sub(1), e.From, e.To, e.Reason)
 	}
 	// Output:
 	// open: too many calls failed; back in 1s

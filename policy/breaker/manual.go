@@ -26,9 +26,9 @@ func (b *Breaker) set(now policy.Time, s State, why string) {
 	b.enter(now, s, why)
 }
 
-// NotBefore says that the dependency asked not to be called for d. It does not open the breaker, but it is a floor for the
-// time that it stays open, now or at its next opening, up to OpenCap.
-func (b *Breaker) NotBefore(now policy.Time, d time.Duration) {
+// Pushback implements policy.Pushbacker: the dependency asked not to be called for d. It does not open the breaker, but it is a floor
+// for the time that it stays open, now or at its next opening, up to OpenCap.
+func (b *Breaker) Pushback(now policy.Time, d time.Duration) {
 	if d <= 0 {
 		return
 	}
@@ -54,12 +54,12 @@ func (b *Breaker) Nudge(now policy.Time) {
 	}
 }
 
-// Events returns the transitions after number since, oldest first. The latest 64 are kept; a gap in Seq tells that some were
-// missed. Events(0) begins with the breaker's creation.
-func (b *Breaker) Events(since uint64) []Transition {
+// Events implements policy.EventSource. A probe that did not come back is noted when the next call comes.
+func (b *Breaker) Events(now policy.Time, since uint64) []policy.Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.log.since(since)
+	b.advance(now, nil)
+	return b.log.Since(since)
 }
 
 // State returns the state at now.
@@ -75,7 +75,7 @@ func (b *Breaker) Snapshot(now policy.Time) Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	gen, _ := split(b.word.Load())
-	s := Snapshot{Openings: b.openings, Refused: b.refused.Load(), Seq: b.log.seq}
+	s := Snapshot{Openings: b.openings, Refused: b.refused.Load(), Seq: b.log.Seq()}
 	s.State, s.Since, s.Until = b.at(now)
 	switch s.State {
 	case HalfOpen:

@@ -250,10 +250,12 @@ func compare(t *testing.T, rnd *rand.Rand, seed, run uint64) {
 		case k < 98:
 			d := time.Duration(rnd.IntN(9)) * time.Second
 			if d > 0 {
-				b.NotBefore(now, d)
+				b.Pushback(now, d)
 				m.notBefore(now, d)
 			}
-		case rnd.IntN(4) == 0:
+		case rnd.IntN(4) != 0:
+			b.Events(now, 0) // reading changes nothing
+		default:
 			switch s := []State{Closed, ForcedOpen, ForcedClosed, Disabled}[rnd.IntN(4)]; s {
 			case Closed:
 				b.Reset(now)

@@ -138,18 +138,18 @@ func TestParallel(t *testing.T) {
 				}
 				if n%100 == 0 {
 					b.Snapshot(now)
-					b.Events(0)
-					b.NotBefore(now, time.Millisecond)
+					b.Events(now, 0)
+					b.Pushback(now, time.Millisecond)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if len(b.Events(0)) < 3 {
-		t.Errorf("nothing happened: %v", b.Events(0))
+	now := at(time.Hour)
+	if ev := b.Events(now, 0); len(ev) < 3 {
+		t.Errorf("nothing happened: %+v", ev)
 	}
 	// Whatever happened, it recovers.
-	now := at(time.Hour)
 	for range 200 {
 		now = now.Add(time.Second)
 		call(b, now, policy.Success)

@@ -33,45 +33,8 @@ func (s State) String() string {
 	return "invalid"
 }
 
-// Transition is a change of state.
-type Transition struct {
-	// Seq numbers a breaker's transitions from 1. The first is its creation, at time 0.
-	Seq uint64
-	// At is when it happened. For what happens by itself it is the moment it was due, which may lie before it was noticed.
-	At policy.Time
-	// From and To are the states.
-	From, To State
-	// Reason is one constant sentence in lower case.
-	Reason string
-}
-
-// kept is how many transitions are remembered. It is a power of two.
-const kept = 64
-
-// log remembers the latest transitions. The breaker's mutex guards it.
-type log struct {
-	seq  uint64
-	ring [kept]Transition
-}
-
-func (l *log) add(at policy.Time, from, to State, reason string) {
-	l.seq++
-	l.ring[l.seq%kept] = Transition{Seq: l.seq, At: at, From: from, To: to, Reason: reason}
-}
-
-func (l *log) since(seq uint64) []Transition {
-	if l.seq > kept {
-		seq = max(seq, l.seq-kept)
-	}
-	if seq >= l.seq {
-		return nil
-	}
-	out := make([]Transition, 0, l.seq-seq)
-	for i := seq + 1; i <= l.seq; i++ {
-		out = append(out, l.ring[i%kept])
-	}
-	return out
-}
+// refuses reports whether calls are refused in the state, probes apart.
+func (s State) refuses() bool { return s == Open || s == HalfOpen || s == ForcedOpen }
 
 // Snapshot is a reading of a breaker, for people and metrics.
 type Snapshot struct {
@@ -88,6 +51,6 @@ type Snapshot struct {
 	ProbeOut bool
 	// Refused is how many calls were refused since the breaker was made.
 	Refused int64
-	// Seq is the number of the latest Transition.
+	// Seq is the number of the latest event.
 	Seq uint64
 }

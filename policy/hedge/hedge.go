@@ -50,10 +50,22 @@ type Hedging struct {
 	begun   atomic.Int64 // attempts beyond the first
 	denied  atomic.Int64
 
-	mu sync.Mutex // one step at a time
+	mu    sync.Mutex // one step at a time; guards noted
+	noted int64      // the delay of the latest event
+	log   policy.EventLog
 }
 
-var _ policy.Hedging = (*Hedging)(nil)
+var (
+	_ policy.Hedging     = (*Hedging)(nil)
+	_ policy.EventSource = (*Hedging)(nil)
+)
+
+// The states.
+const (
+	stateFixed   = "fixed"
+	stateCold    = "cold"
+	stateLearned = "learned"
+)
 
 // New returns hedging that knows nothing yet. The error names everything that is wrong with o.
 func New(o Options) (*Hedging, error) {
@@ -101,6 +113,11 @@ func New(o Options) (*Hedging, error) {
 	}
 	h := &Hedging{opt: o, extra: int64(o.Extra * unit), full: int64(o.Burst) * unit, sample: q}
 	h.delay.Store(int64(o.Delay))
+	state := stateCold
+	if o.Delay > 0 {
+		state = stateFixed
+	}
+	h.log.Add(policy.Event{To: state, Reason: "created", Is: o.Delay.Seconds()})
 	return h, nil
 }
 
@@ -162,7 +179,35 @@ func (h *Hedging) step(now policy.Time) {
 	defer h.mu.Unlock()
 	if d, unknown, n := h.sample.Quantile(now, h.opt.Quantile); n >= h.opt.MinSamples && !unknown {
 		h.delay.Store(int64(max(d, h.opt.Min)))
+		h.note(now)
 	}
+}
+
+// note makes an event of the first delay, and of one that is twice or half of what it was at the latest event. The mutex is held.
+func (h *Hedging) note(now policy.Time) {
+	was, is := h.noted, h.delay.Load()
+	e := policy.Event{At: now, From: stateLearned, To: stateLearned, Was: time.Duration(was).Seconds(), Is: time.Duration(is).Seconds()}
+	switch {
+	case was == 0:
+		e.From, e.Reason = stateCold, "enough attempts are known"
+	case is >= 2*was:
+		e.Reason = "attempts take longer"
+	case 2*is <= was:
+		e.Reason = "attempts take less"
+	default:
+		return
+	}
+	h.noted = is
+	h.log.Add(e)
+}
+
+// Events implements policy.EventSource: when enough is known to learn from, and when the delay has become twice or half of what it
+// was at the event before. Is and Was are in seconds.
+func (h *Hedging) Events(now policy.Time, since uint64) []policy.Event {
+	if h.opt.Delay == 0 {
+		h.step(now)
+	}
+	return h.log.Since(since)
 }
 
 // Snapshot is a reading of hedging.

@@ -9,7 +9,7 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-// Limiter is a policy.Gate, safe for concurrent use.
+// Limiter is a policy.Gate and a policy.EventSource, safe for concurrent use.
 type Limiter struct {
 	opt  Options
 	keys *table // nil without keys
@@ -19,6 +19,9 @@ type Limiter struct {
 	_    [64]byte
 
 	refused, delayed, returned, forgotten atomic.Int64
+
+	log   policy.EventLog
+	spell policy.Spell
 
 	holeCount atomic.Int32
 	mu        sync.Mutex // guards what follows, and changes of the pace
@@ -35,7 +38,10 @@ type hole struct {
 // maxHoles bounds what is remembered of reservations given up. What is not remembered is lost to the callers, not to the limit.
 const maxHoles = 256
 
-var _ policy.Gate = (*Limiter)(nil)
+var (
+	_ policy.Gate        = (*Limiter)(nil)
+	_ policy.EventSource = (*Limiter)(nil)
+)
 
 // New returns a limiter with full buckets. The error names everything that is wrong with o.
 func New(o Options) (*Limiter, error) {
@@ -47,10 +53,12 @@ func New(o Options) (*Limiter, error) {
 	if o.Key.of != nil {
 		l.keys = newTable(o.Keys)
 		if o.Seed == 0 {
-			l.opt.Seed = rand.Uint64() //nolint:forbidigo // a secret of this limiter, drawn once; Options.Seed gives it where runs must repeat //nolint:forbidigo // the seed of a hash, drawn once when the limiter is made
+			l.opt.Seed = rand.Uint64() //nolint:forbidigo // a secret of this limiter, drawn once; Options.Seed gives it where runs must repeat
 		}
 	}
 	l.pace.Store(newPace(o, 0))
+	l.log.Add(policy.Event{To: stateWithin, Reason: "created", Is: o.Limit})
+	l.spell = policy.Spell{Log: &l.log, Calm: stateWithin, Busy: stateEmpty, Begun: whyEmpty, Over: "no call was refused for a while"}
 	return l, nil
 }
 
@@ -126,8 +134,9 @@ func (l *Limiter) admitKey(now policy.Time, p *pace, key uint64) policy.Verdict 
 }
 
 const (
-	stateEmpty = "exhausted"
-	whyEmpty   = "the rate limit is used up"
+	stateWithin = "within"
+	stateEmpty  = "exhausted"
+	whyEmpty    = "the rate limit is used up"
 )
 
 // late answers a call that cannot go at once; false means that the bucket has changed meanwhile.
@@ -152,6 +161,7 @@ func (l *Limiter) late(now policy.Time, p *pace, bucket *atomic.Int64, tat int64
 		wait = most
 	}
 	l.refused.Add(1)
+	l.spell.Refused(now, p.limit)
 	return policy.Verdict{Decision: policy.Refuse, At: now.Add(time.Duration(wait - p.maxWait)), State: stateEmpty, Reason: whyEmpty}, true
 }
 
@@ -250,6 +260,9 @@ func (l *Limiter) SetLimit(now policy.Time, limit float64, burst int) error {
 		return err
 	}
 	old := l.pace.Load()
+	l.spell.Settle(now)
+	state := l.spell.State()
+	l.log.Add(policy.Event{At: now, From: state, To: state, Reason: "the limit was changed", Was: old.limit, Is: limit, Refusing: state == stateEmpty})
 	p := newPace(o, (old.gen+1)%(1<<genBits))
 	l.pace.Store(p)
 	l.holes = l.holes[:0]
@@ -295,6 +308,13 @@ func (l *Limiter) Left(now policy.Time, c *policy.Call) int {
 		return 0
 	}
 	return int(spare/p.space) + 1
+}
+
+// Events implements policy.EventSource: when calls begin to be refused, of whatever key, when none was for policy.SpellQuiet, and
+// changes of the limit. Is and Was are limits.
+func (l *Limiter) Events(now policy.Time, since uint64) []policy.Event {
+	l.spell.Settle(now)
+	return l.log.Since(since)
 }
 
 // Snapshot is a reading of a limiter.

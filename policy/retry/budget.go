@@ -36,9 +36,18 @@ type Budget struct {
 	// quiet is the highest number in flight that Peak need not look at, until then.
 	quiet, then atomic.Int64
 
+	log   policy.EventLog
+	spell policy.Spell
+
 	mu   sync.Mutex // guards what follows, and changes of capacity
 	ring [peaks]peak
 }
+
+// The states.
+const (
+	statePaying = "paying"
+	stateEmpty  = "empty"
+)
 
 // peak is the highest number in flight in one part of the window.
 type peak struct {
@@ -46,7 +55,10 @@ type peak struct {
 	inFlight int
 }
 
-var _ policy.Budget = (*Budget)(nil)
+var (
+	_ policy.Budget      = (*Budget)(nil)
+	_ policy.EventSource = (*Budget)(nil)
+)
 
 // NewBudget returns a full budget. The error names everything that is wrong with o.
 func NewBudget(o BudgetOptions) (*Budget, error) {
@@ -75,6 +87,9 @@ func NewBudget(o BudgetOptions) (*Budget, error) {
 	b := &Budget{opt: o}
 	b.capacity.Store(int64(o.Capacity))
 	b.tokens.Store(int64(o.Capacity))
+	b.log.Add(policy.Event{To: statePaying, Reason: "created"})
+	b.spell = policy.Spell{Log: &b.log, Calm: statePaying, Busy: stateEmpty,
+		Begun: "too many extra attempts for so few successes", Over: "no extra attempt was refused for a while"}
 	return b, nil
 }
 
@@ -88,6 +103,7 @@ func (b *Budget) Spend(now policy.Time, tokens int) bool {
 		t := b.tokens.Load()
 		if t < int64(tokens) {
 			b.refused.Add(1)
+			b.spell.Refused(now, 0)
 			return false
 		}
 		if b.tokens.CompareAndSwap(t, t-int64(tokens)) {
@@ -166,6 +182,13 @@ func (b *Budget) resize(to int64) {
 		}
 	}
 	b.capacity.Store(to)
+}
+
+// Events implements policy.EventSource: when it could not pay for an extra attempt, and when it has refused none for
+// policy.SpellQuiet.
+func (b *Budget) Events(now policy.Time, since uint64) []policy.Event {
+	b.spell.Settle(now)
+	return b.log.Since(since)
 }
 
 // BudgetSnapshot is a reading of a budget.

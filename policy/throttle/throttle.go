@@ -31,15 +31,26 @@ type Options struct {
 	MinCalls int
 }
 
-// Throttle is a policy.Gate, safe for concurrent use.
+// Throttle is a policy.Gate and a policy.EventSource, safe for concurrent use.
 type Throttle struct {
 	opt     Options
 	window  *window.Ring
 	last    atomic.Int64 // the latest rejection; 0 = none yet
 	refused atomic.Int64
+	log     policy.EventLog
+	spell   policy.Spell
 }
 
-var _ policy.Gate = (*Throttle)(nil)
+var (
+	_ policy.Gate        = (*Throttle)(nil)
+	_ policy.EventSource = (*Throttle)(nil)
+)
+
+// The states.
+const (
+	stateQuiet      = "quiet"
+	stateThrottling = "throttling"
+)
 
 // buckets is how many parts the window slides in.
 const buckets = 10
@@ -74,7 +85,11 @@ func New(o Options) (*Throttle, error) {
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("throttle: %w", errors.Join(errs...))
 	}
-	return &Throttle{opt: o, window: window.New(int64(o.Window), buckets, kinds)}, nil
+	t := &Throttle{opt: o, window: window.New(int64(o.Window), buckets, kinds)}
+	t.log.Add(policy.Event{To: stateQuiet, Reason: "created"})
+	t.spell = policy.Spell{Log: &t.log, Calm: stateQuiet, Busy: stateThrottling,
+		Begun: "the service refuses too many calls", Over: "no call was held back for a while"}
+	return t, nil
 }
 
 // Admit implements policy.Gate. While the service has refused nothing for a whole window, it is one load.
@@ -84,7 +99,8 @@ func (t *Throttle) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) polic
 		if p := t.share(&n); p > 0 && float64(rnd.Uint64()>>11)/(1<<53) < p {
 			t.window.Add(int64(now), 0, kindRefused)
 			t.refused.Add(1)
-			return policy.Verdict{Decision: policy.Refuse, State: "throttling", Reason: "the service refuses so many calls that this one is not sent"}
+			t.spell.Refused(now, p)
+			return policy.Verdict{Decision: policy.Refuse, State: stateThrottling, Reason: "the service refuses so many calls that this one is not sent"}
 		}
 	}
 	return policy.Verdict{Permit: policy.Permit{Start: now}}
@@ -110,6 +126,13 @@ func (t *Throttle) Done(now policy.Time, _ rand.Source, _ policy.Permit, o polic
 		t.window.Add(int64(now), 0, kindRejected)
 		t.last.Store(int64(now))
 	}
+}
+
+// Events implements policy.EventSource: when it begins to hold calls back, with the share as Is, and when it has held none back for
+// policy.SpellQuiet.
+func (t *Throttle) Events(now policy.Time, since uint64) []policy.Event {
+	t.spell.Settle(now)
+	return t.log.Since(since)
 }
 
 // Snapshot is a reading of a throttle.

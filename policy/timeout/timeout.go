@@ -23,11 +23,23 @@ type Timeouts struct {
 	// although they took longer than base.
 	seen, cut, late atomic.Int64
 
-	mu   sync.Mutex // guards what follows and steps
-	last Snapshot
+	mu    sync.Mutex // guards what follows and steps
+	last  Snapshot
+	noted int64 // the timeout of the latest event
+	log   policy.EventLog
 }
 
-var _ policy.Timeouts = (*Timeouts)(nil)
+var (
+	_ policy.Timeouts    = (*Timeouts)(nil)
+	_ policy.EventSource = (*Timeouts)(nil)
+)
+
+// The states.
+const (
+	stateFixed   = "fixed"
+	stateCold    = "cold"
+	stateLearned = "learned"
+)
 
 // New returns timeouts that know nothing yet. The error names everything that is wrong with o.
 func New(o Options) (*Timeouts, error) {
@@ -46,6 +58,12 @@ func New(o Options) (*Timeouts, error) {
 	}
 	t.base.Store(t.t.Load())
 	t.fair.Store(int64(o.Min))
+	t.noted = t.t.Load()
+	state := stateCold
+	if o.Fixed > 0 {
+		state = stateFixed
+	}
+	t.log.Add(policy.Event{To: state, Reason: "created", Is: time.Duration(t.noted).Seconds()})
 	return t, nil
 }
 
@@ -126,7 +144,7 @@ func (t *Timeouts) step(now policy.Time) {
 		return
 	}
 	seen, cut, late := t.seen.Swap(0), t.cut.Swap(0), t.late.Swap(0)
-	d := float64(t.t.Load())
+	d, from := float64(t.t.Load()), t.state()
 	switch {
 	case cut > 1 && float64(cut) > (1-t.opt.Quantile)*float64(seen):
 		if helps := 10*late >= cut; helps || 2*d <= blind*float64(t.base.Load()) {
@@ -146,6 +164,40 @@ func (t *Timeouts) step(now policy.Time) {
 		d = max(float64(t.opt.Cold), d*(1-t.opt.Fall))
 	}
 	t.t.Store(int64(t.within(d)))
+	t.note(now, from)
+}
+
+// state is the state as events name it. The mutex is held.
+func (t *Timeouts) state() string {
+	if t.last.Cold {
+		return stateCold
+	}
+	return stateLearned
+}
+
+// note makes an event of a step that changed the state, or has brought the timeout to twice or half of what it was at the latest
+// event. The mutex is held.
+func (t *Timeouts) note(now policy.Time, from string) {
+	is, to := t.t.Load(), t.state()
+	if from == to && is < 2*t.noted && 2*is > t.noted {
+		return
+	}
+	e := policy.Event{At: now, From: from, To: to, Reason: "attempts take longer", Was: time.Duration(t.noted).Seconds(), Is: time.Duration(is).Seconds()}
+	switch {
+	case from != to:
+		e.Reason = "enough attempts are known"
+	case is < t.noted:
+		e.Reason = "attempts take less"
+	}
+	t.noted = is
+	t.log.Add(e)
+}
+
+// Events implements policy.EventSource: when enough is known to learn from, and when the timeout has become twice or half of what it
+// was at the event before. Is and Was are in seconds.
+func (t *Timeouts) Events(now policy.Time, since uint64) []policy.Event {
+	t.step(now)
+	return t.log.Since(since)
 }
 
 // within puts what was learned within its bounds.
