@@ -36,4 +36,10 @@
 // Classify sorts errors into classes, and the table behind Class.Counts says, once for all policies, what a class counts
 // for: whether the breaker sees a failure, whether it is the node's fault, who may be retried and what that costs. Each
 // attempt is recorded once, by those who keep statistics of nodes and latencies, and each call once, by the breaker.
+//
+// # What can be seen
+//
+// What one call came to is told to an Observer, when it has ended. What state a policy is in is read, never pushed: its Snapshot
+// says what it is now, its Events what changed, beginning with the initial state (EventSource). An EventLogger makes a line of
+// each change.
 package policy
