@@ -5,6 +5,8 @@ import (
 	"net"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/hull-go/hull"
 	"github.com/hull-go/hull/bench/echopb"
 	"github.com/hull-go/hull/registry"
@@ -27,6 +29,29 @@ func (hullRival) Info() Info {
 }
 
 func (hullRival) Serve(ctx context.Context, ln net.Listener) error {
+	return serveHull(ctx, ln, func(r grpc.ServiceRegistrar) { echopb.RegisterEchoServer(r, grpcEcho{}) })
+}
+
+func (hullRival) Dial(_ context.Context, addr string) (Caller, error) {
+	h, err := dialHull(addr)
+	if err != nil {
+		return nil, err
+	}
+	return &hullCaller{h, echopb.NewEchoClient(h.client.To(hullService))}, nil
+}
+
+type hullCaller struct {
+	*hullClient
+	echo echopb.EchoClient
+}
+
+// Call needs no deadline of its own: the client's default is callTimeout.
+func (c *hullCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, error) {
+	return c.echo.Echo(ctx, m)
+}
+
+// serveHull serves what register registers, with Hull's defaults.
+func serveHull(ctx context.Context, ln net.Listener, register func(grpc.ServiceRegistrar)) error {
 	// A registry of its own keeps the server out of the machine's; the client
 	// is told the address as every other rival's is.
 	reg, err := registry.New(memregistry.New(), registry.Options{})
@@ -42,11 +67,18 @@ func (hullRival) Serve(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	echopb.RegisterEchoServer(srv, grpcEcho{})
+	register(srv)
 	return srv.Run(ctx)
 }
 
-func (hullRival) Dial(_ context.Context, addr string) (Caller, error) {
+// hullClient is a client with Hull's defaults that finds its one server at a
+// fixed address.
+type hullClient struct {
+	reg    *registry.Registry
+	client *hull.Client
+}
+
+func dialHull(addr string) (*hullClient, error) {
 	driver, err := staticregistry.New([]string{addr}, staticregistry.Options{Services: []string{hullService}})
 	if err != nil {
 		return nil, err
@@ -60,21 +92,10 @@ func (hullRival) Dial(_ context.Context, addr string) (Caller, error) {
 		reg.Close()
 		return nil, err
 	}
-	return &hullCaller{reg: reg, client: client, echo: echopb.NewEchoClient(client.To(hullService))}, nil
+	return &hullClient{reg: reg, client: client}, nil
 }
 
-type hullCaller struct {
-	reg    *registry.Registry
-	client *hull.Client
-	echo   echopb.EchoClient
-}
-
-// Call needs no deadline of its own: the client's default is callTimeout.
-func (c *hullCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, error) {
-	return c.echo.Echo(ctx, m)
-}
-
-func (c *hullCaller) Close() error {
+func (c *hullClient) Close() error {
 	err := c.client.Close()
 	if rerr := c.reg.Close(); err == nil {
 		err = rerr

@@ -67,6 +67,8 @@ func rivals() []Rival {
 		httpJSONRival{},
 		rawTCPRival{},
 		hullRival{},
+		grpcVTRival{},
+		hullVTRival{},
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"strings"
@@ -58,8 +59,10 @@ func callAndCompare(t testing.TB, caller Caller, m *echopb.Msg) {
 	if got == m {
 		t.Fatal("the answer is the request itself, not a message of its own")
 	}
-	if !proto.Equal(got, m) {
-		t.Fatalf("sent %v, got %v", m, got)
+	// Field by field: the -vt rivals' answers are of another type underneath.
+	if got.GetId() != m.GetId() || got.GetText() != m.GetText() || got.GetN() != m.GetN() || got.GetOk() != m.GetOk() ||
+		!bytes.Equal(got.GetData(), m.GetData()) {
+		t.Fatalf("sent %.200v, got %.200v", m, got)
 	}
 }
 
