@@ -100,6 +100,21 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// An act is played again only if the machine stood still and a promise was broken, and not for ever.
+func TestDoubtful(t *testing.T) {
+	for _, tt := range []struct {
+		stall      float64
+		kept, want bool
+	}{{126, false, true}, {124, false, false}, {0, false, false}, {5000, true, false}} {
+		st := &Step{Stall: tt.stall}
+		st.promise(true, "one", "")
+		st.promise(tt.kept, "two", "")
+		if got := st.doubtful(250); got != tt.want {
+			t.Errorf("after %v ms, kept %v: doubtful %v", tt.stall, tt.kept, got)
+		}
+	}
+}
+
 // The watcher tells how long trouble lasted, and how much of it came after the end of its cause.
 func TestWatcher(t *testing.T) {
 	var n atomic.Int64

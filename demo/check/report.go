@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -43,8 +44,16 @@ type Step struct {
 	Protected   Side   `json:"protected"`
 	Unprotected Side   `json:"unprotected"`
 	// Stall is how long the machine itself kept the demo waiting at most, in milliseconds.
-	Stall    float64   `json:"stallMillis"`
+	Stall float64 `json:"stallMillis"`
+	// Plays is how often the act was played: more than once if the machine spoilt it. The last time counts. 0 = it is no act.
+	Plays    int       `json:"plays,omitempty"`
 	Promises []Promise `json:"promises"`
+}
+
+// doubtful reports whether promises were broken while the machine stood still for half of what an attempt may take, in
+// milliseconds: no policy can help that, so it shows nothing about them.
+func (s *Step) doubtful(attemptTimeout int64) bool {
+	return s.Stall > float64(attemptTimeout)/2 && slices.ContainsFunc(s.Promises, func(p Promise) bool { return !p.Kept })
 }
 
 // promise notes whether something was shown.

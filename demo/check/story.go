@@ -9,6 +9,7 @@ import (
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/demo/board"
 	"github.com/hull-go/hull/demo/faults"
+	"github.com/hull-go/hull/demo/stats"
 	"github.com/hull-go/hull/demo/store"
 	"github.com/hull-go/hull/demo/supervise"
 	"github.com/hull-go/hull/demo/system"
@@ -17,6 +18,9 @@ import (
 
 // DefaultRate is the load of each client, in calls per second.
 const DefaultRate = 300
+
+// plays is how often an act is played at most. Once is enough, unless the machine itself spoils it: see Step.doubtful.
+const plays = 3
 
 // recovery is how soon after the return of the backends service must be normal.
 const recovery = 2.0
@@ -115,6 +119,15 @@ func Run(ctx context.Context, sys *system.System, out io.Writer) (*Report, error
 	s := &story{sys: sys, api: newAPI(sys.URL), out: out, victim: "backend-2"}
 	defer s.api.close()
 	s.w.api = s.api
+	// This process is held up when others are busy, as the backends are, so it measures, too.
+	s.w.own = new(stats.Stall)
+	measuring, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.w.own.Run(measuring)
+	}()
+	defer func() { stop(); <-done }()
 	st, err := s.api.stats(ctx)
 	if err != nil {
 		return nil, err
@@ -125,15 +138,31 @@ func Run(ctx context.Context, sys *system.System, out io.Writer) (*Report, error
 	s.report = &Report{Rate: st.Rate, Nodes: len(st.Nodes), AttemptTimeout: st.AttemptTimeout}
 	fmt.Fprintf(out, "%d backends, %g calls/s open loop for each of two clients; this takes about 100 s\n", len(st.Nodes), st.Rate)
 	for _, a := range s.acts() {
+		step, err := s.tell(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		s.report.Steps = append(s.report.Steps, step)
+	}
+	return s.report, s.audit(ctx)
+}
+
+// tell plays an act, and plays it again if the machine spoilt it.
+func (s *story) tell(ctx context.Context, a act) (*Step, error) {
+	for n := 1; ; n++ {
 		if err := s.calm(ctx, a.name); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(out, "  %-9s %s\n", a.name, a.say)
-		if err := s.play(ctx, a); err != nil {
+		fmt.Fprintf(s.out, "  %-9s %s\n", a.name, a.say)
+		step, err := s.play(ctx, a)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.name, err)
 		}
+		if step.Plays = n; n == plays || !step.doubtful(s.report.AttemptTimeout) {
+			return step, nil
+		}
+		fmt.Fprintf(s.out, "            not as promised, but the machine itself stood still for up to %.0f ms: once more\n", step.Stall)
 	}
-	return s.report, s.audit(ctx)
 }
 
 // calm waits until every node is up and in use and no call of either client is in trouble, so that a step does not answer for
@@ -143,7 +172,7 @@ func (s *story) calm(ctx context.Context, next string) error {
 		return err
 	}
 	since := time.Now()
-	err := s.w.watch(ctx, 20*time.Second, func(st *ui.Stats) bool {
+	err := s.w.watch(ctx, time.Minute, func(st *ui.Stats) bool {
 		for _, n := range st.Nodes {
 			if n.State != supervise.Up || len(n.Faults) > 0 || n.Protected != "" && n.Protected != string(balance.Ready) {
 				since = time.Now()
@@ -165,40 +194,39 @@ func (s *story) calm(ctx context.Context, next string) error {
 	return nil
 }
 
-func (s *story) play(ctx context.Context, a act) error {
+func (s *story) play(ctx context.Context, a act) (*Step, error) {
 	step := &Step{Name: a.name}
 	if err := s.w.start(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if a.fault.Fault != "" {
 		if err := s.api.inject(ctx, a.fault); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if a.during != nil {
 		if err := a.during(ctx, s, step); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := s.w.watch(ctx, a.lasts-time.Since(s.w.began), nil); err != nil {
-		return err
+		return nil, err
 	}
 	// The return of a backend begins when it is told to come back, and the clock of the recovery when it serves.
 	if a.fault.Fault != "" && a.fault.Seconds <= 0 {
 		if err := s.api.inject(ctx, supervise.FaultRequest{Node: a.fault.Node, Fault: supervise.Heal}); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	ended, atEnd := time.Now(), s.w.last
 	if err := s.w.watch(ctx, a.settles, nil); err != nil {
-		return err
+		return nil, err
 	}
 	step.Protected = s.w.side(&s.w.protected, s.w.before.Protected.Total, atEnd.Protected.Total, ended)
 	step.Unprotected = s.w.side(&s.w.bare, s.w.before.Unprotected.Total, atEnd.Unprotected.Total, ended)
 	step.Stall = s.w.stall
 	a.judge(s, step)
-	s.report.Steps = append(s.report.Steps, step)
-	return nil
+	return step, nil
 }
 
 // lookAtPage opens the page while every backend is down.
@@ -224,7 +252,7 @@ func (s *story) audit(ctx context.Context) error {
 	if err != nil || code != 200 {
 		return fmt.Errorf("stopping the load: %d %s %w", code, b, err)
 	}
-	if err := s.w.watch(ctx, 2*ui.Patience, func(st *ui.Stats) bool {
+	if err := s.w.watch(ctx, 10*ui.Patience, func(st *ui.Stats) bool {
 		return st.Protected.Waiting+st.Unprotected.Waiting == 0 && st.Protected.Outbox == 0
 	}); err != nil {
 		return err

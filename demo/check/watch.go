@@ -14,6 +14,7 @@ const sampling = 100 * time.Millisecond
 // watcher reads the numbers again and again and keeps what a step wants to know.
 type watcher struct {
 	api *api
+	own *stats.Stall // what holds this process up; nil = only what holds the demo up counts
 
 	began           time.Time
 	before, last    *ui.Stats
@@ -66,6 +67,9 @@ func (w *watcher) watch(ctx context.Context, d time.Duration, done func(*ui.Stat
 		w.protected.see(now, s.Protected)
 		w.bare.see(now, s.Unprotected)
 		w.last, w.stall = s, max(w.stall, s.Stall)
+		if w.own != nil {
+			w.stall = max(w.stall, w.own.Max())
+		}
 		if done != nil && done(s) {
 			return nil
 		}
