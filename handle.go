@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -24,11 +25,7 @@ import (
 // server runs.
 func Handle[Req, Rep any](s *Server, name string, fn func(ctx context.Context, req *Req) (*Rep, error), opts ...HandleOption) {
 	mustName(name)
-	_, isProto := any(new(Req)).(proto.Message)
-	m := &method{info: registry.Method{Name: name}, typed: !isProto}
-	for _, o := range opts {
-		o.handle(&m.info)
-	}
+	m := typedMethod[Req, Rep](name, opts)
 	info := &grpc.UnaryServerInfo{Server: s, FullMethod: "/" + name}
 	last := func(ctx context.Context, req any) (any, error) {
 		rep, err := fn(ctx, req.(*Req))
@@ -54,6 +51,22 @@ func Handle[Req, Rep any](s *Server, name string, fn func(ctx context.Context, r
 	s.add(m)
 }
 
+// typedMethod is what Handle and HandleStream know of a method beside how to call it.
+func typedMethod[Req, Rep any](name string, opts []HandleOption) *method {
+	m := &method{info: registry.Method{Name: name}, typed: true, request: reflect.TypeFor[Req](), reply: reflect.TypeFor[Rep]()}
+	if req, ok := any(new(Req)).(proto.Message); ok {
+		m.typed, m.request, m.reply = false, nil, nil
+		m.requestProto = req.ProtoReflect().Descriptor()
+		if rep, ok := any(new(Rep)).(proto.Message); ok {
+			m.replyProto = rep.ProtoReflect().Descriptor()
+		}
+	}
+	for _, o := range opts {
+		o.handle(&m.info)
+	}
+	return m
+}
+
 // ServerStream is a stream of typed messages as its handler holds it. Send and Recv may be used by two goroutines at the
 // same time, but neither by two.
 type ServerStream[Req, Rep any] struct{ s grpc.ServerStream }
@@ -76,11 +89,8 @@ func (s *ServerStream[Req, Rep]) Send(m *Rep) error { return s.s.SendMsg(m) }
 // HandleStream is Handle for streams: either side sends as many messages as it likes.
 func HandleStream[Req, Rep any](s *Server, name string, fn func(*ServerStream[Req, Rep]) error, opts ...HandleOption) {
 	mustName(name)
-	_, isProto := any(new(Req)).(proto.Message)
-	m := &method{info: registry.Method{Name: name}, typed: !isProto}
-	for _, o := range opts {
-		o.handle(&m.info)
-	}
+	m := typedMethod[Req, Rep](name, opts)
+	m.clientStreams, m.serverStreams = true, true
 	info := &grpc.StreamServerInfo{FullMethod: "/" + name, IsClientStream: true, IsServerStream: true}
 	last := func(_ any, ss grpc.ServerStream) error { return fn(&ServerStream[Req, Rep]{ss}) }
 	mw := chainStream(s.opt.stream)
@@ -96,23 +106,34 @@ func HandleStream[Req, Rep any](s *Server, name string, fn func(*ServerStream[Re
 // RegisterService implements grpc.ServiceRegistrar; generated Register functions call it. Idempotency levels of the proto
 // file are published in discovery. It panics if impl does not implement the service.
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	levels := idempotencyLevels(desc.ServiceName)
-	unaryMW, streamMW := chainUnary(s.opt.unary), chainStream(s.opt.stream)
+	methods, info := describeService(desc, impl, chainUnary(s.opt.unary), chainStream(s.opt.stream))
+	for _, m := range methods {
+		s.add(m)
+	}
+	s.mu.Lock()
+	s.infos[desc.ServiceName] = info
+	s.mu.Unlock()
+}
+
+// describeService makes methods of a generated service.
+func describeService(desc *grpc.ServiceDesc, impl any, unaryMW grpc.UnaryServerInterceptor, streamMW grpc.StreamServerInterceptor) ([]*method, grpc.ServiceInfo) {
+	file := findService(desc.ServiceName)
 	info := grpc.ServiceInfo{Metadata: desc.Metadata}
+	var methods []*method
 	for i := range desc.Methods {
 		md := &desc.Methods[i]
 		m := &method{info: registry.Method{Name: desc.ServiceName + "/" + md.MethodName}}
-		levels.apply(md.MethodName, &m.info)
+		file.apply(md.MethodName, m)
 		m.unary = func(ctx context.Context, dec func(any) error) (any, error) {
 			return md.Handler(impl, ctx, dec, unaryMW)
 		}
-		s.add(m)
+		methods = append(methods, m)
 		info.Methods = append(info.Methods, grpc.MethodInfo{Name: md.MethodName})
 	}
 	for i := range desc.Streams {
 		sd := &desc.Streams[i]
-		m := &method{info: registry.Method{Name: desc.ServiceName + "/" + sd.StreamName}}
-		levels.apply(sd.StreamName, &m.info)
+		m := &method{info: registry.Method{Name: desc.ServiceName + "/" + sd.StreamName}, clientStreams: sd.ClientStreams, serverStreams: sd.ServerStreams}
+		file.apply(sd.StreamName, m)
 		si := &grpc.StreamServerInfo{FullMethod: "/" + m.info.Name, IsClientStream: sd.ClientStreams, IsServerStream: sd.ServerStreams}
 		m.stream = func(ss grpc.ServerStream) error {
 			if streamMW == nil {
@@ -120,12 +141,10 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 			}
 			return streamMW(impl, ss, si, sd.Handler)
 		}
-		s.add(m)
+		methods = append(methods, m)
 		info.Methods = append(info.Methods, grpc.MethodInfo{Name: sd.StreamName, IsClientStream: sd.ClientStreams, IsServerStream: sd.ServerStreams})
 	}
-	s.mu.Lock()
-	s.infos[desc.ServiceName] = info
-	s.mu.Unlock()
+	return methods, info
 }
 
 // GetServiceInfo describes the generated services that are registered, as grpc's reflection wants it.
@@ -139,34 +158,40 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return out
 }
 
-// levels are the idempotency levels of a proto service's methods.
-type levels map[string]descriptorpb.MethodOptions_IdempotencyLevel
+// protoService is what a proto file says of a service; nil for hand-written descriptions, which have no file.
+type protoService struct{ protoreflect.ServiceDescriptor }
 
-func idempotencyLevels(service string) levels {
-	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
+func findService(name string) *protoService {
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
 	if err != nil {
-		return nil // hand-written descriptions have no file
+		return nil
 	}
 	sd, ok := d.(protoreflect.ServiceDescriptor)
 	if !ok {
 		return nil
 	}
-	l := levels{}
-	for i := range sd.Methods().Len() {
-		m := sd.Methods().Get(i)
-		if o, ok := m.Options().(*descriptorpb.MethodOptions); ok {
-			l[string(m.Name())] = o.GetIdempotencyLevel()
-		}
-	}
-	return l
+	return &protoService{sd}
 }
 
-func (l levels) apply(name string, m *registry.Method) {
-	switch l[name] {
+// apply copies what the file says of a method: its messages and its idempotency level.
+func (s *protoService) apply(name string, m *method) {
+	if s == nil {
+		return
+	}
+	d := s.Methods().ByName(protoreflect.Name(name))
+	if d == nil {
+		return
+	}
+	m.requestProto, m.replyProto = d.Input(), d.Output()
+	o, ok := d.Options().(*descriptorpb.MethodOptions)
+	if !ok {
+		return
+	}
+	switch o.GetIdempotencyLevel() {
 	case descriptorpb.MethodOptions_NO_SIDE_EFFECTS:
-		m.Idempotent, m.SideEffectFree = true, true
+		m.info.Idempotent, m.info.SideEffectFree = true, true
 	case descriptorpb.MethodOptions_IDEMPOTENT:
-		m.Idempotent = true
+		m.info.Idempotent = true
 	}
 }
 

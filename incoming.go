@@ -2,6 +2,7 @@ package hull
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -27,6 +28,7 @@ type incoming struct {
 	keys            *grpcKeys
 	method          string
 	addr            net.Addr
+	tls             *tls.ConnectionState // nil without
 	md              transport.Metadata
 	pathAttempt     int
 	criticality     policy.Criticality
@@ -50,13 +52,13 @@ func newIncoming(ctx context.Context, keys *grpcKeys, in *transport.Incoming, s 
 			return c
 		}
 	}
-	return &incoming{Context: ctx, keys: keys, method: in.Method, md: in.Metadata, addr: in.Peer,
+	return &incoming{Context: ctx, keys: keys, method: in.Method, md: in.Metadata, addr: in.Peer, tls: in.TLS,
 		pathAttempt: in.PathAttempt, criticality: in.Criticality, stream: s}
 }
 
 // CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.
 func (s *handler) CallContext(in *transport.Incoming) *callctx.Context {
-	c := &incoming{keys: s.keys, method: in.Method, md: in.Metadata, addr: in.Peer, pathAttempt: in.PathAttempt, criticality: in.Criticality}
+	c := &incoming{keys: s.keys, method: in.Method, md: in.Metadata, addr: in.Peer, tls: in.TLS, pathAttempt: in.PathAttempt, criticality: in.Criticality}
 	c.Context = &c.own
 	c.own.Init(in.Deadline, c)
 	return &c.own
@@ -70,7 +72,7 @@ func (c *incoming) Value(key any) any {
 	case c.keys.metadata:
 		return toMD(c.md)
 	case c.keys.peer:
-		return &peer.Peer{Addr: c.addr}
+		return peerOf(c.addr, c.tls)
 	case c.keys.stream:
 		return serverTransportStream{c}
 	}

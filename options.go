@@ -2,6 +2,7 @@ package hull
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,6 +69,10 @@ type serverOptions struct {
 	addr         string
 	listener     net.Listener
 	http         http.Handler
+	limits       Limits
+	tls          *tls.Config
+	origins      []string
+	hidden       bool
 	node         registry.Node
 	mux          muxtransport.Options
 	unary        []grpc.UnaryServerInterceptor

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -14,13 +15,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/internal/nearest"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
-	"github.com/hull-go/hull/transport/muxtransport"
 )
 
 // Drain bounds, see Server.Run.
@@ -34,6 +35,7 @@ const (
 // What a node can speak on its port, as discovery names it.
 const (
 	protocolNative = "hull/1"
+	protocolGRPC   = "grpc"
 	protocolHTTP   = "http"
 )
 
@@ -45,6 +47,7 @@ type Server struct {
 	log     *slog.Logger
 	keys    *grpcKeys
 	ready   chan struct{}
+	leaving chan struct{} // closed when the server begins to drain
 
 	calls, failures atomic.Int64
 	inFlight        atomic.Int64
@@ -55,19 +58,27 @@ type Server struct {
 	methods map[string]*method // not changed once running
 	infos   map[string]grpc.ServiceInfo
 	node    registry.Node
+	front   *front // nil before Ready
 }
 
 // method is one served method: unary or stream.
 type method struct {
-	info   registry.Method
-	typed  bool // speaks JSON of Go values unless they are protobuf messages
+	info    registry.Method
+	typed   bool // speaks JSON of Go values unless they are protobuf messages
+	builtin bool // not the user's own
+	// What other protocols and descriptions must know; each may be nil.
+	request, reply           reflect.Type
+	requestProto, replyProto protoreflect.MessageDescriptor
+	// clientStreams and serverStreams say on which sides of a stream there can be many messages.
+	clientStreams, serverStreams bool
+
 	unary  func(ctx context.Context, dec func(any) error) (any, error)
 	stream func(s grpc.ServerStream) error
 }
 
 // NewServer returns a server of the service with that discovery name. Wrong options are all reported at once.
 func NewServer(service string, opts ...ServerOption) (*Server, error) {
-	s := &Server{service: service, keys: findGRPCKeys(), ready: make(chan struct{}), methods: map[string]*method{},
+	s := &Server{service: service, keys: findGRPCKeys(), ready: make(chan struct{}), leaving: make(chan struct{}), methods: map[string]*method{},
 		infos: map[string]grpc.ServiceInfo{}}
 	s.opt = serverOptions{drainWait: DefaultDrainWait, drainTimeout: DefaultDrainTimeout}
 	var errs []error
@@ -137,11 +148,20 @@ func (s *Server) NodeID() string {
 type ServerSnapshot struct {
 	// InFlight calls and streams now; Calls that began, and how many of them failed, since Run.
 	InFlight, Calls, Failures int64
+	// Port is what the server's port has seen; the zero value before Ready.
+	Port PortSnapshot
 }
 
 // Snapshot reads the counters.
 func (s *Server) Snapshot() ServerSnapshot {
-	return ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load()}
+	s.mu.Lock()
+	f := s.front
+	s.mu.Unlock()
+	out := ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load()}
+	if f != nil {
+		out.Port = f.snapshot()
+	}
+	return out
 }
 
 // Run listens, registers, serves, and returns when ctx has ended and the server is drained: it marks itself as draining in
@@ -157,6 +177,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		return fmt.Errorf("hull: server %q serves nothing: add a method with hull.Handle or a generated Register function", s.service)
 	}
+	s.addBuiltins()
 	s.running = true
 	s.mu.Unlock()
 	if s.opt.listener != nil {
@@ -174,11 +195,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer ln.Close()
 
-	wire, err := muxtransport.NewServer(&handler{s}, s.opt.mux)
+	front, err := newFront(ln, s)
 	if err != nil {
 		return fmt.Errorf("hull: server %q: %w", s.service, err)
 	}
-	front := newFront(ln, wire, s.opt.http, s.log)
 	failed := make(chan error, 1)
 	go func() { failed <- front.serve() }()
 	stop := func(err error) error {
@@ -201,6 +221,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.node = *registration.Node()
+	s.front = front
 	s.mu.Unlock()
 	s.log.Info("serving", "service", s.service, "node", s.node.ID, "address", s.node.Address, "methods", len(s.methods))
 	close(s.ready)
@@ -219,6 +240,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // drain leaves without losing a call: first nobody is sent here any more, then what is here finishes.
 func (s *Server) drain(r *registry.Registration, f *front) error {
+	close(s.leaving)
 	s.log.Info("draining", "service", s.service, "node", r.Node().ID, "in_flight", s.inFlight.Load())
 	ctx, cancel := context.WithTimeout(context.Background(), s.opt.drainWait+s.opt.drainTimeout)
 	defer cancel()
@@ -267,12 +289,11 @@ func (s *Server) describe(addr net.Addr) (registry.Node, error) {
 		}
 		n.Address = a
 	}
-	n.Protocols = []string{protocolNative}
-	if s.opt.http != nil {
-		n.Protocols = append(n.Protocols, protocolHTTP)
-	}
+	n.Protocols = []string{protocolNative, protocolGRPC, protocolHTTP}
 	for _, name := range slices.Sorted(maps.Keys(s.methods)) {
-		n.Methods = append(n.Methods, s.methods[name].info)
+		if m := s.methods[name]; !m.builtin {
+			n.Methods = append(n.Methods, m.info)
+		}
 	}
 	n.Started = time.Now()
 	return n, nil
@@ -358,6 +379,11 @@ func (s *handler) failed(c *incoming, err error) *status.Error {
 		e.Origin = c.origin(e)
 	}
 	return e
+}
+
+// unknownCall answers calls of methods that are not served, or not in that shape.
+func (s *handler) unknownCall(_ context.Context, in *transport.Incoming) transport.Outgoing {
+	return transport.Outgoing{Status: s.unknown(in.Method, s.methods[in.Method])}
 }
 
 func (s *handler) unknown(name string, m *method) *status.Error {

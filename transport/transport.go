@@ -8,6 +8,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"github.com/hull-go/hull/codec"
@@ -124,6 +125,8 @@ type Incoming struct {
 	PathAttempt        int
 	Criticality        policy.Criticality
 	Peer               net.Addr
+	// TLS is the state of the connection's TLS, which must not be changed; nil without.
+	TLS *tls.ConnectionState
 }
 
 // Outgoing is a handler's answer.

@@ -63,6 +63,11 @@ var arrows = []struct {
 	{"internal/callctx", "policy", ""},  // deadlines are policy.Time
 	{"internal/quantile", "policy", ""}, // latencies over policy.Time
 
+	// Protocols that are not Hull's own, in front of the same handlers.
+	{"internal/foreign", "status policy transport", ""},
+	{"internal/grpcfront internal/webfront", "status policy codec transport internal/foreign internal/oneport", "transport/memnet"},
+	{"internal/oneport", "", "transport/memnet"},
+
 	// Small parts used by several packages: leaves, which any package but the
 	// vocabulary may use.
 	{"internal/*", "", ""},

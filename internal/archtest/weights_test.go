@@ -13,6 +13,8 @@ const (
 	goModules    = "golang.org/x/net golang.org/x/sys golang.org/x/text"
 	watchModules = "github.com/fsnotify/fsnotify golang.org/x/sys"
 	yamlModules  = "go.yaml.in/yaml/v3"
+	// connectModule serves gRPC-Web and Connect; it brings nothing but protobuf.
+	connectModule = "connectrpc.com/connect"
 )
 
 // weights says which third-party modules a package may bring along, directly
@@ -29,7 +31,7 @@ var weights = []struct {
 	{"codec", "google.golang.org/protobuf"},
 	{"transport transport/memnet transport/muxtransport transport/grpctransport transport/pool", grpcModules + " " + goModules},
 	{"spec", yamlModules},
-	{".", grpcModules + " " + goModules + " " + watchModules + " " + yamlModules},
+	{".", connectModule + " " + grpcModules + " " + goModules + " " + watchModules + " " + yamlModules},
 }
 
 // tooHeavy lists the modules that p brings along and its row does not allow.

@@ -1,0 +1,134 @@
+package hull
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+
+	"github.com/hull-go/hull/internal/foreign"
+	"github.com/hull-go/hull/status"
+)
+
+// addBuiltins adds gRPC's health and reflection services, unless the user has added their own. They have no middleware. mu is held.
+func (s *Server) addBuiltins() {
+	add := func(desc *grpc.ServiceDesc, impl any) {
+		if _, ok := s.infos[desc.ServiceName]; ok {
+			return
+		}
+		methods, info := describeService(desc, impl, nil, nil)
+		for _, m := range methods {
+			if s.methods[m.info.Name] == nil {
+				m.builtin = true
+				s.methods[m.info.Name] = m
+			}
+		}
+		s.infos[desc.ServiceName] = info
+	}
+	add(&healthpb.Health_ServiceDesc, &health{s: s})
+	if !s.opt.hidden {
+		add(&reflectionv1.ServerReflection_ServiceDesc, reflection.NewServerV1(reflection.ServerOptions{Services: s}))
+		add(&reflectionv1alpha.ServerReflection_ServiceDesc, reflection.NewServer(reflection.ServerOptions{Services: s}))
+	}
+}
+
+// foreignMethods describes the methods to the protocols that are not Hull's own. The server runs.
+func (s *Server) foreignMethods() []foreign.Method {
+	list := make([]foreign.Method, 0, len(s.methods))
+	for _, m := range s.methods {
+		list = append(list, foreign.Method{Name: m.info.Name, Stream: m.stream != nil, ClientStreams: m.clientStreams, ServerStreams: m.serverStreams,
+			Idempotent: m.info.Idempotent, SideEffectFree: m.info.SideEffectFree, Typed: m.typed, Request: m.request, Reply: m.reply,
+			RequestProto: m.requestProto, ReplyProto: m.replyProto, Builtin: m.builtin})
+	}
+	return list
+}
+
+// health answers gRPC's health checks: a server serves from Ready until it drains.
+type health struct {
+	healthpb.UnimplementedHealthServer
+	s *Server
+}
+
+// now returns the state of a service: "" for the whole server, a name in discovery, or a gRPC service; false if it is none.
+func (h *health) now(service string) (healthpb.HealthCheckResponse_ServingStatus, bool) {
+	if service != "" && service != h.s.service && !h.s.serves(service) {
+		return healthpb.HealthCheckResponse_SERVICE_UNKNOWN, false
+	}
+	select {
+	case <-h.s.leaving:
+		return healthpb.HealthCheckResponse_NOT_SERVING, true
+	default:
+	}
+	select {
+	case <-h.s.ready:
+		return healthpb.HealthCheckResponse_SERVING, true
+	default:
+		return healthpb.HealthCheckResponse_NOT_SERVING, true
+	}
+}
+
+// serves reports whether the server, which runs, has methods of a gRPC service.
+func (s *Server) serves(service string) bool {
+	if _, ok := s.infos[service]; ok {
+		return true
+	}
+	for name := range s.methods {
+		if strings.HasPrefix(name, service) && strings.IndexByte(name, '/') == len(service) {
+			return true
+		}
+	}
+	return false
+}
+
+// Check implements healthpb.HealthServer.
+func (h *health) Check(_ context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	st, ok := h.now(req.GetService())
+	if !ok {
+		return nil, status.Errorf(status.NotFound, "no service %q here", req.GetService())
+	}
+	return &healthpb.HealthCheckResponse{Status: st}, nil
+}
+
+// Watch implements healthpb.HealthServer. It ends when the server drains, which it would hold up otherwise.
+func (h *health) Watch(req *healthpb.HealthCheckRequest, ss grpc.ServerStreamingServer[healthpb.HealthCheckResponse]) error {
+	ready := h.s.ready
+	for {
+		st, _ := h.now(req.GetService())
+		if err := ss.Send(&healthpb.HealthCheckResponse{Status: st}); err != nil {
+			return err
+		}
+		if st == healthpb.HealthCheckResponse_SERVING {
+			ready = nil // it has been seen
+		}
+		select {
+		case <-ready:
+			ready = nil
+		case <-ss.Context().Done():
+			return ss.Context().Err()
+		case <-h.s.leaving:
+			if st == healthpb.HealthCheckResponse_SERVING {
+				if err := ss.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING}); err != nil {
+					return err
+				}
+			}
+			return status.Errorf(status.Unavailable, "the server is shutting down")
+		}
+	}
+}
+
+// peerOf is what grpc's peer.FromContext finds.
+func peerOf(addr net.Addr, state *tls.ConnectionState) *peer.Peer {
+	p := &peer.Peer{Addr: addr}
+	if state != nil {
+		p.AuthInfo = credentials.TLSInfo{State: *state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
+	}
+	return p
+}

@@ -1,0 +1,210 @@
+package grpcfront
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/foreign"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// unary serves one method.
+func (s *Server) unary(name string) grpc.MethodHandler {
+	return func(_ any, ctx context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		var req received
+		if err := dec(&req); err != nil {
+			return nil, err
+		}
+		defer req.free()
+		in := transport.Incoming{Method: name, Payload: req.bytes()}
+		ctx, cancel := incoming(ctx, &in)
+		defer cancel()
+		out := s.caller.Unary(ctx, &in, func(e *status.Error) { end(ctx, e) })
+		if len(out.Header) > 0 {
+			_ = grpc.SetHeader(ctx, toMD(out.Header)) // fails only if the handler has sent it
+		}
+		if err := finish(ctx, &out); err != nil {
+			return nil, err
+		}
+		return outgoing{out.Codec, out.Message}, nil
+	}
+}
+
+// stream serves one method.
+func (s *Server) stream(name string) grpc.StreamHandler {
+	return func(_ any, ss grpc.ServerStream) error {
+		in := transport.Incoming{Method: name}
+		ctx, cancel := incoming(ss.Context(), &in)
+		defer cancel()
+		st := &stream{ctx: ctx, s: ss, codec: codec.Proto{}}
+		out := s.caller.Stream(ctx, &in, st, func(e *status.Error) { end(ctx, e) })
+		if len(out.Header) > 0 {
+			_ = ss.SetHeader(toMD(out.Header))
+		}
+		return finish(ctx, &out)
+	}
+}
+
+// unknown answers for methods that are not served.
+func (s *Server) unknown(_ any, ss grpc.ServerStream) error {
+	name, _ := grpc.MethodFromServerStream(ss)
+	in := transport.Incoming{Method: strings.TrimPrefix(name, "/")}
+	ctx, cancel := incoming(ss.Context(), &in)
+	defer cancel()
+	out := s.opt.Unknown(ctx, &in)
+	return finish(ctx, &out)
+}
+
+// incoming fills in what the context knows of a call, and bounds it by what a proxy says of the time.
+func incoming(ctx context.Context, in *transport.Incoming) (context.Context, context.CancelFunc) {
+	in.Received, in.Codec = policy.Now(), "proto"
+	md, _ := metadata.FromIncomingContext(ctx)
+	cancel := context.CancelFunc(func() {})
+	if v := md[foreign.EnvoyTimeout]; len(v) > 0 {
+		if d, ok := foreign.ParseMillis(v[0]); ok {
+			ctx, cancel = context.WithDeadline(ctx, in.Received.Add(d).Clock())
+		}
+	}
+	if t, ok := ctx.Deadline(); ok {
+		in.Deadline = policy.At(t)
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		in.Peer = p.Addr
+		if t, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+			in.TLS = &t.State
+		}
+	}
+	in.Metadata = make(transport.Metadata, 0, len(md))
+	for k, vs := range md {
+		if k == "content-type" && len(vs) > 0 {
+			in.Codec = codecName(vs[0])
+		}
+		for _, v := range vs {
+			in.Metadata = append(in.Metadata, transport.Field{Key: k, Value: v})
+		}
+	}
+	in.PathAttempt, in.Criticality = transport.ReadHop(func(key string) string {
+		if v := md[key]; len(v) > 0 {
+			return v[0]
+		}
+		return ""
+	})
+	return ctx, cancel
+}
+
+// codecName reads the codec out of a content type such as application/grpc+json.
+func codecName(contentType string) string {
+	s := strings.TrimPrefix(contentType, "application/grpc")
+	if s == "" || s[0] == ';' && !strings.HasPrefix(s, ";json") {
+		return "proto"
+	}
+	s, _, _ = strings.Cut(s[1:], ";")
+	return s
+}
+
+// finish turns an answer's status into grpc-go's, and its trailer and facts into a trailer.
+func finish(ctx context.Context, out *transport.Outgoing) error {
+	if out.Status != nil {
+		out.Trailer = transport.AppendFacts(out.Trailer, out.Status)
+	}
+	if len(out.Trailer) > 0 {
+		_ = grpc.SetTrailer(ctx, toMD(out.Trailer)) // fails only outside of a call
+	}
+	if out.Status == nil {
+		return nil
+	}
+	return toGRPC(out.Status).Err()
+}
+
+// end answers for a handler that ended its goroutine: grpc-go does not notice that.
+func end(ctx context.Context, e *status.Error) {
+	out := transport.Outgoing{Status: e}
+	_ = finish(ctx, &out)
+	if w, ok := grpc.ServerTransportStreamFromContext(ctx).(interface {
+		WriteStatus(*grpcstatus.Status) error
+	}); ok {
+		_ = w.WriteStatus(toGRPC(e))
+	}
+}
+
+func toGRPC(e *status.Error) *grpcstatus.Status {
+	p := &spb.Status{Code: int32(e.Code), Message: foreign.Message(e)}
+	for _, d := range e.Details {
+		p.Details = append(p.Details, &anypb.Any{TypeUrl: d.TypeURL, Value: d.Value})
+	}
+	return grpcstatus.FromProto(p)
+}
+
+func toMD(m transport.Metadata) metadata.MD {
+	md := make(metadata.MD, len(m))
+	for _, f := range m {
+		md[f.Key] = append(md[f.Key], f.Value)
+	}
+	return md
+}
+
+// stream is grpc-go's stream as a transport.Handler knows it.
+type stream struct {
+	ctx   context.Context
+	s     grpc.ServerStream
+	codec codec.Codec
+}
+
+var _ transport.ServerStream = (*stream)(nil)
+
+// Context implements transport.Stream.
+func (s *stream) Context() context.Context { return s.ctx }
+
+// SetCodec implements transport.ServerStream.
+func (s *stream) SetCodec(c codec.Codec) { s.codec = c }
+
+// SendHeader implements transport.ServerStream.
+func (s *stream) SendHeader(h transport.Metadata) *status.Error {
+	return fromGRPC(s.s.SendHeader(toMD(h)))
+}
+
+// Send implements transport.Stream.
+func (s *stream) Send(v any) *status.Error { return fromGRPC(s.s.SendMsg(outgoing{s.codec, v})) }
+
+// Recv implements transport.Stream.
+func (s *stream) Recv(v any) error {
+	err := s.s.RecvMsg(target{s.codec, v})
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	return fromGRPC(err)
+}
+
+// fromGRPC turns an error of grpc-go's into one of Hull's.
+func fromGRPC(err error) *status.Error {
+	if err == nil {
+		return nil
+	}
+	st, ok := grpcstatus.FromError(err)
+	if !ok {
+		return status.From(err)
+	}
+	e := &status.Error{Code: status.Code(st.Code()), Message: st.Message()}
+	switch e.Code {
+	case status.Canceled:
+		e.Kind = status.Cancelled
+	case status.DeadlineExceeded:
+		e.Kind = status.Timeout
+	case status.ResourceExhausted:
+		e.Kind, e.Fate = status.TooLarge, status.Processed
+	}
+	return e
+}

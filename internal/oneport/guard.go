@@ -1,0 +1,148 @@
+package oneport
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors that a flooded connection's Read ends with.
+var (
+	errResetFlood   = errors.New("the peer resets more HTTP/2 streams per second than it may: closing its connection")
+	errControlFlood = errors.New("the peer sends more HTTP/2 control frames per second than it may: closing its connection")
+)
+
+// HTTP/2 frame types and flags, RFC 9113 section 6.
+const (
+	frameData         = 0
+	frameHeaders      = 1
+	framePriority     = 2
+	frameReset        = 3
+	frameSettings     = 4
+	framePing         = 6
+	frameGoAway       = 7
+	frameWindow       = 8
+	frameContinuation = 9
+
+	flagAck        = 1
+	flagEndStream  = 1
+	flagEndHeaders = 4
+	flagPadded     = 8
+	flagPriority   = 0x20
+
+	frameHeader = 9
+	// maxFramePayload is what a peer may send in one frame unless it was told otherwise, and nobody is.
+	maxFramePayload = 16 << 10
+)
+
+// guard follows the frames that an HTTP/2 peer sends, without keeping them. Until it has met the acknowledgement of the SETTINGS that
+// the port sent it takes that out of the stream; from then on it only counts.
+type guard struct {
+	port  *Port
+	acked bool
+
+	left int               // bytes of the present frame's payload that have not come yet
+	hdr  [frameHeader]byte // the next frame's header, as far as it has come
+	have int
+	out  []byte // of hdr, what the server has still to be given; only before acked
+
+	window          time.Time
+	resets, control int
+}
+
+// read fills b with what the server may see. It may return 0 bytes and no error.
+func (g *guard) read(b []byte, from func([]byte) (int, error)) (int, error) {
+	if len(g.out) > 0 {
+		n := copy(b, g.out)
+		g.out = g.out[n:]
+		return n, nil
+	}
+	if !g.acked {
+		return g.filter(b, from)
+	}
+	n, err := from(b)
+	for p := b[:n]; len(p) > 0; {
+		if g.left > 0 {
+			k := min(g.left, len(p))
+			g.left -= k
+			p = p[k:]
+			continue
+		}
+		k := copy(g.hdr[g.have:], p)
+		g.have += k
+		p = p[k:]
+		if g.have == frameHeader {
+			g.have = 0
+			g.left = payloadLen(g.hdr[:])
+			if ferr := g.count(); ferr != nil {
+				return 0, ferr
+			}
+		}
+	}
+	return n, err
+}
+
+// filter gives the server one frame at a time, so that one of them can be left out.
+func (g *guard) filter(b []byte, from func([]byte) (int, error)) (int, error) {
+	if g.left > 0 {
+		n, err := from(b[:min(len(b), g.left)])
+		g.left -= n
+		return n, err
+	}
+	n, err := from(g.hdr[g.have:])
+	g.have += n
+	if g.have < frameHeader {
+		return 0, err
+	}
+	g.have = 0
+	g.left = payloadLen(g.hdr[:])
+	if isSettingsAck(g.hdr[:]) {
+		g.acked = true
+		return 0, err
+	}
+	if ferr := g.count(); ferr != nil {
+		return 0, ferr
+	}
+	k := copy(b, g.hdr[:])
+	g.out = g.hdr[k:]
+	return k, err
+}
+
+// count judges the frame whose header has come.
+func (g *guard) count() error {
+	flags := g.hdr[4]
+	switch g.hdr[3] {
+	case frameReset:
+		g.tick()
+		if g.resets++; g.resets > g.port.opt.MaxResets {
+			g.port.n.resetFloods.Add(1)
+			return errResetFlood
+		}
+		return nil
+	case framePing, frameSettings, framePriority:
+	case frameData:
+		if g.left > 0 || flags&flagEndStream != 0 {
+			return nil
+		}
+	default:
+		return nil
+	}
+	g.tick()
+	if g.control++; g.control > g.port.opt.MaxControl {
+		g.port.n.controlFloods.Add(1)
+		return errControlFlood
+	}
+	return nil
+}
+
+// tick begins a new second of counting when the last is over.
+func (g *guard) tick() {
+	if now := time.Now(); now.Sub(g.window) >= time.Second {
+		g.window, g.resets, g.control = now, 0, 0
+	}
+}
+
+func payloadLen(hdr []byte) int { return int(hdr[0])<<16 | int(hdr[1])<<8 | int(hdr[2]) }
+
+func isSettingsAck(hdr []byte) bool {
+	return hdr[3] == frameSettings && hdr[4]&flagAck != 0 && payloadLen(hdr) == 0
+}

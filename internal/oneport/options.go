@@ -1,0 +1,108 @@
+package oneport
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// Options say what a Port accepts. The zero value of each field is the default; negative values are errors.
+type Options struct {
+	// TLS makes the port speak TLS, and only TLS. Its NextProtos are replaced.
+	TLS *tls.Config
+	// Handshake is how long a connection may take to say what it speaks, TLS included; 0 = 5 s.
+	Handshake time.Duration
+	// MaxConns is the number of connections at a time; 0 = 80 % of the descriptors that this process may have.
+	MaxConns int
+	// MaxConnsPerPeer is the number of connections at a time from one address; 0 = as many as there may be in total, because
+	// behind a proxy everybody has the same.
+	MaxConnsPerPeer int
+	// MaxWaiting is the number of HTTP/2 connections at a time that have not asked for anything yet; 0 = half of MaxConns.
+	MaxWaiting int
+	// SlowReader is how long a peer of an HTTP or gRPC connection may take nothing at all of what is written; 0 = 10 s.
+	SlowReader time.Duration
+	// MaxResets is how many HTTP/2 streams a connection may reset in a second; 0 = 5000.
+	MaxResets int
+	// MaxControl is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 connection may send in a second; 0 = 20000.
+	MaxControl int
+	// Logger is told of listener trouble; nil = nobody.
+	Logger *slog.Logger
+}
+
+// complete fills in the defaults.
+func (o *Options) complete() error {
+	for _, f := range [...]struct {
+		name string
+		v    *time.Duration
+		def  time.Duration
+	}{{"handshake time", &o.Handshake, 5 * time.Second}, {"slow reader time", &o.SlowReader, 10 * time.Second}} {
+		if *f.v < 0 {
+			return fmt.Errorf("the %s %v is negative", f.name, *f.v)
+		}
+		if *f.v == 0 {
+			*f.v = f.def
+		}
+	}
+	for _, f := range [...]struct {
+		name string
+		v    *int
+		def  func() int
+	}{
+		{"number of connections", &o.MaxConns, func() int { return max(descriptors()/5*4, 16) }},
+		{"number of connections per peer", &o.MaxConnsPerPeer, func() int { return o.MaxConns }},
+		{"number of waiting connections", &o.MaxWaiting, func() int { return max(o.MaxConns/2, 1) }},
+		{"number of resets", &o.MaxResets, func() int { return 5000 }},
+		{"number of control frames", &o.MaxControl, func() int { return 20000 }},
+	} {
+		if *f.v < 0 {
+			return fmt.Errorf("the %s %d is negative", f.name, *f.v)
+		}
+		if *f.v == 0 {
+			*f.v = f.def()
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.TLS != nil {
+		o.TLS = o.TLS.Clone()
+		o.TLS.NextProtos = []string{alpnNative, "h2", "http/1.1"}
+	}
+	return nil
+}
+
+// alpnNative names the native protocol in TLS.
+const alpnNative = "hull/1"
+
+// Counters are how often something happened since the Port was made; Conns and Waiting are how many there are now.
+type Counters struct {
+	// Conns are open, Waiting of them HTTP/2 connections without a request so far.
+	Conns, Waiting int64
+	// Native, GRPC and HTTP connections were handed over.
+	Native, GRPC, HTTP int64
+	// OverTotal and OverPeer connections were closed at once because of MaxConns and MaxConnsPerPeer, OverWaiting because of
+	// MaxWaiting.
+	OverTotal, OverPeer, OverWaiting int64
+	// HandshakesFailed: nothing came in time, or TLS failed.
+	HandshakesFailed int64
+	// SlowReaders: connections whose peer took nothing of what was written to it.
+	SlowReaders int64
+	// ResetFloods and ControlFloods: connections closed because of MaxResets and MaxControl.
+	ResetFloods, ControlFloods int64
+}
+
+type counters struct {
+	conns, waiting, native, grpc, http, overTotal, overPeer, overWaiting, handshakesFailed, slowReaders, resetFloods,
+	controlFloods atomic.Int64
+}
+
+func (c *counters) read() Counters {
+	return Counters{
+		Conns: c.conns.Load(), Waiting: c.waiting.Load(), Native: c.native.Load(), GRPC: c.grpc.Load(), HTTP: c.http.Load(),
+		OverTotal: c.overTotal.Load(), OverPeer: c.overPeer.Load(), OverWaiting: c.overWaiting.Load(),
+		HandshakesFailed: c.handshakesFailed.Load(), SlowReaders: c.slowReaders.Load(), ResetFloods: c.resetFloods.Load(),
+		ControlFloods: c.controlFloods.Load(),
+	}
+}

@@ -1,0 +1,29 @@
+package hull
+
+// PortSnapshot is what a server's port has seen since Run, over all protocols but for what the native transport counts itself.
+type PortSnapshot struct {
+	// Conns are open now; Waiting of them are HTTP/2 connections that have not asked for anything yet.
+	Conns, Waiting int64
+	// Native, GRPC and HTTP connections there have been.
+	Native, GRPC, HTTP int64
+	// OverConns, OverConnsPerPeer and OverWaiting connections were closed because of these limits.
+	OverConns, OverConnsPerPeer, OverWaiting int64
+	// HandshakesFailed: connections that did not say in time what they speak, or whose TLS failed.
+	HandshakesFailed int64
+	// SlowReaders and SlowSenders were given up.
+	SlowReaders, SlowSenders int64
+	// ResetFloods and ControlFloods: HTTP/2 connections closed because of Limits.Resets and Limits.ControlFrames.
+	ResetFloods, ControlFloods int64
+	// CrossOrigin calls were refused because a page from elsewhere made them; TooLarge because of their size.
+	CrossOrigin, TooLarge int64
+	// Panicked handlers; Expired and Abandoned calls, which were over before their handler started.
+	Panicked, Expired, Abandoned int64
+}
+
+func (f *front) snapshot() PortSnapshot {
+	p, w, g := f.port.Counters(), f.web.Counters(), f.grpc.Counters()
+	return PortSnapshot{Conns: p.Conns, Waiting: p.Waiting, Native: p.Native, GRPC: p.GRPC, HTTP: p.HTTP, OverConns: p.OverTotal,
+		OverConnsPerPeer: p.OverPeer, OverWaiting: p.OverWaiting, HandshakesFailed: p.HandshakesFailed, SlowReaders: p.SlowReaders,
+		SlowSenders: w.SlowSenders, ResetFloods: p.ResetFloods, ControlFloods: p.ControlFloods, CrossOrigin: w.CrossOrigin, TooLarge: w.TooLarge,
+		Panicked: w.Panicked + g.Panicked, Expired: w.Expired + g.Expired, Abandoned: w.Abandoned + g.Abandoned}
+}
