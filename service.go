@@ -23,7 +23,7 @@ type service struct {
 	name   string
 	conn   *Conn
 	picker *balance.Picker
-	budget *retry.Budget
+	budget *budget
 	err    error // why the service cannot be called at all
 
 	view atomic.Pointer[registry.View]
@@ -41,10 +41,49 @@ func newService(c *Client, name string) *service {
 		s.picker, s.err = c.book.Picker(name)
 	}
 	if s.err == nil {
-		s.budget, s.err = c.book.Budget(name)
+		s.budget, s.err = newBudget(c.book, name)
 	}
 	return s
 }
+
+// budget is a service's retry budget as the document in force has it.
+type budget struct {
+	book *spec.Book
+	name string
+	now  atomic.Pointer[currentBudget]
+}
+
+type currentBudget struct {
+	*retry.Budget
+	gen uint64
+}
+
+func newBudget(book *spec.Book, name string) (*budget, error) {
+	b := &budget{book: book, name: name}
+	return b, b.renew(book.Generation())
+}
+
+func (b *budget) renew(gen uint64) error {
+	r, err := b.book.Budget(b.name)
+	if err == nil {
+		b.now.Store(&currentBudget{r, gen})
+	}
+	return err
+}
+
+// current asks again when the document has changed. A budget that cannot be made was not applied, so the old one is right.
+func (b *budget) current() *retry.Budget {
+	if gen := b.book.Generation(); gen != b.now.Load().gen {
+		_ = b.renew(gen)
+	}
+	return b.now.Load().Budget
+}
+
+// Peak tells how many attempts are in flight to one node.
+func (b *budget) Peak(now policy.Time, inFlight int) { b.current().Peak(now, inFlight) }
+
+// Snapshot reads the budget.
+func (b *budget) Snapshot(now policy.Time) retry.BudgetSnapshot { return b.current().Snapshot(now) }
 
 func (s *service) close() *registry.View {
 	s.mu.Lock()

@@ -3,7 +3,6 @@ package spec
 import (
 	"container/list"
 	"fmt"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,9 +12,7 @@ import (
 	"github.com/hull-go/hull/policy/breaker"
 	"github.com/hull-go/hull/policy/concurrency"
 	"github.com/hull-go/hull/policy/hedge"
-	"github.com/hull-go/hull/policy/rate"
 	"github.com/hull-go/hull/policy/retry"
-	"github.com/hull-go/hull/policy/throttle"
 	"github.com/hull-go/hull/policy/timeout"
 )
 
@@ -27,38 +24,29 @@ const DefaultTimeout = 5 * time.Second
 // if it is asked for again it starts with a closed breaker and without learned latencies.
 const MaxMethods = 10_000
 
+// MaxServices is how many services a Book remembers, for the same reason. Whoever has the picker or the pipelines of one that was forgotten
+// goes on with them, but Apply no longer reaches these.
+const MaxServices = 10_000
+
 // Book makes pipelines and pickers of a document. Services and methods share state as the design says: one picker,
-// budget, throttle, rate and concurrency limit per service, one breaker and one latency memory per method. Apply replaces the
-// document; whatever has the same options afterwards keeps its state. A Book is safe for concurrent use.
+// budget, throttle, rate and concurrency limit per service, one breaker and one latency memory per method; a budget that has a name is
+// one for all services that say the name. Apply replaces the document; whatever has the same options afterwards keeps its state. A Book is safe for concurrent use.
 type Book struct {
 	gen atomic.Uint64
 
 	mu       sync.Mutex
 	spec     *Spec
 	services map[string]*shared
-	most     int // methods of a service
-}
+	quiet    list.List // of *shared, those asked for latest first
+	budgets  budgets
 
-// shared is the state of one service.
-type shared struct {
-	parts
-	picker  *balance.Picker
-	budget  *retry.Budget
-	methods map[string]*kept
-	quiet   list.List // of *kept, the busiest first
-}
-
-// parts is what a service's methods share and what Apply makes anew if its options change.
-type parts struct {
-	own            Service // as they were made
-	throttle, rate policy.Gate
-	concurrency    *concurrency.Limiter
+	most, mostServices int // methods of a service, and services
 }
 
 // kept is the state of one method, with the options that it was made from.
 type kept struct {
 	name     string
-	eff      Effective
+	eff      *Effective
 	breaker  *breaker.Breaker
 	timeouts policy.Timeouts
 	hedging  policy.Hedging
@@ -70,7 +58,7 @@ type kept struct {
 
 // NewBook returns a Book of the document; nil means the defaults.
 func NewBook(s *Spec) (*Book, error) {
-	b := &Book{spec: new(Spec), services: map[string]*shared{}, most: MaxMethods}
+	b := &Book{spec: new(Spec), services: map[string]*shared{}, budgets: budgets{}, most: MaxMethods, mostServices: MaxServices}
 	if s != nil {
 		if err := s.Validate(); err != nil {
 			return nil, err
@@ -109,8 +97,9 @@ func (b *Book) replace(s *Spec) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	next := make(map[string]parts, len(b.services))
+	held := budgets{}
 	for name, sh := range b.services {
-		p, err := renew(s.Service(name), sh.parts)
+		p, err := renew(name, s.Service(name), sh.parts, held, b.budgets)
 		if err == nil {
 			_, err = balance.New(p.own.picking()) // so that Configure cannot fail half-way
 		}
@@ -119,16 +108,20 @@ func (b *Book) replace(s *Spec) error {
 		}
 		next[name] = p
 	}
+	now := policy.Now()
 	for name, p := range next {
 		sh := b.services[name]
-		if was := sh.own; !p.own.samePicker(&was) {
-			if err := sh.picker.Configure(p.own.picking()); err != nil {
-				return fmt.Errorf("spec: service %s: %w", name, err)
-			}
+		was := &sh.own.Service
+		err := p.adjust(now, was)
+		if err == nil && !p.own.samePicker(was) {
+			err = sh.picker.Configure(p.own.picking())
+		}
+		if err != nil {
+			return fmt.Errorf("spec: service %s: %w", name, err)
 		}
 		sh.parts = p
 	}
-	b.spec = s
+	b.spec, b.budgets = s, held
 	b.gen.Add(1)
 	return nil
 }
@@ -144,7 +137,7 @@ func (b *Book) setLimits() error {
 		var changes []change
 		b.mu.Lock()
 		for _, sh := range b.services {
-			if n := sh.own.Concurrency.Limit; sh.concurrency.Snapshot().Limit != n {
+			if n := sh.own.Concurrency.Limit; sh.own.Concurrency.fixed() && sh.concurrency.Snapshot().Limit != n {
 				changes = append(changes, change{sh.concurrency, n})
 			}
 		}
@@ -171,7 +164,8 @@ func (b *Book) Picker(service string) (*balance.Picker, error) {
 	return sh.picker, nil
 }
 
-// Budget returns the budget that retries and hedges of calls to the service share.
+// Budget returns the budget that retries and hedges of calls to the service share. It may be another one when Generation has
+// changed.
 func (b *Book) Budget(service string) (*retry.Budget, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,69 +187,10 @@ func (b *Book) Nudge(now policy.Time, service string) {
 	}
 }
 
-func (b *Book) service(name string) (*shared, error) {
-	if sh := b.services[name]; sh != nil {
-		return sh, nil
-	}
-	sh := &shared{methods: map[string]*kept{}}
-	var err error
-	if sh.budget, err = retry.NewBudget(retry.BudgetOptions{}); err != nil {
-		return nil, err
-	}
-	if sh.parts, err = renew(b.spec.Service(name), parts{}); err != nil {
-		return nil, err
-	}
-	if sh.picker, err = balance.New(sh.own.picking()); err != nil {
-		return nil, err
-	}
-	b.services[name] = sh
-	return sh, nil
-}
-
-// renew returns old with everything made anew whose options differ.
-func renew(s Service, old parts) (parts, error) {
-	p := parts{own: s, throttle: old.throttle, concurrency: old.concurrency, rate: old.rate}
-	var err error
-	if p.throttle == nil || s.Throttle.options() != old.own.Throttle.options() {
-		if p.throttle, err = throttle.New(s.Throttle.options()); err != nil {
-			return p, err
-		}
-	}
-	if p.concurrency == nil || !s.Concurrency.same(old.own.Concurrency) {
-		if p.concurrency, err = concurrency.New(s.Concurrency.options()); err != nil {
-			return p, err
-		}
-	}
-	switch {
-	case s.Rate.Limit == 0:
-		p.rate = nil
-	case p.rate == nil || !s.Rate.same(old.own.Rate):
-		if p.rate, err = rate.New(s.Rate.options()); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
-}
-
-// samePicker and same compare what was made of the options: a mode belongs to the slot and not to what is in it.
-func (s *Service) samePicker(o *Service) bool {
-	return s.Balancer == o.Balancer && value(s.SlowStart) == value(o.SlowStart) && s.Decay == o.Decay && reflect.DeepEqual(s.Ejection, o.Ejection)
-}
-
-// same leaves out the limit too, which setLimits changes while calls are under way.
-func (c Concurrency) same(o Concurrency) bool {
-	c.Mode, c.Limit = o.Mode, o.Limit
-	return reflect.DeepEqual(c, o)
-}
-
-func (r Rate) same(o Rate) bool {
-	r.Mode = o.Mode
-	return reflect.DeepEqual(r, o)
-}
-
 // Method is how calls of one method run.
 type Method struct {
-	Effective
+	// Effective is what holds; methods share it, so that it must not be changed.
+	*Effective
 	// Unary and Stream share their gates. Streams have no attempt timeout and are not hedged.
 	Unary, Stream *policy.Pipeline
 	// Breaker is the method's, for explanations.
@@ -270,16 +205,20 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 	if err != nil {
 		return nil, err
 	}
-	k, err := sh.method(method, b.spec.Method(service, method), b.most)
+	e := sh.own // most methods say nothing of their own
+	if _, named := b.spec.Services[service].Methods[method]; named {
+		eff := b.spec.Method(service, method)
+		e = &eff
+	}
+	k, err := sh.method(method, e, b.most)
 	if err != nil {
 		return nil, err
 	}
-	m := &Method{Effective: k.eff, Breaker: k.breaker}
-	e := &k.eff
+	m := &Method{Effective: e, Breaker: k.breaker}
 	o := policy.Options{
 		Key:         service + "/" + method,
 		Breaker:     policy.Slot{Name: "breaker", Gate: k.breaker, Mode: e.Breaker.Mode.Slot()},
-		Budget:      sh.budget,
+		Budget:      e.RetryBudget.slot(sh.budget),
 		Throttle:    policy.Slot{Name: "throttle", Gate: sh.throttle, Mode: e.Throttle.Mode.Slot()},
 		Nodes:       nodes,
 		Concurrency: policy.Slot{Name: "concurrency", Gate: sh.concurrency, Mode: e.Concurrency.Mode.Slot()},
@@ -311,22 +250,26 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 }
 
 // method returns the method's state for eff, kept as far as its options are the same.
-func (sh *shared) method(name string, eff Effective, most int) (*kept, error) {
+func (sh *shared) method(name string, eff *Effective, most int) (*kept, error) {
 	old := sh.methods[name]
 	if old == nil {
 		old = &kept{name: name}
 	}
 	k := *old
 	k.eff = eff
+	var was Effective
+	if old.eff != nil {
+		was = *old.eff
+	}
 	var err error
-	if o := eff.Breaker.options(); k.breaker == nil || o != old.eff.Breaker.options() {
+	if o := eff.Breaker.options(); k.breaker == nil || o != was.Breaker.options() {
 		if k.breaker, err = breaker.New(o); err != nil {
 			return nil, err
 		}
 	}
 	// Memories of latencies are large. What is off and never was on has none.
 	o := eff.AttemptTimeout.options()
-	if o != old.eff.AttemptTimeout.options() {
+	if o != was.AttemptTimeout.options() {
 		k.timeouts = nil
 	}
 	if k.timeouts == nil && eff.AttemptTimeout.Mode != Off {
@@ -335,7 +278,7 @@ func (sh *shared) method(name string, eff Effective, most int) (*kept, error) {
 		}
 	}
 	h := eff.Hedge.options()
-	if h != old.eff.Hedge.options() {
+	if h != was.Hedge.options() {
 		k.hedging = nil
 	}
 	if k.hedging == nil && eff.Hedge.Mode != Off {
@@ -354,32 +297,4 @@ func (sh *shared) method(name string, eff Effective, most int) (*kept, error) {
 	old.at = sh.quiet.PushFront(old)
 	sh.methods[name] = old
 	return old, nil
-}
-
-// chances is how many of the quietest methods are looked at for one that had no calls lately. A bound keeps a flood of names
-// cheap.
-const chances = 64
-
-// forget drops a method. Calls do not pass through here, so the order of the list says only who was asked for; the calls that
-// a pipeline counted tell whether a method is in use.
-func (sh *shared) forget() {
-	for range min(chances, sh.quiet.Len()-1) {
-		k := sh.quiet.Back().Value.(*kept)
-		n := k.called()
-		if n == k.calls {
-			break
-		}
-		k.calls = n
-		sh.quiet.MoveToFront(k.at)
-	}
-	k := sh.quiet.Remove(sh.quiet.Back()).(*kept)
-	delete(sh.methods, k.name)
-}
-
-// called is how many calls the latest pipelines have seen.
-func (k *kept) called() int64 {
-	if k.unary == nil {
-		return 0
-	}
-	return k.unary.Snapshot().Calls + k.stream.Snapshot().Calls
 }

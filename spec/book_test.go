@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/retry"
 	"github.com/hull-go/hull/status"
 )
 
@@ -61,6 +62,12 @@ func TestWhatAChangeForgets(t *testing.T) {
 		{"concurrency", all + "services: {s: {concurrency: {queue: 10, order: lifo}}}", "concurrency"},
 		{"more places are no other limiter", all + "services: {s: {concurrency: {limit: 10}}}", ""},
 		{"rate", all + "services: {s: {rate: {each: method}}}", "rate"},
+		{"another rate keeps its tokens", all + "services: {s: {rate: {limit: 50, burst: 7}}}", ""},
+		{"a learned number of places", all + "services: {s: {concurrency: {source: two-arm}}}", "concurrency"},
+		{"bounds of what is not learned", all + "services: {s: {concurrency: {min: 10, start: 20, backoff: 50%, queue: 0}}}", ""},
+		{"budget", all + "services: {s: {retry_budget: {capacity: 500}}}", "budget"},
+		{"a shared budget", all + "services: {s: {retry_budget: {name: all}}}", "budget"},
+		{"prices are the pipeline's", all + "services: {s: {retry_budget: {mode: dry-run, cost: 5, timeout_cost: 5}}}", ""},
 		{"no rate any more", "defaults: {hedge: {mode: off}}", "rate"},
 		{"hedging that is off", "defaults: {rate: {limit: 100}}", ""},
 	}
@@ -337,5 +344,165 @@ func TestExplainAgreesWithMethod(t *testing.T) {
 	}
 	if eff.Methods != nil || reflect.DeepEqual(eff, Effective{}) {
 		t.Errorf("%+v", eff)
+	}
+}
+
+// TestRetryBudget: capacity, prices and modes reach what a call's extra attempts are paid from.
+func TestRetryBudget(t *testing.T) {
+	down := &status.Error{Code: status.Unavailable, Kind: status.Reset}
+	late := &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout}
+	for _, c := range []struct {
+		name, budget string
+		err          error
+		retries      int64
+		refused      int64
+	}{
+		{"usual", "capacity: 100", down, 10, 10},
+		{"usual after timeouts", "capacity: 100", late, 5, 15},
+		{"cheap", "capacity: 100, cost: 5", down, 20, 0},
+		{"dear after timeouts", "capacity: 100, timeout_cost: 50", late, 2, 18},
+		{"cheaper than a token", "capacity: 100, cost: 1", down, 20, 0},
+		{"dry-run", "mode: dry-run, capacity: 100", down, 20, 10},
+		{"off", "mode: off, capacity: 100", down, 20, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := mustBook(t, "defaults: {retry_budget: {per_peak: 0, "+c.budget+"}, breaker: {mode: off}, throttle: {mode: off}, retry: {attempts: 2, backoff: immediate}}")
+			m := mustMethod(t, b, "s", "a.B/C")
+			for range 20 {
+				_, err := policy.Do(t.Context(), m.Unary, func(context.Context) (int, error) { return 0, c.err }, policy.Call{Idempotent: true})
+				if !errors.Is(err, c.err) {
+					t.Fatal(err)
+				}
+			}
+			budget, err := b.Budget("s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := m.Unary.Snapshot(); n.Retries != c.retries {
+				t.Errorf("%d retries, want %d", n.Retries, c.retries)
+			}
+			if n := budget.Snapshot(policy.Now()); n.Refused != c.refused {
+				t.Errorf("%d refused, want %d", n.Refused, c.refused)
+			}
+		})
+	}
+}
+
+// TestSharedBudgets: one name is one budget, and keeps what is in it as long as its options stay.
+func TestSharedBudgets(t *testing.T) {
+	const all = "defaults: {retry_budget: {capacity: 100}}\nservices: {a: {retry_budget: {name: both}}, b: {retry_budget: {name: both, cost: 3}}, c: {}}\n"
+	b := mustBook(t, all)
+	budget := func(service string) *retry.Budget {
+		t.Helper()
+		x, err := b.Budget(service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	both, own := budget("a"), budget("c")
+	if budget("b") != both || own == both || budget("d") == own {
+		t.Error("a and b share one, c and d have their own")
+	}
+	both.Spend(policy.Now(), 60)
+	mustApply(t, b, strings.ReplaceAll(all, "cost: 3", "cost: 4"))
+	if budget("a") != both || budget("b") != both || budget("c") != own {
+		t.Error("budgets whose options are the same were made anew")
+	}
+	mustApply(t, b, strings.ReplaceAll(all, "name: both, cost: 3", "name: another"))
+	if budget("a") != both || budget("b") == both {
+		t.Error("only b has left")
+	}
+	mustApply(t, b, strings.ReplaceAll(all, "capacity: 100", "capacity: 200"))
+	if budget("a") == both || budget("c") == own || budget("a") != budget("b") {
+		t.Error("other options are other budgets")
+	}
+	if len(b.budgets) != 3 {
+		t.Errorf("%d budgets are kept, want those of a and b, c and d", len(b.budgets))
+	}
+}
+
+// TestSharedBudgetsMustAgree: with lines, whoever says it.
+func TestSharedBudgetsMustAgree(t *testing.T) {
+	_, err := Parse("x", []byte("services:\n  a: {retry_budget: {name: n, capacity: 5}}\n  b:\n    retry_budget: {name: n}\n"))
+	if err == nil || !strings.Contains(err.Error(), `line 4: services.b.retry_budget: "n" is the budget of services.a too`) {
+		t.Error(err)
+	}
+	_, err = Parse("x", []byte("defaults: {retry_budget: {name: n}}\nservices: {a: {retry_budget: {capacity: 5}}}\n"))
+	if err == nil || !strings.Contains(err.Error(), `line 2: services.a.retry_budget: "n" is the budget of defaults too`) {
+		t.Error(err)
+	}
+}
+
+// TestLearnedPlaces: the sources are what the document says, and a reload keeps what they learned.
+func TestLearnedPlaces(t *testing.T) {
+	for source, fields := range map[string]string{"two-arm": "", "aimd": ", slow: 1s, backoff: 50%"} {
+		text := "defaults: {concurrency: {source: " + source + ", start: 7, min: 5, max: 50" + fields + "}}"
+		b := mustBook(t, text)
+		mustMethod(t, b, "s", "a.B/C")
+		limiter := b.services["s"].concurrency
+		if n := limiter.Snapshot(); n.Limit < 5 || n.Limit > 50 {
+			t.Errorf("%s: %+v", source, n)
+		}
+		mustApply(t, b, text+"\nservices: {s: {timeout: 3s, concurrency: {limit: 99}}}")
+		if b.services["s"].concurrency != limiter {
+			t.Errorf("%s: what was learned is forgotten", source)
+		}
+		mustApply(t, b, "defaults: {concurrency: {limit: 99}}")
+		if n := b.services["s"].concurrency.Snapshot(); n.Limit != 99 {
+			t.Errorf("%s: a fixed number afterwards: %+v", source, n)
+		}
+	}
+}
+
+// TestAnotherRateKeepsTokens: what was used stays used when the limit changes.
+func TestAnotherRateKeepsTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := mustBook(t, "defaults: {rate: {limit: 10, per: 1h}}")
+		went := func() (n int) {
+			m := mustMethod(t, b, "s", "a.B/C")
+			for {
+				if _, err := policy.Do(t.Context(), m.Unary, func(context.Context) (int, error) { return 0, nil }); err != nil {
+					return n
+				}
+				n++
+			}
+		}
+		if n := went(); n != 10 {
+			t.Errorf("%d went, want 10", n)
+		}
+		mustApply(t, b, "defaults: {rate: {limit: 20, per: 1h, burst: 10}}")
+		if n := went(); n != 0 {
+			t.Errorf("%d went at once under the new limit: what was used is forgotten", n)
+		}
+		time.Sleep(15 * time.Minute)
+		if n := went(); n != 5 {
+			t.Errorf("%d went after a quarter of an hour at 20 an hour, want 5", n)
+		}
+	})
+}
+
+// TestServicesAreBounded: as methods are.
+func TestServicesAreBounded(t *testing.T) {
+	b := mustBook(t, "")
+	b.mostServices = 50
+	busy := mustMethod(t, b, "busy", "a.B/C")
+	for i := range 1000 {
+		mustMethod(t, b, fmt.Sprint("s", i), "a.B/C")
+		if i%4 == 0 {
+			if _, err := policy.Do(t.Context(), busy.Unary, func(context.Context) (int, error) { return 0, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(b.services) != 50 || b.quiet.Len() != 50 || len(b.budgets) != 50 {
+		t.Errorf("%d services, %d in the list, %d budgets; want 50", len(b.services), b.quiet.Len(), len(b.budgets))
+	}
+	if again := mustMethod(t, b, "busy", "a.B/C"); again.Breaker != busy.Breaker {
+		t.Error("a service in use was forgotten")
+	}
+	mustApply(t, b, "defaults: {timeout: 1s}")
+	if len(b.budgets) != 50 {
+		t.Errorf("%d budgets after another document", len(b.budgets))
 	}
 }

@@ -80,16 +80,27 @@ func strategy(name string) balance.Strategy {
 	return balance.P2C()
 }
 
-func (c Concurrency) options() concurrency.Options {
-	o := concurrency.Options{Limit: c.Limit, Queue: value(c.Queue), MaxWait: time.Duration(c.MaxWait), Order: concurrency.FIFO,
-		Target: time.Duration(c.Target), Interval: time.Duration(c.Interval)}
+// options needs a source of its own for each limiter.
+func (c Concurrency) options() (concurrency.Options, error) {
+	o := concurrency.Options{Queue: value(c.Queue), NoQueue: c.Queue != nil && *c.Queue == 0, MaxWait: time.Duration(c.MaxWait),
+		Order: concurrency.FIFO, Target: time.Duration(c.Target), Interval: time.Duration(c.Interval)}
 	switch c.Order {
 	case "lifo":
 		o.Order = concurrency.LIFO
 	case "codel":
 		o.Order = concurrency.CoDel
 	}
-	return o
+	var err error
+	switch c.Source {
+	case "two-arm":
+		o.Source, err = concurrency.NewTwoArm(concurrency.TwoArmOptions{Start: c.Start, Min: c.Min, Max: c.Max})
+	case "aimd":
+		o.Source, err = concurrency.NewAIMD(concurrency.AIMDOptions{Start: c.Start, Min: c.Min, Max: c.Max, Slow: time.Duration(c.Slow),
+			Backoff: float64(c.Backoff)})
+	default:
+		o.Limit = c.Limit
+	}
+	return o, err
 }
 
 func (t Throttle) options() throttle.Options {
@@ -103,6 +114,14 @@ func (r Rate) options() rate.Options {
 	}
 	if r.Each == "method" {
 		o.Key = rate.ByMethod()
+	}
+	return o
+}
+
+func (b RetryBudget) options() retry.BudgetOptions {
+	o := retry.BudgetOptions{Capacity: b.Capacity, PerPeak: value(b.PerPeak), Window: time.Duration(b.Window)}
+	if b.PerPeak != nil && o.PerPeak == 0 {
+		o.PerPeak = -1
 	}
 	return o
 }

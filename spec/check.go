@@ -42,6 +42,7 @@ func (v *faults) check(s *Spec) {
 			v.together(s.levels(name, m))
 		}
 	}
+	v.budgets(s)
 }
 
 // values checks each field by itself.

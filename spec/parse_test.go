@@ -293,6 +293,8 @@ func (l *leaf) draw(r *rand.Rand, s *Service) {
 		e.SetString(l.choices[r.IntN(len(l.choices))])
 	case l.kind == kindBool:
 		e.SetBool(r.IntN(2) == 0)
+	case l.kind == kindWord:
+		e.SetString([]string{"a", "b"}[r.IntN(2)])
 	case e.CanInt():
 		e.SetInt(int64(n))
 	default:

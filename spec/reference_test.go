@@ -154,6 +154,8 @@ func (r *reference) property(l *leaf, doc string) object {
 		o["enum"] = l.choices
 	case l.kind == kindBool:
 		o["type"] = "boolean"
+	case l.kind == kindWord:
+		o["type"] = "string"
 	case l.kind == kindDuration:
 		o["$ref"] = "#/$defs/duration"
 	case l.kind == kindPercent:
@@ -228,6 +230,8 @@ func (l *leaf) values() string {
 		return "`" + strings.Join(l.choices, "`, `") + "`"
 	case l.kind == kindBool:
 		return "`true`, `false`"
+	case l.kind == kindWord:
+		return "text"
 	}
 	what := map[kind]string{kindDuration: "duration", kindPercent: "percentage", kindInt: "whole number", kindFloat: "number"}[l.kind]
 	if l.kind != kindDuration || l.least > 0 {

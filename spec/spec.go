@@ -26,6 +26,8 @@ type Service struct {
 	Throttle Throttle `yaml:"throttle,omitempty" json:"throttle,omitzero"`
 	// Rate bounds how many calls this client begins in a time.
 	Rate Rate `yaml:"rate,omitempty" json:"rate,omitzero"`
+	// RetryBudget bounds how many extra attempts, retries and hedges, there may be to all methods together.
+	RetryBudget RetryBudget `yaml:"retry_budget,omitempty" json:"retry_budget,omitzero"`
 	// Methods by name, pkg.Service/Method.
 	Methods map[string]Policy `yaml:"methods,omitempty" json:"methods,omitempty"`
 }
@@ -179,10 +181,23 @@ type Ejection struct {
 type Concurrency struct {
 	// Mode is how far it counts.
 	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
-	// Limit is how many attempts may be under way.
+	// Source says where the number of places comes from: it is fixed, or it is learned, by asking whether more places bring more
+	// throughput (two-arm), or by adding places until calls time out or get slow (aimd).
+	Source string `yaml:"source,omitempty" json:"source,omitempty" default:"fixed" choices:"fixed two-arm aimd"`
+	// Limit is how many attempts may be under way, if the number is fixed.
 	Limit int `yaml:"limit,omitempty" json:"limit,omitempty" default:"1024" range:"1 1048576"`
-	// Queue is how many may wait for a place.
-	Queue *int `yaml:"queue,omitempty" json:"queue,omitempty" default:"0" range:"0 1048576"`
+	// Min is the least number of places that is learned.
+	Min int `yaml:"min,omitempty" json:"min,omitempty" default:"4" range:"1 131072" upto:"start max"`
+	// Max is the greatest number of places that is learned.
+	Max int `yaml:"max,omitempty" json:"max,omitempty" default:"10000" range:"1 131072"`
+	// Start is the number of places that learning begins with.
+	Start int `yaml:"start,omitempty" json:"start,omitempty" auto:"20 for each processor, within min and max" range:"1 131072" upto:"max"`
+	// Slow is from how long on aimd takes an answer for a sign of overload, as it does with a timeout.
+	Slow Duration `yaml:"slow,omitempty" json:"slow,omitzero" auto:"answers are no sign"`
+	// Backoff is the share of the places that aimd keeps after a sign of overload.
+	Backoff Percent `yaml:"backoff,omitempty" json:"backoff,omitzero" default:"90%" range:"1% 99%"`
+	// Queue is how many may wait for a place; 0 = none.
+	Queue *int `yaml:"queue,omitempty" json:"queue,omitempty" auto:"none if the number is fixed, else min(4 × places, 1000)" range:"0 1048576"`
 	// MaxWait is how long each may wait.
 	MaxWait Duration `yaml:"max_wait,omitempty" json:"max_wait,omitzero" default:"100ms"`
 	// Order says who in the queue is next: who came first; who came last; or who came first while the queue empties now and
@@ -224,4 +239,26 @@ type Rate struct {
 	MaxWait *Duration `yaml:"max_wait,omitempty" json:"max_wait,omitempty" default:"0s"`
 	// Each says what has the limit: the service, or each of its methods for itself.
 	Each string `yaml:"each,omitempty" json:"each,omitempty" default:"service" choices:"service method"`
+}
+
+// RetryBudget bounds how many extra attempts, retries and hedges, there may be: successes put tokens in, extra attempts take them
+// out. In dry-run, attempts that it could not pay for are made and counted.
+type RetryBudget struct {
+	// Mode is how far it counts. Off leaves nothing but the number of attempts between a failing service and a storm of retries.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Name makes one budget of those of all services that say the same name, which have to agree on capacity, per_peak and
+	// window.
+	Name string `yaml:"name,omitempty" json:"name,omitempty" auto:"the service has its own"`
+	// Capacity is the least number of tokens that fit in. It begins full.
+	Capacity int `yaml:"capacity,omitempty" json:"capacity,omitempty" default:"1000" range:"1 1000000000"`
+	// PerPeak is how many tokens fit in for each attempt in flight to one node at the peak, if that is more; 0 = the peak does not
+	// count.
+	PerPeak *int `yaml:"per_peak,omitempty" json:"per_peak,omitempty" default:"20" range:"0 100000"`
+	// Window is how long a peak is remembered.
+	Window Duration `yaml:"window,omitempty" json:"window,omitzero" default:"10s" range:"10ms 24h"`
+	// Cost is how many tokens an extra attempt takes. The success of a first attempt brings one, so that 10 stand for 10 % of
+	// extra attempts in the long run.
+	Cost int `yaml:"cost,omitempty" json:"cost,omitempty" default:"10" range:"1 1000000"`
+	// TimeoutCost is how many it takes after an attempt that timed out, which cost the service more.
+	TimeoutCost int `yaml:"timeout_cost,omitempty" json:"timeout_cost,omitempty" default:"20" range:"1 1000000"`
 }
