@@ -15,8 +15,26 @@ import (
 // Unless c says otherwise (one may be given) fn is not idempotent, so only failures that prove that nothing was done are
 // repeated.
 func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), c ...Call) (T, error) {
-	f := function[T]{fn: fn, shared: p.opt.Hedging != nil}
-	winner, err := p.Drive(ctx, first(c), &f)
+	if !p.plain || ctx.Err() != nil {
+		f := function[T]{fn: fn, shared: p.opt.Hedging != nil}
+		winner, err := p.Drive(ctx, first(c), &f)
+		return f.of(winner), err
+	}
+	var s straight
+	if d := s.begin(ctx, p, c); d != nil {
+		f := function[T]{fn: fn}
+		winner, err := d.goOn(ctx, &f)
+		return f.of(winner), err
+	}
+	defer s.broken()
+	v, err := fn(&s.call.attemptContext)
+	s.returned = true
+	if err == nil {
+		s.succeeded()
+		return v, nil
+	}
+	f := function[T]{fn: fn, value: v}
+	winner, err := s.failed(ctx, err).goOn(ctx, &f)
 	return f.of(winner), err
 }
 
@@ -70,7 +88,12 @@ func (f *function[T]) Run(ctx context.Context, a Attempt) error {
 		f.more[a.N] = v
 		f.mu.Unlock()
 	}
-	if err != nil && a.Deadline != 0 && errors.Is(err, context.DeadlineExceeded) && !isStatus(err) {
+	return timedOut(err, a.Deadline)
+}
+
+// timedOut is err, as a timeout if it says that an attempt's own deadline has passed.
+func timedOut(err error, deadline Time) error {
+	if err != nil && deadline != 0 && errors.Is(err, context.DeadlineExceeded) && !isStatus(err) {
 		err = &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Cause: err}
 	}
 	return err

@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/breaker"
+	"github.com/hull-go/hull/policy/concurrency"
+	"github.com/hull-go/hull/policy/retry"
+	"github.com/hull-go/hull/policy/timeout"
 	"github.com/hull-go/hull/status"
 )
 
@@ -220,4 +224,25 @@ func BenchmarkDo(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkChain is the usual chain around a function that succeeds: retry, breaker, timeout, bulkhead.
+func BenchmarkChain(b *testing.B) {
+	p := mustNew(b, policy.Options{
+		Breaker:     policy.Slot{Name: "breaker", Gate: must(breaker.New(breaker.Options{}))},
+		Retries:     must(retry.New(retry.Options{})),
+		Concurrency: policy.Slot{Name: "bulkhead", Gate: must(concurrency.New(concurrency.Options{Limit: 100}))},
+		Timeouts:    must(timeout.New(timeout.Options{})),
+	})
+	f := func(context.Context) (int, error) { return 1, nil }
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		ctx := b.Context()
+		for pb.Next() {
+			if _, err := policy.Do(ctx, p, f); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }

@@ -76,6 +76,10 @@ type drive struct {
 	x     Exec
 	story Story
 
+	// A straight call that became an Exec: where it stands.
+	steps Steps
+	now   Time
+
 	mu     sync.Mutex
 	grants []grant
 	bell   chan struct{} // made when somebody waits for grants
@@ -124,35 +128,25 @@ func (d *drive) grant() grant {
 // With open it returns as soon as an attempt has succeeded, before its result is reported.
 func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, error) {
 	now := Now()
-	x := &d.x
-	x.alone = true
+	d.x.alone = true
 	var s Steps
-	switch {
-	case ctx.Err() != nil:
-		s = x.stillborn(now, Source{}, d.p, c, context.Cause(ctx))
-	case !x.straight(now, Source{}, d.p, c, d):
-		s = x.take(now)
-	default: // as nearly always: the first attempt may run at once
-		var began bool
-		if now, began = d.attempt(ctx, r, 0, open); began {
-			return 0, nil
-		}
-		if x.phase == phaseDone && x.Idle() {
-			if x.steps.Release != 0 {
-				x.Release(now, Source{}, d.p, x.steps.Release)
-			}
-			d.p.observe(now, x, &d.story, r)
-			return int(x.winner), x.err
-		}
-		s = x.take(now)
+	if ctx.Err() != nil {
+		s = d.x.stillborn(now, Source{}, d.p, c, context.Cause(ctx))
+	} else {
+		s = d.x.Begin(now, Source{}, d.p, c, d, false)
 	}
+	return d.turn(ctx, r, s, now, open)
+}
+
+// turn does what the steps say, until the call has its result.
+func (d *drive) turn(ctx context.Context, r Runner, s Steps, now Time, open bool) (int, error) {
 	var wake Time
 	for {
 		if s.Wake != 0 {
 			wake = s.Wake
 		}
 		if s.Release != 0 {
-			d.x.Release(now, Source{}, d.p, s.Release)
+			d.p.release(now, Source{}, s.Release)
 		}
 		switch {
 		case s.Done:
@@ -168,10 +162,9 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, er
 				k++
 			}
 			var began bool
-			if now, began = d.attempt(ctx, r, k, open); began {
+			if s, now, began = d.attempt(ctx, r, k, open); began {
 				return k, nil
 			}
-			s = d.x.take(now)
 		default:
 			s, now = d.wait(ctx, &wake)
 		}
@@ -186,12 +179,12 @@ func (d *drive) collect() {
 		}
 		g, now := d.grant(), Now()
 		s := d.x.Granted(now, Source{}, g.tag, g.v)
-		d.x.Release(now, Source{}, d.p, s.Release)
+		d.p.release(now, Source{}, s.Release)
 	}
 }
 
 // attempt runs attempt k. Its result is reported also when Run panics or calls runtime.Goexit. now is when it ended.
-func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (now Time, began bool) {
+func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Steps, now Time, began bool) {
 	returned := false
 	defer func() {
 		if returned {
@@ -199,18 +192,17 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (now Ti
 		}
 		now := Now()
 		s := d.x.Panicked(now, Source{}, k)
-		d.x.Release(now, Source{}, d.p, s.Release)
+		d.p.release(now, Source{}, s.Release)
 		d.p.observe(now, &d.x, &d.story, r)
 	}()
 	err := r.Run(ctx, d.x.Attempt(k))
 	returned = true
 	if open && err == nil {
-		return 0, true
+		return Steps{}, 0, true
 	}
 	d.x.forsaken = err != nil && ctx.Err() != nil
 	now = Now()
-	d.x.result(now, Source{}, k, err)
-	return now, false
+	return d.x.Result(now, Source{}, k, err), now, false
 }
 
 // wait passes the time until wake, a verdict, or the end of ctx. If several are there, the end of ctx comes first: nothing

@@ -82,6 +82,7 @@ type Exec struct {
 	err     error
 	stopped string
 
+	said *Verdict // of the gate that is to be asked next; nil = it was not asked
 	held [maxGates]Permit
 	att  [MaxAttempts]attempt
 }
@@ -151,18 +152,6 @@ func (x *Exec) Begin(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter, d
 	return x.take(now)
 }
 
-// straight is Begin for an executor on the caller's goroutine. It reports whether there is nothing to do but to run the
-// first attempt, as there is when every gate admits at once; otherwise take has the steps.
-func (x *Exec) straight(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter) bool {
-	x.init(now, p, c, w, false)
-	x.begin(now, rnd)
-	if x.phase != phaseAttempts || x.running != one(0) || x.hedgeAt != 0 {
-		return false
-	}
-	x.steps.Start = 0
-	return true
-}
-
 func (x *Exec) begin(now Time, rnd rand.Source) {
 	if x.expired(now) {
 		x.finishErr(now, rnd, ClassDeadlineSoon, &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
@@ -170,6 +159,11 @@ func (x *Exec) begin(now Time, rnd rand.Source) {
 	} else {
 		x.askGates(now, rnd)
 	}
+	x.count()
+}
+
+// count counts a call whose first attempt did not begin at once.
+func (x *Exec) count() {
 	if !x.counted {
 		x.counted = true
 		x.p.n.calls.Add(1)
@@ -186,8 +180,7 @@ func (x *Exec) init(now Time, p *Pipeline, c Call, w Waiter, detached bool) {
 // stillborn is Begin for a caller that had given up before: no gate is asked.
 func (x *Exec) stillborn(now Time, rnd rand.Source, p *Pipeline, c Call, cause error) Steps {
 	x.init(now, p, c, nil, false)
-	x.counted = true
-	p.n.calls.Add(1)
+	x.count()
 	return x.Cancel(now, rnd, cause)
 }
 
@@ -289,7 +282,7 @@ func (x *Exec) askGates(now Time, rnd rand.Source) {
 			return
 		}
 		s := &x.p.gates[x.gate]
-		v := s.Gate.Admit(now, rnd, &x.call)
+		v := x.ask(now, rnd, s)
 		switch x.settle(now, rnd, s, &v, &x.seat, tagCall) {
 		case went:
 			x.hold(v)
@@ -307,6 +300,15 @@ func (x *Exec) askGates(now Time, rnd rand.Source) {
 	}
 	x.phase = phaseAttempts
 	x.startAttempt(now, rnd, false)
+}
+
+// ask asks a gate, or tells what it has said to a straight call already.
+func (x *Exec) ask(now Time, rnd rand.Source, s *Slot) Verdict {
+	if v := x.said; v != nil {
+		x.said = nil
+		return *v
+	}
+	return s.Gate.Admit(now, rnd, &x.call)
 }
 
 // hold keeps the permit of the current call-level gate.
@@ -492,7 +494,9 @@ func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
 }
 
 // Release hands permits that came back to those who wait for them. It may be called without the lock that protects x.
-func (x *Exec) Release(now Time, rnd rand.Source, p *Pipeline, set Set) {
+func (x *Exec) Release(now Time, rnd rand.Source, p *Pipeline, set Set) { p.release(now, rnd, set) }
+
+func (p *Pipeline) release(now Time, rnd rand.Source, set Set) {
 	for i := 0; set != 0; i++ {
 		if !set.Has(i) {
 			continue

@@ -27,7 +27,7 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 	}
 	if a.stage == stageThrottle {
 		if o.Throttle.Gate != nil {
-			v := o.Throttle.Gate.Admit(now, rnd, &x.call)
+			v := x.ask(now, rnd, &o.Throttle)
 			switch x.settle(now, rnd, &o.Throttle, &v, &a.seat, uint32(k)) {
 			case went:
 				a.throttle, a.hasThrottle = v.Permit, true
@@ -62,7 +62,7 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 	}
 	if a.stage == stageConcurrency {
 		if s := &o.Concurrency; s.Gate != nil {
-			v := s.Gate.Admit(now, rnd, &x.call)
+			v := x.ask(now, rnd, s)
 			switch x.settle(now, rnd, s, &v, &a.seat, uint32(k)) {
 			case went:
 				a.place, a.hasPlace = v.Permit, true
@@ -87,7 +87,7 @@ func (x *Exec) run(now Time, k int) {
 	a.stage, a.start, a.deadline = stageRunning, now, x.call.Deadline
 	if o.Timeouts != nil {
 		left, _ := x.call.Left(now)
-		last := o.Retries == nil || int(x.n) >= x.p.max || !x.call.Idempotent || x.call.PathAttempt > 1 || x.probe
+		last := x.p.last(&x.call, int(x.n), x.probe)
 		if a.own = o.Timeouts.Attempt(now, &x.call, left, last); a.own > 0 {
 			a.deadline = Earliest(x.call.Deadline, now.Add(a.own))
 		}
@@ -109,6 +109,11 @@ func (x *Exec) run(now Time, k int) {
 		x.p.n.straight.Add(1)
 	}
 	x.scheduleHedge(now)
+}
+
+// last reports whether no other attempt can follow the nth.
+func (p *Pipeline) last(c *Call, n int, probe bool) bool {
+	return p.opt.Retries == nil || n >= p.max || !c.Idempotent || c.PathAttempt > 1 || probe
 }
 
 func (x *Exec) scheduleHedge(now Time) {
@@ -197,16 +202,8 @@ func (x *Exec) active() bool {
 
 // Result reports that attempt k has ended with err, nil for success. The first result that is an answer is the call's.
 func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
-	x.result(now, rnd, k, err)
-	return x.take(now)
-}
-
-func (x *Exec) result(now Time, rnd rand.Source, k int, err error) {
-	if err == nil && k == 0 && x.succeeded(now, rnd) {
-		return
-	}
 	if !x.running.Has(k) {
-		return
+		return x.take(now)
 	}
 	a := &x.att[k]
 	x.running &^= one(k)
@@ -217,56 +214,14 @@ func (x *Exec) result(now Time, rnd rand.Source, k int, err error) {
 			a.hasPlace = false
 			x.freePlace(now, rnd, a, a.class.Counts().Limit)
 		}
-		return
+		return x.take(now)
 	}
 	if x.phase == phaseDone {
 		x.p.n.abandoned.Add(-1)
 	}
 	a.err = err
 	x.ended(now, rnd, k, x.classify(now, a, err), true)
-}
-
-// succeeded is result for a call whose only attempt, the first, has succeeded: what ended and finish do for it, in the same
-// order, without asking what does not concern it. It reports whether x is such a call.
-func (x *Exec) succeeded(now Time, rnd rand.Source) bool {
-	o, a := &x.p.opt, &x.att[0]
-	if x.n != 1 || x.running != one(0) || x.lost != 0 || x.phase != phaseAttempts || x.p.dry != nil || x.p.classifies {
-		return false
-	}
-	x.running, x.hedgeAt = 0, 0
-	a.stage, a.class, a.took = stageEnded, ClassOK, now.Sub(a.start)
-	c, e := &counts[ClassOK], Ended{Class: ClassOK, Took: a.took, Untimed: x.stream}
-	if a.hasThrottle {
-		o.Throttle.Gate.Done(now, rnd, a.throttle, c.Throttle)
-	}
-	if a.hasPick {
-		o.Nodes.Done(now, rnd, a.node, a.pick, e)
-	}
-	if a.hasPlace {
-		o.Concurrency.Gate.Done(now, rnd, a.place, c.Limit)
-		x.steps.Release = one(concurrencyBit) & x.p.lines
-	}
-	a.hasThrottle, a.hasPick, a.hasPlace = false, false, false
-	if !x.stream {
-		if o.Timeouts != nil {
-			o.Timeouts.Done(now, e)
-		}
-		if o.Hedging != nil {
-			o.Hedging.Done(now, e)
-		}
-	}
-	if o.Budget != nil {
-		o.Budget.Earn(now, c.Earn)
-	}
-	x.winner, x.class, x.phase = 0, ClassOK, phaseDone
-	for i := range x.p.gates {
-		if x.heldSet.Has(i) {
-			x.p.gates[i].Gate.Done(now, rnd, x.held[i], c.Breaker)
-		}
-	}
-	x.steps.Release |= x.heldSet & x.p.lines
-	x.steps.Done, x.heldSet = true, 0
-	return true
+	return x.take(now)
 }
 
 // Panicked reports that attempt k has ended by a panic or by runtime.Goexit: nobody is left to make another, so the call

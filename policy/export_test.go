@@ -10,3 +10,12 @@ func (x *Exec) Fresh() bool {
 	y.seat = seat{kind: y.seat.kind}
 	return reflect.DeepEqual(y, Exec{}) //nolint:govet // errors in it have to be nil
 }
+
+// Crooked makes p drive every call of Do as an Exec from the beginning.
+func (p *Pipeline) Crooked() *Pipeline {
+	p.plain = false
+	return p
+}
+
+// Plain reports whether calls of Do can go straight.
+func (p *Pipeline) Plain() bool { return p.plain }

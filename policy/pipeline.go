@@ -120,20 +120,20 @@ const maxGates = 6
 // Pipeline is a validated, immutable arrangement of policies. It is safe for concurrent use; its state lives in the
 // policies.
 type Pipeline struct {
-	opt        Options
-	gates      []Slot // call level, in order, without those that are off
-	brk        int    // index of the breaker in gates, or −1
-	max        int    // attempts
-	classifies bool   // there is a classifier of the user's
-	lines      Set    // the gates in which calls can wait: bits as in Steps.Release
-	dry        *dryRun
-	n          counters
-	pool       sync.Pool // of *drive
+	opt   Options
+	gates []Slot // call level, in order, without those that are off
+	brk   int    // index of the breaker in gates, or −1
+	max   int    // attempts
+	lines Set    // the gates in which calls can wait: bits as in Steps.Release
+	plain bool   // calls of Do can go straight
+	dry   *dryRun
+	n     counters
+	pool  sync.Pool // of *drive
 }
 
 // New checks o and returns the pipeline. All faults are reported together.
 func New(o Options) (*Pipeline, error) {
-	p := &Pipeline{opt: o, brk: -1, max: 1, classifies: o.Classify != nil}
+	p := &Pipeline{opt: o, brk: -1, max: 1}
 	var errs []error
 	if o.Classify == nil {
 		p.opt.Classify = Classify
@@ -213,6 +213,7 @@ func New(o Options) (*Pipeline, error) {
 		p.lines |= one(concurrencyBit)
 	}
 	p.applyModes()
+	p.plain = p.opt.Classify(nil) == ClassOK && p.straightens()
 	return p, nil
 }
 

@@ -1,0 +1,182 @@
+package policy
+
+import (
+	"context"
+	"time"
+)
+
+// straight is a call of Do on the straight road: every gate admits it at once, its first attempt succeeds, and nobody wants to hear
+// its story. Nearly every call is one. It asks and tells the policies what Exec would, in the same order, with nothing in
+// between; when anything else happens it becomes an Exec that stands where it stopped. A test compares the two.
+type straight struct {
+	p     *Pipeline
+	call  *straightCall
+	began Time
+	own   time.Duration
+
+	gate                         uint8 // call-level gates that have admitted it
+	probe, hasThrottle, hasPlace bool
+	returned                     bool // the function has
+
+	throttle, place Permit
+	held            [maxGates]Permit
+}
+
+// straightCall is what of it must be on the heap, because gates and the function see it.
+type straightCall struct {
+	attemptContext
+	c Call
+}
+
+// straightens reports whether calls of p can go straight: what would make every one of them an Exec is not there.
+func (p *Pipeline) straightens() bool {
+	o := &p.opt
+	return o.Nodes == nil && o.Hedging == nil && o.Observer == nil && p.dry == nil
+}
+
+// begin asks the gates. nil means that the function may run; else the call needs the drive that is returned.
+func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
+	sc := &straightCall{attemptContext: attemptContext{Context: ctx}}
+	if len(c) > 0 {
+		sc.c = c[0]
+	}
+	if d, ok := ctx.Deadline(); ok {
+		sc.c.Deadline = Earliest(sc.c.Deadline, At(d))
+	}
+	now, o := Now(), &p.opt
+	s.p, s.call, s.began = p, sc, now
+	if sc.c.Deadline != 0 && now >= sc.c.Deadline {
+		d := s.becomes()
+		d.x.begin(now, Source{})
+		d.now, d.steps = now, d.x.take(now)
+		return d
+	}
+	for i := range p.gates {
+		g := &p.gates[i]
+		v := g.Gate.Admit(now, Source{}, &sc.c)
+		if v.Decision != Admit {
+			return s.leave(now, phaseGates, stageThrottle, v)
+		}
+		keep(&s.held[i], &v.Permit)
+		s.probe = s.probe || v.Probe && g.Mode == On
+		s.gate++
+	}
+	if g := o.Throttle.Gate; g != nil {
+		v := g.Admit(now, Source{}, &sc.c)
+		if v.Decision != Admit {
+			return s.leave(now, phaseAttempts, stageThrottle, v)
+		}
+		keep(&s.throttle, &v.Permit)
+		s.hasThrottle = true
+	}
+	if g := o.Concurrency.Gate; g != nil {
+		v := g.Admit(now, Source{}, &sc.c)
+		if v.Decision != Admit {
+			return s.leave(now, phaseAttempts, stageConcurrency, v)
+		}
+		keep(&s.place, &v.Permit)
+		s.hasPlace = true
+	}
+	sc.deadline = sc.c.Deadline
+	if o.Timeouts != nil {
+		left, _ := sc.c.Left(now)
+		if s.own = o.Timeouts.Attempt(now, &sc.c, left, p.last(&sc.c, 1, s.probe)); s.own > 0 {
+			sc.deadline = Earliest(sc.deadline, now.Add(s.own))
+		}
+	}
+	p.n.straight.Add(1)
+	return nil
+}
+
+// keep copies a permit field by field: the processor cannot yet read it in one piece when it has just been written in several.
+func keep(to, from *Permit) { to.Start, to.Gen, to.Slot = from.Start, from.Gen, from.Slot }
+
+// succeeded ends the call whose function has returned without an error.
+func (s *straight) succeeded() {
+	s.call.end()
+	now, p := Now(), s.p
+	o, c := &p.opt, &counts[ClassOK]
+	if s.hasThrottle {
+		o.Throttle.Gate.Done(now, Source{}, s.throttle, c.Throttle)
+	}
+	if s.hasPlace {
+		o.Concurrency.Gate.Done(now, Source{}, s.place, c.Limit)
+	}
+	if o.Timeouts != nil {
+		o.Timeouts.Done(now, Ended{Class: ClassOK, Took: now.Sub(s.began)})
+	}
+	if o.Budget != nil {
+		o.Budget.Earn(now, c.Earn)
+	}
+	for i := range p.gates {
+		p.gates[i].Gate.Done(now, Source{}, s.held[i], c.Breaker)
+	}
+	p.release(now, Source{}, p.lines)
+}
+
+// failed makes the call an Exec whose first attempt has ended with err.
+func (s *straight) failed(ctx context.Context, err error) *drive {
+	s.call.end()
+	d := s.started()
+	d.x.forsaken = ctx.Err() != nil
+	d.now = Now()
+	d.steps = d.x.Result(d.now, Source{}, 0, timedOut(err, s.call.deadline))
+	return d
+}
+
+// broken ends the call whose function has panicked or ended its goroutine. It does nothing if the function has returned.
+func (s *straight) broken() {
+	if s.returned {
+		return
+	}
+	s.call.end()
+	d, now := s.started(), Now()
+	p := s.p
+	p.release(now, Source{}, d.x.Panicked(now, Source{}, 0).Release)
+	p.put(d)
+}
+
+// leave makes the call an Exec at a gate that did not simply admit it.
+func (s *straight) leave(now Time, ph phase, st stage, said Verdict) *drive {
+	d := s.becomes()
+	x := &d.x
+	x.said = &said
+	if ph == phaseGates {
+		x.askGates(now, Source{})
+	} else {
+		x.phase, x.n = phaseAttempts, 1
+		a := &x.att[0]
+		a.stage, a.throttle, a.hasThrottle = st, s.throttle, s.hasThrottle
+		x.advance(now, Source{}, 0)
+	}
+	x.count()
+	d.now, d.steps = now, x.take(now)
+	return d
+}
+
+// started makes the call an Exec whose first attempt is running.
+func (s *straight) started() *drive {
+	d := s.becomes()
+	x := &d.x
+	x.phase, x.n, x.running, x.counted = phaseAttempts, 1, one(0), true
+	x.att[0] = attempt{stage: stageRunning, start: s.began, deadline: s.call.deadline, own: s.own,
+		throttle: s.throttle, hasThrottle: s.hasThrottle, place: s.place, hasPlace: s.hasPlace}
+	return d
+}
+
+// becomes makes the call an Exec that holds the permits of its gates.
+func (s *straight) becomes() *drive {
+	d := s.p.get()
+	x := &d.x
+	x.init(s.began, s.p, s.call.c, d, false)
+	x.alone, x.probe, x.gate, x.held = true, s.probe, s.gate, s.held
+	x.heldSet = one(int(s.gate)) - 1
+	return d
+}
+
+// goOn drives a call that was straight to its end.
+func (d *drive) goOn(ctx context.Context, r Runner) (int, error) {
+	winner, err := d.turn(ctx, r, d.steps, d.now, false)
+	d.p.put(d)
+	return winner, err
+}
