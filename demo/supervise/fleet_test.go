@@ -200,6 +200,21 @@ func TestCrashAndHeal(t *testing.T) {
 	}
 }
 
+// Whoever heals a node the moment its crash is over finds it down, and starts it.
+func TestHealRightAfterCrash(t *testing.T) {
+	f := fleet(t)
+	for i := range 10 {
+		for _, fault := range []string{FaultCrash, Heal} {
+			if err := f.Inject(t.Context(), FaultRequest{Node: "n1", Fault: fault, Seconds: -1}); err != nil {
+				t.Fatalf("%s: %v", fault, err)
+			}
+		}
+		if s := f.Status()[0]; s.State != Up || s.Starts != i+2 || !greets(t, s.Address, time.Minute) {
+			t.Fatalf("%+v", s)
+		}
+	}
+}
+
 func TestCrashedNodeComesBack(t *testing.T) {
 	f := fleet(t)
 	if err := f.Inject(t.Context(), FaultRequest{Node: All, Fault: FaultCrash, Seconds: 0.05}); err != nil {

@@ -204,7 +204,16 @@ func (n *node) inject(ctx context.Context, r FaultRequest) error {
 			n.arm(after)
 		}
 		n.mu.Unlock()
-		return p.Kill()
+		if err := p.Kill(); err != nil {
+			return err
+		}
+		// Now, and not when watch gets to it: whoever heals the node next finds it down.
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.proc == p {
+			n.proc, n.state, n.faults = nil, Down, nil
+		}
+		return nil
 	case FaultHang:
 		if state == Frozen {
 			return nil
