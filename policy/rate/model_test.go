@@ -82,11 +82,7 @@ type grant struct {
 func TestAgainstModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	runs := 100_000
-	if testing.Short() {
-		runs = 5_000
-	}
-	for run := range uint64(runs) {
+	for run := range uint64(interleavings) {
 		rnd := rand.New(rand.NewPCG(seed, run))
 		o := Options{Limit: 1, Per: time.Duration(1 + rnd.IntN(20)), Burst: 1 + rnd.IntN(4), MaxWait: time.Duration(rnd.IntN(60)), Keys: 16}
 		if o.Per < 10 {

@@ -116,7 +116,7 @@ func (b *Budget) Spend(now policy.Time, tokens int) bool {
 // Earn implements policy.Budget. What does not fit in is lost.
 func (b *Budget) Earn(_ policy.Time, tokens int) {
 	for tokens > 0 {
-		t, full := b.tokens.Load(), b.capacity.Load()
+		t, full := b.tokens.Load(), b.capacity.Load() // in this order, see resize
 		if t >= full || b.tokens.CompareAndSwap(t, min(t+int64(tokens), full)) {
 			return
 		}
@@ -172,16 +172,14 @@ func (b *Budget) resize(to int64) {
 	if to == from {
 		return
 	}
-	if to > from {
-		b.capacity.Store(to) // first, so that nothing earned meanwhile is cut
-	}
+	// First, so that nothing earned meanwhile is cut if there is more room now, nor goes beyond it if there is less.
+	b.capacity.Store(to)
 	for {
 		t := b.tokens.Load()
 		if b.tokens.CompareAndSwap(t, min(int64(float64(t)/float64(from)*float64(to)), to)) {
-			break
+			return
 		}
 	}
-	b.capacity.Store(to)
 }
 
 // Events implements policy.EventSource: when it could not pay for an extra attempt, and when it has refused none for

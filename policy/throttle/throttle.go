@@ -94,7 +94,7 @@ func New(o Options) (*Throttle, error) {
 
 // Admit implements policy.Gate. While the service has refused nothing for a whole window, it is one load.
 func (t *Throttle) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) policy.Verdict {
-	if last := t.last.Load(); last != 0 && int64(now)-last <= int64(t.opt.Window) {
+	if t.recent(now) {
 		n := t.window.Sum(int64(now), 0)
 		if p := t.share(&n); p > 0 && float64(rnd.Uint64()>>11)/(1<<53) < p {
 			t.window.Add(int64(now), 0, kindRefused)
@@ -104,6 +104,12 @@ func (t *Throttle) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) polic
 		}
 	}
 	return policy.Verdict{Permit: policy.Permit{Start: now}}
+}
+
+// recent reports whether the service refused anything within the window.
+func (t *Throttle) recent(now policy.Time) bool {
+	last := t.last.Load()
+	return last != 0 && int64(now)-last <= int64(t.opt.Window)
 }
 
 // share is the probability p of the package comment.
@@ -150,7 +156,7 @@ type Snapshot struct {
 func (t *Throttle) Snapshot(now policy.Time) Snapshot {
 	n := t.window.Sum(int64(now), 0)
 	s := Snapshot{Accepted: n[kindAccepted], Rejected: n[kindRejected], Refused: n[kindRefused], RefusedEver: t.refused.Load()}
-	if n[kindRejected] > 0 {
+	if t.recent(now) {
 		s.Share = t.share(&n)
 	}
 	return s

@@ -1,0 +1,6 @@
+//go:build !race
+
+package rate
+
+// interleavings is how many random ones are compared with the model.
+const interleavings = 100_000

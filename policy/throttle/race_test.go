@@ -1,0 +1,6 @@
+//go:build race
+
+package throttle
+
+// interleavings: under the race detector each takes about ten times as long, and one caller has no races.
+const interleavings = 4_000

@@ -1,0 +1,245 @@
+package timeout
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/internal/quantile"
+	"github.com/hull-go/hull/policy"
+)
+
+// model is timeouts as their package comment says it: a list of attempts, and once per step a look at all of them.
+type model struct {
+	o       Options // complete
+	samples []sample
+	timeout float64
+	fair    float64
+	base    float64 // by the latest quantile that was known
+	next    policy.Time
+	learned bool
+
+	seen, cut, late int // since the last step
+}
+
+// sample is an attempt: how long it took, by the value that stands for it in the estimator.
+type sample struct {
+	slice int64
+	took  time.Duration
+	end   fate
+}
+
+type fate int
+
+const (
+	seen  fate = iota
+	given      // up, for the caller's reasons
+	never
+)
+
+// latencies are what attempts take here, and the values that stand for them.
+type latency struct{ took, stands time.Duration }
+
+func latencies(t *testing.T) []latency {
+	t.Helper()
+	var all []latency
+	for d := 300 * time.Microsecond; d < 90*time.Second; d = d * 5 / 3 {
+		q, err := quantile.New(quantile.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Observe(t0, d)
+		v, _, _ := q.Quantile(t0, 0.5)
+		all = append(all, latency{d, v})
+	}
+	return all
+}
+
+func (m *model) slice(now policy.Time) int64 {
+	return int64(now) / (int64(m.o.Window) / quantile.DefaultSlices)
+}
+
+// quantile is the estimator of Kaplan and Meier over the list. The second result is false if the quantile lies among those whose
+// end nobody knows.
+func (m *model) quantile(now policy.Time, q float64) (time.Duration, bool) {
+	var in []sample
+	for _, s := range m.samples {
+		if s.slice > m.slice(now)-quantile.DefaultSlices {
+			in = append(in, s)
+		}
+	}
+	var values []time.Duration
+	for _, s := range in {
+		values = append(values, s.took)
+	}
+	slices.Sort(values)
+	left := 1.0
+	for _, v := range slices.Compact(values) {
+		risk, ends := 0, 0
+		for _, s := range in {
+			if s.end == never || s.took >= v {
+				risk++
+			}
+			if s.end == seen && s.took == v {
+				ends++
+			}
+		}
+		if ends > 0 {
+			if left *= 1 - float64(ends)/float64(risk); left <= 1-q+1e-9 {
+				return v, true
+			}
+		}
+	}
+	return 0, len(in) == 0
+}
+
+func (m *model) count(now policy.Time) (n int) {
+	for _, s := range m.samples {
+		if s.slice > m.slice(now)-quantile.DefaultSlices {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *model) within(d float64) float64 { return min(max(d, float64(m.o.Min)), float64(m.o.Max)) }
+
+func (m *model) step(now policy.Time) {
+	if now < m.next {
+		return
+	}
+	m.next = now.Add(m.o.Window / 10)
+	enough := m.count(now) >= m.o.MinSamples
+	if p90, known := m.quantile(now, 0.9); enough && known {
+		m.fair = float64(p90)
+	}
+	if m.o.Fixed > 0 {
+		return
+	}
+	q, known := m.quantile(now, m.o.Quantile)
+	seen, cut, late := float64(m.seen), float64(m.cut), float64(m.late)
+	m.seen, m.cut, m.late = 0, 0, 0
+	if cut > 1 && cut > (1-m.o.Quantile)*seen { // the quantile lies among those that were cut off
+		if 10*late >= cut || 2*m.timeout <= 8*m.base {
+			m.timeout = m.within(2 * m.timeout)
+		}
+		return
+	}
+	switch {
+	case enough && known:
+		m.base = m.within(m.o.Factor * float64(q))
+		least := 0.0
+		if m.learned {
+			least = m.timeout * (1 - m.o.Fall)
+		}
+		m.timeout = m.within(max(m.o.Factor*float64(q), least))
+		m.learned = true
+	case !enough && m.timeout > float64(m.o.Cold):
+		m.timeout = m.within(max(float64(m.o.Cold), m.timeout*(1-m.o.Fall)))
+	}
+	m.timeout = math.Trunc(m.timeout)
+	m.base = math.Trunc(m.base)
+}
+
+func (m *model) attempt(now policy.Time, left time.Duration, last bool) time.Duration {
+	m.step(now)
+	d := time.Duration(m.timeout)
+	if m.o.Fixed > 0 {
+		return d
+	}
+	if last || left == 0 {
+		switch {
+		case !last:
+			return d
+		case left == 0:
+			return max(d, m.o.NoDeadline)
+		}
+		return max(d, left)
+	}
+	part := time.Duration(float64(left) * m.o.Share)
+	if d > part && part < max(m.o.Min, time.Duration(m.fair)) {
+		return max(d, left)
+	}
+	return min(d, part)
+}
+
+func (m *model) ended(now policy.Time, cl policy.Class, l latency) {
+	s := sample{m.slice(now), l.stands, seen}
+	d := time.Duration(m.timeout)
+	switch cl {
+	case policy.ClassOK, policy.ClassCaller, policy.ClassAborted, policy.ClassInternal, policy.ClassUnavailable, policy.ClassDownstream:
+		m.seen++
+		if l.took > time.Duration(m.base) {
+			m.late++
+		}
+	case policy.ClassTimeout, policy.ClassDeadlineLate:
+		if s.end = given; l.took >= d-d/16 {
+			s.end = never
+			m.seen++
+			m.cut++
+		}
+	case policy.ClassDeadlineSoon, policy.ClassCancelled, policy.ClassLoser:
+		s.end = given
+	default:
+		return // it never reached a handler
+	}
+	m.samples = append(m.samples, s)
+}
+
+// Attempts that begin and end in random order get the timeouts of the model.
+func TestAgainstModel(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	src := rand.NewPCG(0, 0)
+	rnd := rand.New(src)
+	all := latencies(t)
+	for run := range uint64(interleavings) {
+		src.Seed(seed, run)
+		o := Options{Min: 10 * ms, Window: 5 * time.Second, MinSamples: 1 + rnd.IntN(8), Quantile: 0.5 + rnd.Float64()/2.1,
+			Factor: 1 + rnd.Float64(), Fall: 0.1 + rnd.Float64()/2, Cold: time.Duration(10+rnd.IntN(2000)) * ms}
+		if rnd.IntN(8) == 0 {
+			o.Fixed = 50 * ms
+		}
+		to := must(t, o)
+		m := &model{o: to.opt, timeout: float64(o.Cold), fair: float64(o.Min), base: float64(o.Cold)}
+		if o.Fixed > 0 {
+			m.timeout, m.base = float64(o.Fixed), float64(o.Fixed)
+		}
+		classes := []policy.Class{policy.ClassOK, policy.ClassOK, policy.ClassTimeout, policy.Class(rnd.IntN(24)), policy.Class(rnd.IntN(24))}
+		usual, many := rnd.IntN(len(all)-6), rnd.IntN(4) == 0
+		now := t0
+		for step := range 40 {
+			if rnd.IntN(2) == 0 {
+				now = now.Add(time.Duration(rnd.ExpFloat64() * float64(400*ms)))
+			}
+			switch rnd.IntN(4) {
+			case 0:
+				left, last := time.Duration(rnd.IntN(3))*time.Duration(rnd.IntN(1000))*ms, rnd.IntN(2) == 0
+				if got, want := to.Attempt(now, nil, left, last), m.attempt(now, left, last); got != want {
+					t.Fatalf("seed %d run %d step %d, %+v: %v for an attempt with %v left, last %v; the model says %v", seed, run, step, o, got, left, last, want)
+				}
+			case 1:
+				d := time.Duration(rnd.IntN(400)) * ms
+				m.step(now)
+				if got, want := to.Fair(now, d), float64(d) >= min(m.timeout, m.fair); got != want {
+					t.Fatalf("seed %d run %d step %d, %+v: %v is fair: %v, the model says %v", seed, run, step, o, d, got, want)
+				}
+			default:
+				cl, l := classes[rnd.IntN(len(classes))], all[usual+rnd.IntN(6)]
+				if cl == policy.ClassTimeout && rnd.IntN(2) == 0 { // cut off by the timeout, as a rule
+					l = all[len(all)-1]
+				}
+				n := 1
+				if many {
+					n += max(0, rnd.IntN(40)-25)
+				}
+				for range n {
+					to.Done(now, policy.Ended{Class: cl, Took: l.took})
+					m.ended(now, cl, l)
+				}
+			}
+		}
+	}
+}
