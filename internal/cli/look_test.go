@@ -271,11 +271,15 @@ func TestCompletion(t *testing.T) {
 		{[]string{"list", ""}, ""},
 		{[]string{"get", "--registry", "nonsense://", ""}, ""},
 	} {
-		r := runIn(t, env, "", append([]string{"__complete"}, tt.args...)...)
+		var r result
 		var got []string
-		for line := range strings.Lines(r.out) {
-			if word, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); !strings.HasPrefix(word, ":") {
-				got = append(got, word)
+		// Whoever pressed the tab key waits for a second, and no longer if the machine needs more.
+		for try := 0; try < 10 && (try == 0 || len(got) == 0 && tt.want != ""); try++ {
+			r = runIn(t, env, "", append([]string{"__complete"}, tt.args...)...)
+			for line := range strings.Lines(r.out) {
+				if word, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); !strings.HasPrefix(word, ":") {
+					got = append(got, word)
+				}
 			}
 		}
 		if s := strings.Join(got, " "); s != tt.want || r.code != ExitOK {
