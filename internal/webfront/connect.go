@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/hull-go/hull/codec"
@@ -39,6 +40,9 @@ func (c rawCodec) Marshal(v any) ([]byte, error) { return c.MarshalAppend(nil, v
 
 // MarshalAppend is what connect-go uses to encode into a buffer it has.
 func (rawCodec) MarshalAppend(dst []byte, v any) ([]byte, error) {
+	if m, ok := v.(proto.Message); ok { // connect-go's own, in which gRPC carries the details of errors
+		return codec.Proto{}.Append(dst, m)
+	}
 	m, ok := v.(*raw)
 	if !ok || m.codec == nil {
 		return nil, fmt.Errorf("a message of type %T instead of one of the server's own", v)
@@ -176,13 +180,14 @@ func (h *Handler) connectUnary(ctx context.Context, m *served, req *connect.Requ
 	}
 	in.Payload = req.Msg.payload
 	out := h.caller.Unary(ctx, in, nil)
-	if out.Status != nil {
-		return nil, failure(&out, out.Header)
+	if info, ok := connect.CallInfoForHandlerContext(ctx); ok {
+		foreign.AddHeader(info.ResponseHeader(), "", out.Header)
+		foreign.AddHeader(info.ResponseTrailer(), "", out.Trailer)
 	}
-	res := connect.NewResponse(&raw{codec: out.Codec, v: out.Message})
-	foreign.AddHeader(res.Header(), "", out.Header)
-	foreign.AddHeader(res.Trailer(), "", out.Trailer)
-	return res, nil
+	if out.Status != nil {
+		return nil, toConnect(out.Status)
+	}
+	return connect.NewResponse(&raw{codec: out.Codec, v: out.Message}), nil
 }
 
 func (h *Handler) connectStream(ctx context.Context, m *served, s *stream) error {
@@ -196,19 +201,11 @@ func (h *Handler) connectStream(ctx context.Context, m *served, s *stream) error
 	if !s.sent {
 		foreign.AddHeader(s.conn.ResponseHeader(), "", out.Header)
 	}
-	if out.Status != nil {
-		return failure(&out, nil)
-	}
 	foreign.AddHeader(s.conn.ResponseTrailer(), "", out.Trailer)
+	if out.Status != nil {
+		return toConnect(out.Status)
+	}
 	return nil
-}
-
-// failure is an answer that failed, with its metadata.
-func failure(out *transport.Outgoing, header transport.Metadata) *connect.Error {
-	err := toConnect(out.Status)
-	foreign.AddHeader(err.Meta(), "", header)
-	foreign.AddHeader(err.Meta(), "", out.Trailer)
-	return err
 }
 
 // toConnect turns an error into connect-go's, with the facts that retry decides from.
