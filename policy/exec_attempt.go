@@ -44,8 +44,7 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 	}
 	if a.stage == stageNode {
 		if o.Nodes != nil {
-			var buf [MaxAttempts]Node
-			tried := buf[:0]
+			var tried []Node // the first attempt, which is most, costs no allocation
 			for i := range x.att[:k] {
 				if n := x.att[i].node; n != nil {
 					tried = append(tried, n)
