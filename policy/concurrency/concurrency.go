@@ -17,6 +17,8 @@ type Limiter struct {
 	source Source
 	// caps is how many may wait in the upper half, how many places there are in the lower.
 	caps atomic.Uint64
+	// quiet is when somebody last came in while half of a source's places or more were free, to an eighth of Interval.
+	quiet atomic.Int64
 
 	_ [64]byte // what follows is written all the time
 	// word is the number waiting in the upper half, the number in use in the lower.
@@ -71,6 +73,9 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 			return l.full(now, c, w/waiter >= caps/waiter, caps >= waiter)
 		}
 		if l.word.CompareAndSwap(w, w+1) {
+			if l.source != nil && 2*w <= caps&lower && uint64(int64(now)-l.quiet.Load()) > uint64(l.opt.Interval)/8 {
+				l.quiet.Store(int64(now))
+			}
 			return policy.Verdict{Permit: policy.Permit{Start: now}}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-// model is the limiter as one would write it without a care for cost. It knows no CoDel and no roots.
+// model is the limiter as one would write it without a care for cost. It knows no roots and no source.
 type model struct {
 	o       Options
 	inUse   int
@@ -17,12 +17,19 @@ type model struct {
 	owed    []uint32
 	credit  [4]int
 	reserve int
+	stand   [4][2]stood
 }
 
 type waits struct {
-	tag         uint32
-	class, late int // 0 is the most important; late: a retry
-	until       policy.Time
+	tag          uint32
+	class, late  int // 0 is the most important; late: a retry
+	since, until policy.Time
+}
+
+// stood is when a line was last seen short and long.
+type stood struct {
+	short, long policy.Time
+	dropping    bool
 }
 
 func newModel(o Options) *model {
@@ -34,7 +41,7 @@ func newModel(o Options) *model {
 }
 
 func (m *model) waits(c *policy.Call, now policy.Time, tag uint32) waits {
-	w := waits{tag: tag, class: map[policy.Criticality]int{policy.CriticalPlus: 0, policy.Critical: 1, policy.SheddablePlus: 2, policy.Sheddable: 3}[c.Criticality]}
+	w := waits{tag: tag, since: now, class: map[policy.Criticality]int{policy.CriticalPlus: 0, policy.Critical: 1, policy.SheddablePlus: 2, policy.Sheddable: 3}[c.Criticality]}
 	if c.PathAttempt > 1 {
 		w.late = 1
 	}
@@ -64,14 +71,47 @@ func (m *model) inClass(class, late int, last bool) int {
 	return found
 }
 
+// judge is CoDel: a line whose first has waited above Target all through an Interval stands until it was short for 16 of them.
+func (m *model) judge(now policy.Time, class, late int) {
+	if m.o.Order != CoDel {
+		return
+	}
+	s := &m.stand[class][late]
+	if now < s.short {
+		s.short = now
+	}
+	if now < s.long {
+		s.long = now
+	}
+	if i := m.inClass(class, late, false); i >= 0 && now.Sub(m.line[i].since) > m.o.Target {
+		s.long = now
+		if now.Sub(s.short) > m.o.Interval {
+			s.dropping = true
+		}
+		return
+	}
+	s.short = now
+	if now.Sub(s.long) > 16*m.o.Interval {
+		s.dropping = false
+	}
+}
+
+func (m *model) newestFirst(class, late int) bool {
+	return m.o.Order == LIFO || m.stand[class][late].dropping
+}
+
+func (m *model) over(now policy.Time, w waits) bool {
+	return now >= w.until || m.stand[w.class][w.late].dropping && now.Sub(w.since) >= 2*m.o.Target
+}
+
 // victim is who has to make room for a.
 func (m *model) victim(a waits) int {
-	newest := m.o.Order != LIFO // who would be served last
+	last := func(class, late int) int { return m.inClass(class, late, !m.newestFirst(class, late)) } // who would be served last
 	of := func(class int) int {
-		if i := m.inClass(class, 1, newest); i >= 0 {
+		if i := last(class, 1); i >= 0 {
 			return i
 		}
-		return m.inClass(class, 0, newest)
+		return last(class, 0)
 	}
 	own := m.count(func(w waits) bool { return w.class == a.class })
 	poor := a.late == 0 && own < m.reserve
@@ -79,7 +119,7 @@ func (m *model) victim(a waits) int {
 		n := m.count(func(w waits) bool { return w.class == class })
 		switch {
 		case class == a.class:
-			if i := m.inClass(class, 1, newest); a.late == 0 && i >= 0 {
+			if i := last(class, 1); a.late == 0 && i >= 0 {
 				return i
 			}
 			if !poor {
@@ -105,7 +145,7 @@ func (m *model) admit(a waits) policy.Decision {
 	return policy.Refuse
 }
 
-func (m *model) join(a waits) policy.Decision {
+func (m *model) join(now policy.Time, a waits) policy.Decision {
 	d := m.admit(a)
 	if d != policy.Park {
 		return d
@@ -117,6 +157,10 @@ func (m *model) join(a waits) policy.Decision {
 		}
 		m.owed = append(m.owed, m.line[v].tag)
 		m.line = slices.Delete(m.line, v, v+1)
+	}
+	m.judge(now, a.class, a.late)
+	if m.stand[a.class][a.late].dropping {
+		a.until = min(a.until, now.Add(2*m.o.Target))
 	}
 	m.line = append(m.line, a)
 	return policy.Park
@@ -142,8 +186,10 @@ func (m *model) next(now policy.Time) (uint32, policy.Decision, bool) {
 	}
 	for class := range 4 {
 		for late := range 2 {
-			if i := m.inClass(class, late, false); i >= 0 && now >= m.line[i].until {
-				return take(i, policy.Refuse)
+			if i := m.inClass(class, late, false); i >= 0 {
+				if m.judge(now, class, late); m.over(now, m.line[i]) {
+					return take(i, policy.Refuse)
+				}
 			}
 		}
 	}
@@ -163,11 +209,11 @@ func (m *model) next(now policy.Time) (uint32, policy.Decision, bool) {
 			break
 		}
 	}
-	i := m.inClass(class, 0, m.o.Order == LIFO)
+	i := m.inClass(class, 0, m.newestFirst(class, 0))
 	if i < 0 {
-		i = m.inClass(class, 1, m.o.Order == LIFO)
+		i = m.inClass(class, 1, m.newestFirst(class, 1))
 	}
-	if now >= m.line[i].until {
+	if m.newestFirst(class, m.line[i].late) && m.over(now, m.line[i]) {
 		return take(i, policy.Refuse)
 	}
 	if m.inUse >= m.o.Limit {
@@ -183,23 +229,33 @@ func (m *model) next(now policy.Time) (uint32, policy.Decision, bool) {
 	return take(i, policy.Admit)
 }
 
-// Random interleavings of everything, in any order, give the same answers as the model.
+// Random interleavings of everything, in any order, give the same answers as the model: all orders, classes and retries, work that ends at
+// any time or never, waiters that leave at any time or never, and a clock that jumps both ways.
 func TestAgainstModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	runs := 100_000
+	dropped, displaced := 0, 0
 	if quick || testing.Short() {
 		runs = 5_000
 	}
 	for run := range uint64(runs) {
 		rnd := rand.New(rand.NewPCG(seed, run))
-		o := Options{Limit: 1 + rnd.IntN(4), Queue: rnd.IntN(12), MaxWait: time.Duration(1 + rnd.IntN(40)), Order: FIFO + Order(rnd.IntN(2))}
+		o := Options{Limit: 1 + rnd.IntN(4), Queue: rnd.IntN(12), MaxWait: time.Duration(1 + rnd.IntN(40)), Order: FIFO + Order(rnd.IntN(3)),
+			Target: time.Duration(1 + rnd.IntN(5)), Interval: time.Duration(1 + rnd.IntN(15))}
+		if run%4 == 0 { // long enough for reserves
+			o.Queue = 50 + rnd.IntN(60)
+		}
+		stuck := rnd.IntN(2) // places that are never given back
 		classes := 1 + rnd.IntN(4)
 		l, m := must(t, o), newModel(o)
 		tickets := map[uint32]policy.Ticket{}
 		now, tag := t0, uint32(0)
 		for step := range 100 {
 			now = now.Add(time.Duration(rnd.IntN(3)))
+			if rnd.IntN(200) == 0 {
+				now = now.Add(time.Duration(rnd.IntN(2000) - 1000))
+			}
 			c := &policy.Call{Criticality: policy.Criticality(rnd.IntN(classes)), PathAttempt: rnd.IntN(3)}
 			if rnd.IntN(4) == 0 {
 				c.Deadline = now.Add(time.Duration(rnd.IntN(10)))
@@ -220,9 +276,9 @@ func TestAgainstModel(t *testing.T) {
 				if v.Decision != policy.Park {
 					delete(tickets, tag)
 				}
-				got, want = v.Decision, m.join(m.waits(c, now, tag))
+				got, want = v.Decision, m.join(now, m.waits(c, now, tag))
 			case 4:
-				if m.inUse > 0 {
+				if m.inUse > stuck {
 					l.Done(now, nil, policy.Permit{}, policy.Success)
 					m.inUse--
 				}
@@ -239,9 +295,18 @@ func TestAgainstModel(t *testing.T) {
 			if got != want {
 				t.Fatalf("seed %d run %d step %d, %+v: limiter says %v, model %v", seed, run, step, o, got, want)
 			}
+			displaced += len(m.owed)
+			for c := range m.stand {
+				if m.stand[c][0].dropping {
+					dropped++
+				}
+			}
 			if s := l.Snapshot(); s.InUse != m.inUse || s.Waiting != len(m.line) {
 				t.Fatalf("seed %d run %d step %d: limiter has %+v, model %d in use and %d waiting", seed, run, step, s, m.inUse, len(m.line))
 			}
 		}
+	}
+	if dropped < runs/10 || displaced < runs/10 {
+		t.Errorf("%d lines that stood and %d waiters displaced in %d runs: too few to say much", dropped, displaced, runs)
 	}
 }

@@ -48,13 +48,15 @@ type standing struct {
 const calmAfter = 16
 
 // judge looks at the line of a rank. A line stands when it was long all through an interval, and no more when it was short
-// all through calmAfter of them. The mutex is held.
+// all through calmAfter of them. The places of a source are part of the line, since there may be far more than are needed: it also stands
+// when more than half of them were taken all through an interval and it is long after that. The mutex is held.
 func (l *Limiter) judge(now policy.Time, rank int) {
 	if l.opt.Order != CoDel {
 		return
 	}
 	s := &l.stand[rank]
-	if l.shed.absorbed(classOf(rank)) { // its line stands for a moment only: lower ones make room
+	s.short, s.long = min(s.short, now), min(s.long, now) // should the clock have gone back
+	if l.shed.absorbed(classOf(rank)) {                   // its line stands for a moment only: lower ones make room
 		*s = standing{short: now}
 		return
 	}
@@ -64,7 +66,8 @@ func (l *Limiter) judge(now policy.Time, rank int) {
 		return
 	}
 	s.long = now
-	s.dropping = s.dropping || now.Sub(s.short) > l.opt.Interval
+	s.dropping = s.dropping || now.Sub(s.short) > l.opt.Interval ||
+		l.source != nil && now.Sub(policy.Time(l.quiet.Load())) > l.opt.Interval
 }
 
 // newestFirst says whether who came last is next in the line of a rank.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 	"sync/atomic"
+	"time"
 
 	"github.com/hull-go/hull/policy"
 )
@@ -35,7 +36,7 @@ const (
 func (l *Limiter) sheds(now policy.Time, c *policy.Call, class int) bool {
 	s := &l.shed
 	s.arrived[class].Add(1)
-	if int64(now) >= s.end.Load() {
+	if s.over(now, l.opt.Interval) {
 		l.turn(now)
 	}
 	level := s.level[class].Load()
@@ -51,19 +52,25 @@ func (l *Limiter) sheds(now policy.Time, c *policy.Call, class int) bool {
 	return uint32((hi^lo)>>32) < level
 }
 
+// over reports whether the window has ended, or lies ahead because the clock went back.
+func (s *shedder) over(now policy.Time, interval time.Duration) bool {
+	left := policy.Time(s.end.Load()).Sub(now)
+	return left <= 0 || left > interval
+}
+
 // turn ends a window: of the roots that arrived, as many pass in the next as could be served in this one, and a surplus.
 func (l *Limiter) turn(now policy.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := &l.shed
-	if int64(now) < s.end.Load() {
+	if !s.over(now, l.opt.Interval) {
 		return
 	}
 	var total int64
 	for k := range s.arrived {
 		total += s.arrived[k].Load()
 	}
-	fresh := now.Sub(s.began) <= 4*l.opt.Interval
+	fresh := now >= s.began && now.Sub(s.began) <= 4*l.opt.Interval
 	s.end.Store(int64(now.Add(l.opt.Interval)))
 	if fresh && total < shedSample {
 		return // go on counting
