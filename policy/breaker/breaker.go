@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,7 @@ type Breaker struct {
 	word atomic.Uint64
 	// until: open, when it ends; half-open, before when no probe goes; ramp, when it ends.
 	until   atomic.Int64
-	streak  atomic.Int64 // failures in a row
+	streak  atomic.Uint64 // generation, and failures in a row in the lower half
 	refused atomic.Int64
 
 	mu        sync.Mutex // guards what follows, and every change of word and until
@@ -174,16 +175,13 @@ func (b *Breaker) count(now policy.Time, rnd rand.Source, gen uint32, s State, p
 	failed := o != policy.Success
 	slow := b.opt.Slow > 0 && now.Sub(p.Start) >= b.opt.Slow
 	b.record(now, gen, failed, slow)
+	row := 0
 	if b.opt.Consecutive > 0 {
-		if failed {
-			b.streak.Add(1)
-		} else if b.streak.Load() != 0 {
-			b.streak.Store(0)
-		}
+		row = b.row(gen, failed)
 	}
 	slow = slow && b.opt.SlowCalls > 0
 	if (failed || slow) && s != ForcedClosed {
-		if why := b.tooBad(now, gen, failed, slow); why != "" {
+		if why := b.tooBad(now, gen, row, failed, slow); why != "" {
 			b.trip(now, rnd, gen, why)
 		}
 	}
@@ -214,9 +212,28 @@ func (b *Breaker) sum(now policy.Time, gen uint32) (calls, failed, slow int64) {
 	return n[kindOK] + n[kindFailed], n[kindFailed], n[kindSlow]
 }
 
-// tooBad says why a result that failed, was slow, or both, has to open the breaker, or "".
-func (b *Breaker) tooBad(now policy.Time, gen uint32, failed, slow bool) string {
-	if failed && b.opt.Consecutive > 0 && b.streak.Load() >= int64(b.opt.Consecutive) {
+// row takes a result in and returns how many failed in a row, those of a generation that is over apart.
+func (b *Breaker) row(gen uint32, failed bool) int {
+	for {
+		w := b.streak.Load()
+		n := int(uint32(w))
+		switch {
+		case uint32(w>>32) != gen, !failed && n == 0:
+			return 0
+		case !failed:
+			n = 0
+		case n < math.MaxInt32:
+			n++
+		}
+		if b.streak.CompareAndSwap(w, uint64(gen)<<32|uint64(n)) {
+			return n
+		}
+	}
+}
+
+// tooBad says why a result that failed, as the row-th in a row, was slow, or both, has to open the breaker, or "".
+func (b *Breaker) tooBad(now policy.Time, gen uint32, row int, failed, slow bool) string {
+	if failed && b.opt.Consecutive > 0 && row >= b.opt.Consecutive {
 		return "too many calls failed in a row"
 	}
 	calls, bad, late := b.sum(now, gen)
@@ -325,7 +342,7 @@ func (b *Breaker) enter(at policy.Time, to State, why string) {
 	gen, from := split(b.word.Load())
 	b.note(at, from, to, why)
 	b.since = at
-	b.streak.Store(0)
+	b.streak.Store(uint64(gen+1) << 32)
 	if b.last != nil {
 		b.last.begin(gen + 1)
 	}

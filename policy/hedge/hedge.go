@@ -99,7 +99,7 @@ func New(o Options) (*Hedging, error) {
 	if o.Extra == 0 {
 		o.Extra = 0.05
 	}
-	fault(!(o.Extra > 0 && o.Extra <= policy.MaxAttempts), "option Extra is %v: want a share such as 0.05", o.Extra)
+	fault(!(o.Extra > 0 && o.Extra <= policy.MaxAttempts), "option Extra is %v: want a share above 0 and up to %d, or 0 for 0.05", o.Extra, policy.MaxAttempts)
 	if o.Burst == 0 {
 		o.Burst = 10
 	}

@@ -60,7 +60,7 @@ func (o Options) withDefaults() (Options, error) {
 	perSecond := o.Limit / o.Per.Seconds()
 	fault(o.Per > 0 && perSecond > 1e8, "option Limit is %v per %v: at most 100 million a second", o.Limit, o.Per)
 	fault(o.Burst < 0, "option Burst is %d: want a positive number, or 0 for Limit", o.Burst)
-	fault(o.Shape >= numShapes, "option Shape is %d: want one of the constants", o.Shape)
+	fault(o.Shape >= numShapes, "option Shape is %d: want TokenBucket or LeakyBucket", o.Shape)
 	fault(o.Shape == LeakyBucket && o.Burst > 1, "option Burst is %d: a leaky bucket lets calls go one by one, so leave Burst out", o.Burst)
 	if o.Burst == 0 {
 		o.Burst = 1

@@ -59,7 +59,7 @@ func New(o Options) (*Retries, error) {
 		o.Attempts = 3
 	}
 	if o.Backoff >= numBackoffs {
-		errs = append(errs, fmt.Errorf("option Backoff is %d: want one of the constants", o.Backoff))
+		errs = append(errs, fmt.Errorf("option Backoff is %d: want one of the constants, FullJitter to Immediate", o.Backoff))
 	}
 	if o.Base < 0 {
 		errs = append(errs, fmt.Errorf("option Base is %v: want a positive time, or 0 for 25ms", o.Base))
@@ -71,7 +71,7 @@ func New(o Options) (*Retries, error) {
 		o.Cap = max(250*time.Millisecond, o.Base)
 	}
 	if o.Cap < o.Base {
-		errs = append(errs, fmt.Errorf("option Cap %v is less than Base %v", o.Cap, o.Base))
+		errs = append(errs, fmt.Errorf("option Cap %v is less than Base %v: want at least that, or 0 for 250ms", o.Cap, o.Base))
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("retry: %w", errors.Join(errs...))

@@ -60,7 +60,7 @@ func (o Options) withDefaults() (Options, error) {
 	fault(o.Fixed < 0, "option Fixed is %v: want a positive time, or 0 to learn", o.Fixed)
 	length("Min", &o.Min, 100*time.Millisecond)
 	length("Max", &o.Max, max(quantile.Most, o.Min))
-	fault(o.Max < o.Min, "option Max %v is less than Min %v", o.Max, o.Min)
+	fault(o.Max < o.Min, "option Max %v is less than Min %v: want at least that, or 0 for 1m0s", o.Max, o.Min)
 	length("Cold", &o.Cold, min(max(time.Second, o.Min), o.Max))
 	fault(o.Cold < o.Min || o.Cold > o.Max, "option Cold is %v: want something between Min %v and Max %v", o.Cold, o.Min, o.Max)
 	length("NoDeadline", &o.NoDeadline, 5*time.Second)
@@ -72,7 +72,7 @@ func (o Options) withDefaults() (Options, error) {
 	share("Share", &o.Share, 0.7)
 	share("Fall", &o.Fall, 0.1)
 	length("Window", &o.Window, quantile.DefaultWindow)
-	fault(o.Window > 0 && o.Window < steps*time.Millisecond, "option Window is %v: want at least 10ms", o.Window)
+	fault(o.Window > 0 && o.Window < steps*time.Millisecond, "option Window is %v: want at least 10ms, or 0 for 10s", o.Window)
 	fault(o.MinSamples < 0, "option MinSamples is %d: want a positive number, or 0 for 100", o.MinSamples)
 	if o.MinSamples == 0 {
 		o.MinSamples = 100
