@@ -111,7 +111,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	p.parent = above(ctx)
 	p.call = policy.Call{Service: c.s.name, Method: method}
 	if p.parent != nil {
-		p.call.PathAttempt, p.call.Criticality = p.parent.pathAttempt, p.parent.criticality
+		p.call.PathAttempt, p.call.Criticality = int(p.parent.pathAttempt), p.parent.criticality
 	}
 	var err *status.Error
 	if p.m, err = c.method(method); err != nil {

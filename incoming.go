@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -21,23 +23,34 @@ import (
 )
 
 // incoming is the context of a call that is being served. It carries what calls further down inherit, and answers grpc's
-// questions for metadata, peer and transport stream when somebody asks: most handlers never do.
+// questions for metadata, peer and transport stream when somebody asks: most handlers never do. There is one for every call
+// and it outlives the call if the handler lets it, so it is kept small and is not used again.
 type incoming struct {
-	context.Context                 // the transport's, or own
-	own             callctx.Context // of a transport that lets its handler make it
-	keys            *grpcKeys
-	method          string
-	addr            net.Addr
-	tls             *tls.ConnectionState // nil without
-	md              transport.Metadata
-	pathAttempt     int
-	criticality     policy.Criticality
+	// own ends with the call. Its values are this incoming itself, or the context of a transport that made one.
+	own    callctx.Context
+	from   *caller
+	method string
+	md     transport.Metadata
+	answer atomic.Pointer[answer] // nil until the handler says something beside its message
+
+	pathAttempt int32
+	criticality policy.Criticality
 	// downstream is set when a call made with this context has failed for good.
 	downstream atomic.Bool
+}
 
+// caller is what all calls of a connection have in common.
+type caller struct {
+	keys *grpcKeys
+	addr net.Addr
+	tls  *tls.ConnectionState // nil without
+}
+
+// answer is what a handler says beside its messages.
+type answer struct {
 	mu              sync.Mutex
 	header, trailer metadata.MD
-	stream          transport.ServerStream // nil for unary calls
+	stream          transport.ServerStream // nil for unary calls; not changed
 	headerSaid      bool                   // no more may be added to it
 	headerSent      bool                   // it has left
 }
@@ -46,40 +59,73 @@ type incomingKey struct{}
 
 // newIncoming returns the context of a call that arrived with ctx. If ctx was made by CallContext it is already there.
 func newIncoming(ctx context.Context, keys *grpcKeys, in *transport.Incoming, s transport.ServerStream) *incoming {
+	var c *incoming
 	if own, ok := ctx.(*callctx.Context); ok {
-		if c, ok := own.Values().(*incoming); ok {
-			c.stream = s
-			return c
-		}
+		c, _ = own.Values().(*incoming)
 	}
-	return &incoming{Context: ctx, keys: keys, method: in.Method, md: in.Metadata, addr: in.Peer, tls: in.TLS,
-		pathAttempt: in.PathAttempt, criticality: in.Criticality, stream: s}
+	if c == nil {
+		c = makeIncoming(&caller{keys, in.Peer, in.TLS}, in)
+		c.own.Init(in.Deadline, ctx)
+	}
+	if s != nil {
+		c.answer.Store(&answer{stream: s})
+	}
+	return c
+}
+
+func makeIncoming(from *caller, in *transport.Incoming) *incoming {
+	return &incoming{from: from, method: in.Method, md: in.Metadata, pathAttempt: int32(min(in.PathAttempt, math.MaxInt32)),
+		criticality: in.Criticality}
+}
+
+// ConnInfo returns what CallContext is given with each call of a connection.
+func (s *handler) ConnInfo(addr net.Addr, state *tls.ConnectionState) any {
+	return &caller{s.keys, addr, state}
 }
 
 // CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.
-func (s *handler) CallContext(in *transport.Incoming) *callctx.Context {
-	c := &incoming{keys: s.keys, method: in.Method, md: in.Metadata, addr: in.Peer, tls: in.TLS, pathAttempt: in.PathAttempt, criticality: in.Criticality}
-	c.Context = &c.own
+func (s *handler) CallContext(info any, in *transport.Incoming) *callctx.Context {
+	c := makeIncoming(info.(*caller), in)
 	c.own.Init(in.Deadline, c)
 	return &c.own
 }
+
+// base returns the context that ends with the call.
+func (c *incoming) base() context.Context {
+	if ctx, ok := c.own.Values().(context.Context); ok && ctx != context.Context(c) {
+		return ctx
+	}
+	return &c.own
+}
+
+// Deadline implements context.Context.
+func (c *incoming) Deadline() (time.Time, bool) { return c.base().Deadline() }
+
+// Done implements context.Context.
+func (c *incoming) Done() <-chan struct{} { return c.base().Done() }
+
+// Err implements context.Context.
+func (c *incoming) Err() error { return c.base().Err() }
+
+// AfterFunc spares contexts that are derived from c a goroutine.
+func (c *incoming) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.base(), f) }
 
 // Value implements context.Context.
 func (c *incoming) Value(key any) any {
 	switch key {
 	case incomingKey{}:
 		return c
-	case c.keys.metadata:
+	case c.from.keys.metadata:
 		return toMD(c.md)
-	case c.keys.peer:
-		return peerOf(c.addr, c.tls)
-	case c.keys.stream:
+	case c.from.keys.peer:
+		return peerOf(c.from.addr, c.from.tls)
+	case c.from.keys.stream:
 		return serverTransportStream{c}
 	}
-	if c.Context == &c.own {
-		return nil
+	if base := c.base(); base != context.Context(&c.own) {
+		return base.Value(key)
 	}
-	return c.Context.Value(key)
+	return nil
 }
 
 // decoder reads the request of one call. It is used again, so that the function which handlers are given is made once.
@@ -132,13 +178,23 @@ func (c *incoming) origin(err *status.Error) status.Origin {
 	return status.Self
 }
 
+// says returns what the handler says beside its messages, to be added to.
+func (c *incoming) says() *answer {
+	if a := c.answer.Load(); a != nil {
+		return a
+	}
+	c.answer.CompareAndSwap(nil, new(answer))
+	return c.answer.Load()
+}
+
 func (c *incoming) addHeader(md metadata.MD) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.headerSaid {
+	a := c.says()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.headerSaid {
 		return status.Errorf(status.Internal, "the header of %s has been sent already", c.method)
 	}
-	c.header = metadata.Join(c.header, md)
+	a.header = metadata.Join(a.header, md)
 	return nil
 }
 
@@ -146,14 +202,15 @@ func (c *incoming) sendHeader(md metadata.MD) error {
 	if err := c.addHeader(md); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.headerSaid = true
-	if c.stream == nil { // a unary call has one frame to answer with; the header goes with it
+	a := c.says()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.headerSaid = true
+	if a.stream == nil { // a unary call has one frame to answer with; the header goes with it
 		return nil
 	}
-	c.headerSent = true
-	if err := c.stream.SendHeader(fromMD(c.header)); err != nil {
+	a.headerSent = true
+	if err := a.stream.SendHeader(fromMD(a.header)); err != nil {
 		return err
 	}
 	return nil
@@ -161,10 +218,11 @@ func (c *incoming) sendHeader(md metadata.MD) error {
 
 // message says that a stream's first message is about to leave: the header goes before it, and cannot be added to any more.
 func (c *incoming) message() error {
-	c.mu.Lock()
-	pending := !c.headerSaid && len(c.header) > 0
-	c.headerSaid = c.headerSaid || !pending
-	c.mu.Unlock()
+	a := c.says()
+	a.mu.Lock()
+	pending := !a.headerSaid && len(a.header) > 0
+	a.headerSaid = a.headerSaid || !pending
+	a.mu.Unlock()
 	if pending {
 		return c.sendHeader(nil)
 	}
@@ -172,19 +230,24 @@ func (c *incoming) message() error {
 }
 
 func (c *incoming) addTrailer(md metadata.MD) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.trailer = metadata.Join(c.trailer, md)
+	a := c.says()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.trailer = metadata.Join(a.trailer, md)
 }
 
 // metadata returns what the handler wants sent with the answer.
 func (c *incoming) metadata() (header, trailer transport.Metadata) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.headerSent {
-		header = fromMD(c.header)
+	a := c.answer.Load()
+	if a == nil {
+		return nil, nil
 	}
-	return header, fromMD(c.trailer)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.headerSent {
+		header = fromMD(a.header)
+	}
+	return header, fromMD(a.trailer)
 }
 
 // serverTransportStream lets grpc.SetHeader, grpc.SendHeader and grpc.SetTrailer work.

@@ -22,15 +22,27 @@ type Context struct {
 	deadline policy.Time
 
 	mu    sync.Mutex
-	err   error
-	asked *asked // nil = nobody has asked for Done
+	asked *asked // nil = it has not ended, and nobody has asked for its end
 }
 
-// asked is what a context needs only when somebody waits for its end.
+// asked is what a context needs only when it has ended or somebody waits for that.
 type asked struct {
+	err   error         // nil = it has not ended
 	done  chan struct{} // nil = only functions wait
 	timer *time.Timer
 	after []*afterFunc
+}
+
+// What most contexts have when they end. Nobody changes them.
+var (
+	cancelled = &asked{err: context.Canceled, done: closed()}
+	expired   = &asked{err: context.DeadlineExceeded, done: closed()}
+)
+
+func closed() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
 }
 
 type afterFunc struct{ f func() }
@@ -56,15 +68,13 @@ func (c *Context) Deadline() (time.Time, bool) { return c.deadline.Clock(), c.de
 func (c *Context) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.checkDeadline()
 	if c.asked == nil {
 		c.asked = new(asked)
 	}
 	if c.asked.done == nil {
-		if c.expired() {
-			c.end(context.DeadlineExceeded)
-		}
 		c.asked.done = make(chan struct{})
-		if c.err != nil {
+		if c.asked.err != nil {
 			close(c.asked.done)
 		} else {
 			c.watchDeadline()
@@ -77,10 +87,16 @@ func (c *Context) Done() <-chan struct{} {
 func (c *Context) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.expired() {
-		c.end(context.DeadlineExceeded)
+	c.checkDeadline()
+	return c.err()
+}
+
+// err is Err with mu held.
+func (c *Context) err() error {
+	if c.asked == nil {
+		return nil
 	}
-	return c.err
+	return c.asked.err
 }
 
 // Value implements context.Context.
@@ -96,10 +112,8 @@ func (c *Context) AfterFunc(f func()) (stop func() bool) {
 	a := &afterFunc{f}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.expired() {
-		c.end(context.DeadlineExceeded)
-	}
-	if c.err != nil {
+	c.checkDeadline()
+	if c.err() != nil {
 		go f()
 		return func() bool { return false }
 	}
@@ -134,7 +148,12 @@ func (c *Context) Cancel(err error) {
 	c.end(err)
 }
 
-func (c *Context) expired() bool { return c.deadline != 0 && policy.Now() >= c.deadline }
+// checkDeadline ends the context if its deadline has passed. mu is held.
+func (c *Context) checkDeadline() {
+	if c.deadline != 0 && c.err() == nil && policy.Now() >= c.deadline {
+		c.end(context.DeadlineExceeded)
+	}
+}
 
 // watchDeadline sets the timer. mu is held, and somebody has asked.
 func (c *Context) watchDeadline() {
@@ -145,14 +164,21 @@ func (c *Context) watchDeadline() {
 
 // end ends the context with mu held. What hangs on it runs on goroutines of its own, as the context package promises.
 func (c *Context) end(err error) {
-	if c.err != nil {
-		return
-	}
-	c.err = err
 	a := c.asked
-	if a == nil {
+	switch {
+	case a == nil && err == context.Canceled:
+		c.asked = cancelled
+		return
+	case a == nil && err == context.DeadlineExceeded:
+		c.asked = expired
+		return
+	case a == nil:
+		c.asked = &asked{err: err}
+		return
+	case a.err != nil:
 		return
 	}
+	a.err = err
 	if a.timer != nil {
 		a.timer.Stop()
 	}

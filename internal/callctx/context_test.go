@@ -66,7 +66,7 @@ func TestContextCancelled(t *testing.T) {
 		context.AfterFunc(c, func() { close(done) })
 		<-done
 		// A deadline that passed before anybody looked.
-		late := New(policy.Now() - 1, nil)
+		late := New(policy.Now()-1, nil)
 		<-late.Done()
 		if !errors.Is(late.Err(), context.DeadlineExceeded) {
 			t.Error(late.Err())

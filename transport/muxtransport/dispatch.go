@@ -149,7 +149,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 	ca.m, ca.total = m, h.total
 	ca.in = transport.Incoming{
 		Method: m.name, Codec: h.codec, Metadata: h.metadata, Received: c.rd.now,
-		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr,
+		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr, TLS: c.tls,
 	}
 	ca.age = c.age.of(h.sent, c.rd.now)
 	if h.hasDeadline {
@@ -163,7 +163,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 	default:
 		ca.state.Store(callWaiting)
 		if c.s.contexts != nil {
-			ca.ctx = c.s.contexts.CallContext(&ca.in)
+			ca.ctx = c.s.contexts.CallContext(c.info, &ca.in)
 		} else {
 			ca.ctx = callctx.New(ca.in.Deadline, nil)
 		}

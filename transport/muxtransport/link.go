@@ -1,6 +1,7 @@
 package muxtransport
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -63,6 +64,22 @@ func (l *link) init(nc net.Conn, sh *shared, peer hello, o owner) {
 	l.mu.Unlock()
 	sh.conns.Add(1)
 	sh.accepted.Add(1)
+}
+
+// tlsState returns what is known of the TLS below, nil if there is none.
+func tlsState(nc net.Conn) *tls.ConnectionState {
+	for nc != nil {
+		if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+			state := t.ConnectionState()
+			return &state
+		}
+		w, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		nc = w.NetConn()
+	}
+	return nil
 }
 
 // fail ends the connection, the first time it is called. Calls under way learn it through the owner.

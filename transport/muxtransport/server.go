@@ -2,6 +2,7 @@ package muxtransport
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
@@ -33,9 +34,10 @@ type Server struct {
 var _ transport.Server = (*Server)(nil)
 
 // contextMaker is a Handler that keeps more with a call's context than this package does, and saves an allocation by making
-// both in one. The context has in's deadline.
+// both in one. The context has in's deadline; info is what ConnInfo returned for the connection.
 type contextMaker interface {
-	CallContext(in *transport.Incoming) *callctx.Context
+	ConnInfo(addr net.Addr, state *tls.ConnectionState) (info any)
+	CallContext(info any, in *transport.Incoming) *callctx.Context
 }
 
 // NewServer returns a Server that passes calls to h. It fails if an option makes no sense.

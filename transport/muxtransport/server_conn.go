@@ -2,6 +2,7 @@ package muxtransport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +22,8 @@ type serverConn struct {
 	link
 	s          *Server
 	remoteAddr net.Addr
+	tls        *tls.ConnectionState // nil without
+	info       any                  // of the handler, see contextMaker
 
 	// inline is odd while the reader runs a handler. Whoever moves it on from there, the reader or the one that takes the
 	// role over, has the role. current is the call of that handler.
@@ -48,6 +51,10 @@ type serverConn struct {
 
 func newServerConn(s *Server, nc net.Conn, peer hello, met policy.Time) *serverConn {
 	c := &serverConn{s: s, remoteAddr: nc.RemoteAddr(), age: newAge(met)}
+	c.tls = tlsState(nc)
+	if s.contexts != nil {
+		c.info = s.contexts.ConnInfo(c.remoteAddr, c.tls)
+	}
 	c.entry.conn = c
 	c.init(nc, s.sh, peer, c)
 	c.rd = newReader(&c.link)

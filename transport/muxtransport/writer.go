@@ -13,14 +13,14 @@ import (
 
 const (
 	// pendingLimit is how much output may wait before those who want to add more have to wait too.
-	pendingLimit = 128 << 10
+	pendingLimit = 512 << 10
 	// flushSize is how much a reader that answers calls itself lets gather before it writes.
 	flushSize = 32 << 10
 	// flushInterval is how long it lets them gather.
 	flushInterval = 200 * time.Microsecond
 	// flushRounds is how often one caller writes what others have added before a goroutine goes on for it.
 	flushRounds = 4
-	keepBuffer  = 192 << 10
+	keepBuffer  = 768 << 10
 )
 
 // writer gathers frames from many goroutines into few writes. Whoever adds a frame while nobody writes becomes the one

@@ -1,0 +1,59 @@
+package hull
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/transport"
+)
+
+// A handler's context is made in one piece with what hull keeps about the call, and stays right when the call is over.
+func TestCallContext(t *testing.T) {
+	h := &handler{&Server{keys: findGRPCKeys()}}
+	in := &transport.Incoming{Method: "a.B/C", Metadata: transport.Metadata{{Key: "k", Value: "v"}}, PathAttempt: 2,
+		Deadline: policy.Now().Add(time.Hour), Peer: nodeAddr("10.0.0.1:1")}
+	own := h.CallContext(h.ConnInfo(in.Peer, nil), in)
+	c := newIncoming(own, h.keys, in, nil)
+	if above(context.WithValue(c, incomingKey{}, c)) != c || above(own) != c || above(c).pathAttempt != 2 {
+		t.Error("calls made with the context would not find the call they were made for")
+	}
+	before := runtime.NumGoroutine()
+	derived, cancel := context.WithCancel(c)
+	defer cancel()
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("a derived context started %d goroutines", n-before)
+	}
+	if d, ok := c.Deadline(); !ok || d.IsZero() || c.Err() != nil || derived.Err() != nil {
+		t.Errorf("deadline %v %v, %v, %v", d, ok, c.Err(), derived.Err())
+	}
+	own.Cancel(context.Canceled)
+	<-c.Done()
+	<-derived.Done()
+	md, _ := metadata.FromIncomingContext(c)
+	p, _ := peer.FromContext(derived)
+	if !errors.Is(c.Err(), context.Canceled) || len(md.Get("k")) != 1 || p == nil || p.Addr != in.Peer || c.Value("x") != nil {
+		t.Errorf("after the end: %v, metadata %v, peer %v", c.Err(), md, p)
+	}
+}
+
+// The context of a transport that makes its own is what the call's hangs on.
+func TestForeignContext(t *testing.T) {
+	type key struct{}
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), key{}, 1))
+	c := newIncoming(ctx, findGRPCKeys(), &transport.Incoming{Method: "a.B/C"}, nil)
+	if c.Value(key{}) != 1 || c.Err() != nil || above(c) != c {
+		t.Error("the transport's context is not there")
+	}
+	cancel()
+	<-c.Done()
+	if !errors.Is(c.Err(), context.Canceled) {
+		t.Error(c.Err())
+	}
+}
