@@ -3,7 +3,9 @@ package hull
 import (
 	"context"
 	"crypto/tls"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -40,10 +42,11 @@ func (s *Server) addBuiltins() {
 	}
 }
 
-// foreignMethods describes the methods to the protocols that are not Hull's own. The server runs.
+// foreignMethods describes the methods, in the order of their names, to the protocols that are not Hull's own. The server runs.
 func (s *Server) foreignMethods() []foreign.Method {
 	list := make([]foreign.Method, 0, len(s.methods))
-	for _, m := range s.methods {
+	for _, name := range slices.Sorted(maps.Keys(s.methods)) {
+		m := s.methods[name]
 		list = append(list, foreign.Method{Name: m.info.Name, Stream: m.stream != nil, ClientStreams: m.clientStreams, ServerStreams: m.serverStreams,
 			Idempotent: m.info.Idempotent, SideEffectFree: m.info.SideEffectFree, Typed: m.typed, Request: m.request, Reply: m.reply,
 			RequestProto: m.requestProto, ReplyProto: m.replyProto, Builtin: m.builtin})

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
 
 	"github.com/hull-go/hull"
 	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
@@ -94,3 +95,22 @@ func TestEveryProtocolReachesTheSameHandler(t *testing.T) {
 		}
 	})
 }
+
+// jsonCalls makes grpc-go's client send bytes and say that they are JSON.
+func jsonCalls() grpc.CallOption { return grpc.ForceCodecV2(jsonBytes{}) }
+
+type jsonBytes struct{}
+
+func (jsonBytes) Name() string { return "json" }
+
+func (jsonBytes) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+func (jsonBytes) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
+
+// chatDesc is a stream with many messages both ways.
+var chatDesc = grpc.StreamDesc{ClientStreams: true, ServerStreams: true}

@@ -148,7 +148,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.json(w, r, m, c)
 		return
 	}
-	h.byConnect(w, r, m, kind)
+	switch {
+	case m.Stream && kind != kindStream:
+		h.writeError(w, &status.Error{Code: status.Unimplemented, Fate: status.NotSent,
+			Message: name + " is a stream: call it with gRPC, gRPC-Web or Connect's streaming content types"}, http.StatusUnsupportedMediaType)
+	case m.ClientStreams && m.ServerStreams && r.ProtoMajor < 2:
+		w.Header().Set("Connection", "close") // or a client that has begun to send may hang
+		h.writeError(w, &status.Error{Code: status.Unimplemented, Fate: status.NotSent,
+			Message: name + " has messages both ways, which needs HTTP/2"}, http.StatusHTTPVersionNotSupported)
+	default:
+		h.byConnect(w, r, m, kind)
+	}
 }
 
 // kind is what the content type of a request says.
