@@ -38,6 +38,7 @@ var arrows = []struct {
 	{"transport", "status policy codec", ""},
 	{"transport/memnet", "", ""}, // a net.Conn with faults; knows nothing of calls
 	{"transport/transporttest", "status policy codec transport transport/memnet internal/*", "transport/*"},
+	{"transport/httptransport", "status policy policy/httppolicy codec transport internal/*", "transport/memnet transport/transporttest"}, // what HTTP says is read in one place
 	{"transport/*", "status policy codec transport internal/*", "transport/memnet transport/transporttest"},
 
 	// Discovery: a driver sees its parent only, and leaves.
@@ -60,8 +61,9 @@ var arrows = []struct {
 	{"demo/...", "... demo/...", ""},
 	{"examples/...", "... examples/...", ""},
 
-	{"internal/callctx", "policy", ""},  // deadlines are policy.Time
-	{"internal/quantile", "policy", ""}, // latencies over policy.Time
+	{"internal/callctx", "policy", ""},    // deadlines are policy.Time
+	{"internal/quantile", "policy", ""},   // latencies over policy.Time
+	{"internal/hop", "status policy", ""}, // a request's place in its call tree, for the adapters
 
 	// Protocols that are not Hull's own, in front of the same handlers.
 	{"internal/foreign", "status policy transport", ""},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
@@ -55,6 +56,9 @@ func statusOf(code int, h http.Header, now time.Time) *status.Error {
 		if code >= 500 {
 			e.Code = status.Internal
 		}
+	}
+	if code >= 500 {
+		e.Origin = hop.ParseOrigin(h.Get(hop.Origin))
 	}
 	return e
 }

@@ -1,7 +1,6 @@
 package httppolicy
 
 import (
-	"context"
 	"math"
 	"net/http"
 	"strconv"
@@ -20,7 +19,6 @@ const (
 )
 
 const (
-	headerAttempt     = "X-Envoy-Attempt-Count"
 	headerOverloaded  = "X-Envoy-Overloaded"
 	headerRatelimited = "X-Envoy-Ratelimited"
 )
@@ -89,24 +87,4 @@ func formatTimeout(name string, left time.Duration) string {
 		}
 	}
 	return "99999999H"
-}
-
-// path is what a request's context says of the way to here, for requests made on its behalf.
-type path struct {
-	attempt int
-}
-
-type pathKey struct{}
-
-func withPath(ctx context.Context, h http.Header) context.Context {
-	n, err := strconv.ParseUint(h.Get(headerAttempt), 10, 16)
-	if err != nil || n <= 1 {
-		return ctx
-	}
-	return context.WithValue(ctx, pathKey{}, path{int(n)})
-}
-
-func pathAttempt(ctx context.Context) int {
-	p, _ := ctx.Value(pathKey{}).(path)
-	return p.attempt
 }

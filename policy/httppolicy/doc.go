@@ -34,6 +34,8 @@
 // left of the call's deadline. The body of a response that is not handed out is drained, within limits, and closed, so
 // that its connection is used again.
 //
+// A response that says hull-origin: downstream passes on a failure that the layer next to it has dealt with: it is not repeated.
+//
 // http.Transport repeats some requests by itself, on a new connection, when a reused one turns out to be dead before
 // anything came back; no policy is asked about that.
 //
@@ -44,6 +46,10 @@
 // The pipeline's rate limit, gates and concurrency limit, with its line, decide which requests are served. A deadline
 // that the caller sent (grpc-timeout, x-envoy-upstream-rq-timeout-ms, Connect-Timeout-Ms) ends the request's context; what is
 // dead on arrival, or died waiting, is answered with 504 and never reaches a handler. Refusals are 429 (rate) or 503 with
-// Retry-After. A panic is answered with 500. Requests made with the request's context through a Transport know that they
-// serve a repeated one, and are then repeated only if they were not sent.
+// Retry-After. A panic is answered with 500.
+//
+// Requests made with the request's context through a Transport (or a grpcpolicy.Client) belong to it. They are as important as it
+// is, as its caller says in hull-criticality: whoever is not trusted can lower that and not raise it. If it is a repeated one
+// (x-envoy-attempt-count) they are repeated only if they were not sent. And if one of them fails for good and the handler
+// answers with 5xx, the answer says that the failure is not its own, so that nobody above repeats it.
 package httppolicy

@@ -11,19 +11,23 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
 
 // HandlerOptions describes a Handler. Every zero means the default that stands beside it.
 type HandlerOptions struct {
-	// Call changes what policies are told about a request: Service its host, Method its path. Set Criticality here, and Hash
-	// for limits per caller. It must not keep either.
+	// Call changes what policies are told about a request: Service its host, Method its path, Criticality and PathAttempt as its
+	// caller says. Set Hash here for limits per caller. It must not keep either.
 	Call func(*http.Request, *policy.Call)
 	// MaxTimeout is the longest time that a request gets, whatever its caller says: no limit.
 	MaxTimeout time.Duration
 	// IgnoreTimeouts: what callers say about deadlines does not count. For callers that are not trusted to mean it.
 	IgnoreTimeouts bool
+	// Trusted reports whether a request's caller is trusted to say how important it is (hull-criticality): nobody is. The others can
+	// make their requests less important, not more.
+	Trusted func(*http.Request) bool
 	// Refused writes the answer to a request that was not served: 429, 503 or 504 with one line of text. Retry-After is set.
 	Refused func(w http.ResponseWriter, r *http.Request, code int, e *status.Error)
 	// Logger is told of panics, with their stacks: nobody.
@@ -59,7 +63,8 @@ func NewHandler(next http.Handler, p *policy.Pipeline, o HandlerOptions) (*Handl
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx := withPath(r.Context(), r.Header)
+	at := hop.Read(r.Header.Get, h.o.Trusted != nil && h.o.Trusted(r))
+	ctx := hop.With(r.Context(), at)
 	left, limited := h.o.MaxTimeout, h.o.MaxTimeout > 0
 	if !h.o.IgnoreTimeouts {
 		if d, ok := Timeout(r.Header); ok && (!limited || d < left) {
@@ -75,21 +80,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithTimeout(ctx, left)
 		defer cancel()
 	}
-	if ctx != r.Context() {
-		r = r.WithContext(ctx)
-	}
-	c := policy.Call{Service: r.Host, Method: r.URL.Path, PathAttempt: pathAttempt(ctx)}
+	r = r.WithContext(ctx)
+	c := policy.Call{Service: r.Host, Method: r.URL.Path, PathAttempt: at.Attempt, Criticality: at.Criticality}
 	if h.o.Call != nil {
 		h.o.Call(r, &c)
 	}
-	s := serving{h: h, w: w, r: r}
+	at.Criticality = c.Criticality // calls on the request's behalf are as important as it is
+	s := serving{h: h, w: w, r: r, rec: recorder{at: at}}
 	_, err := h.p.Drive(ctx, c, &s)
 	switch {
 	case !s.began:
 		h.refuse(w, r, status.From(err))
 	case s.panicked == nil:
 	case s.rec.code == 0 && s.panicked != http.ErrAbortHandler: //nolint:errorlint // panics are compared as net/http does
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		http.Error(&s.rec, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	default: // too late for an answer: the connection's end says that this one is not whole
 		panic(http.ErrAbortHandler)
 	}

@@ -5,12 +5,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/hull-go/hull/internal/hop"
+	"github.com/hull-go/hull/status"
 )
 
 // recorder notes what became of a response. http.ResponseController finds the writer below it.
 type recorder struct {
 	http.ResponseWriter
-	code     int // 0 = nothing was written
+	at       *hop.Path // of the request
+	code     int       // 0 = nothing was written
 	hijacked bool
 }
 
@@ -35,6 +39,9 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 func (r *recorder) WriteHeader(code int) {
 	if r.code == 0 && (code >= 200 || code == http.StatusSwitchingProtocols) {
 		r.code = code
+		if code >= 500 && r.at.Origin() == status.Downstream {
+			r.Header().Set(hop.Origin, status.Downstream.String())
+		}
 	}
 	r.ResponseWriter.WriteHeader(code)
 }

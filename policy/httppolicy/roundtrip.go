@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
@@ -163,6 +164,7 @@ func (r *roundTrip) ended(o *policy.Opened, e *status.Error) {
 	var err error
 	if e != nil {
 		err = e
+		hop.From(r.req.Context()).Failed(r.classify(e))
 	}
 	if !r.t.o.UntilHeader {
 		r.timed(o.Attempt(), err)
@@ -272,7 +274,10 @@ func (at *attempt) request() (*http.Request, error) {
 		req.Header = http.Header{}
 	}
 	if !r.t.o.NoAttemptCount {
-		req.Header.Set(headerAttempt, strconv.Itoa(max(r.call.PathAttempt, at.a.N+1)))
+		req.Header.Set(hop.Attempt, strconv.Itoa(max(r.call.PathAttempt, at.a.N+1)))
+	}
+	if c := r.call.Criticality; c != policy.Critical && !r.t.o.NoCriticality {
+		req.Header.Set(hop.Criticality, c.String())
 	}
 	if name := r.t.o.DeadlineHeader; name != "" && at.a.Deadline != 0 {
 		req.Header.Set(name, formatTimeout(name, at.a.Deadline.Sub(policy.Now())))

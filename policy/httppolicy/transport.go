@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
@@ -15,7 +16,7 @@ type Options struct {
 	// the request goes without any.
 	Pipeline func(*http.Request) *policy.Pipeline
 	// Call changes what policies are told about a request: Service its host, Method its HTTP method, idempotence as the
-	// package comment says. It must not keep either.
+	// package comment says, Criticality and PathAttempt those of the request that it is made for. It must not keep either.
 	Call func(*http.Request, *policy.Call)
 	// Classify says what a response means: Status. It must not read the body.
 	Classify func(*http.Response) *status.Error
@@ -29,6 +30,8 @@ type Options struct {
 	DeadlineHeader string
 	// NoAttemptCount: do not tell servers the attempt's number (x-envoy-attempt-count).
 	NoAttemptCount bool
+	// NoCriticality: do not tell servers how important a request is (hull-criticality), if it is not simply critical.
+	NoCriticality bool
 	// DrainBytes and DrainTime bound how much of the body of a response that is not handed out is read, so that its connection can
 	// be used again: 64 KiB and 100 ms. Negative = none.
 	DrainBytes int64
@@ -104,6 +107,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		resp = r.answerOf(err)
 	}
+	if err != nil {
+		hop.From(req.Context()).Failed(o.Classify(err))
+	}
 	if resp != nil && (err == nil || req.Context().Err() == nil) {
 		return resp, nil
 	}
@@ -118,7 +124,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // call describes a request to policies.
 func (t *Transport) call(req *http.Request) policy.Call {
-	c := policy.Call{Service: req.URL.Host, Method: req.Method, PathAttempt: pathAttempt(req.Context())}
+	at := hop.From(req.Context())
+	c := policy.Call{Service: req.URL.Host, Method: req.Method, PathAttempt: at.Attempt, Criticality: at.Criticality}
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		c.Idempotent, c.SideEffectFree = true, true
