@@ -14,7 +14,7 @@ import (
 
 func client(t testing.TB, m *member) *clientv3.Client {
 	t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{m.Addr()}})
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{m.direct}})
 	if err != nil {
 		t.Fatal(err)
 	}

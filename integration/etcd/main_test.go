@@ -20,17 +20,20 @@ func TestMain(m *testing.M) {
 	engine.Main(m, map[string]func([]string, func(string)) error{"etcd": serve})
 }
 
-// serve runs etcd: its arguments are a directory, its name, and all members' names. Members talk through sockets in the
+// serve runs etcd: its arguments are a scheme, a directory, its name, and all members' names. Members talk through sockets in the
 // directory, so that no port has to be known beforehand.
 func serve(args []string, listening func(string)) error {
-	dir, name, members := args[0], args[1], args[2:]
+	scheme, dir, name, members := args[0], args[1], args[2], args[3:]
 	c := embed.NewConfig()
 	c.Dir = filepath.Join(dir, name)
 	c.Name = name
 	c.LogLevel = "error"
 	c.UnsafeNoFsync = true // what is tested does not outlive the machine
-	c.ListenClientUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	c.BcryptCost = 4       // the race detector makes checking passwords ten times as dear
+	c.ListenClientUrls = []url.URL{{Scheme: scheme, Host: "127.0.0.1:0"}}
 	c.AdvertiseClientUrls = c.ListenClientUrls
+	c.ClientAutoTLS = scheme == "https"
+	c.SelfSignedCertValidity = 1 // years
 	peer := func(name string) url.URL { return url.URL{Scheme: "unix", Host: name + ":1"} }
 	c.ListenPeerUrls = []url.URL{peer(name)}
 	c.AdvertisePeerUrls = c.ListenPeerUrls
@@ -64,10 +67,16 @@ type member struct {
 	*engine.Process
 	*engine.Proxy
 	dir, name string
+	direct    string // past the proxy
 }
 
 // cluster starts n members and returns when all of them serve.
 func cluster(t testing.TB, n int) []*member {
+	t.Helper()
+	return clusterOf(t, n, "http")
+}
+
+func clusterOf(t testing.TB, n int, scheme string) []*member {
 	t.Helper()
 	dir := t.TempDir()
 	var names []string
@@ -76,18 +85,22 @@ func cluster(t testing.TB, n int) []*member {
 	}
 	var all []*member
 	for _, name := range names {
-		m := &member{Process: engine.Self(t, "etcd", func() []string { return append([]string{dir, name}, names...) }),
+		m := &member{Process: engine.Self(t, "etcd", func() []string { return append([]string{scheme, dir, name}, names...) }),
 			Proxy: engine.NewProxy(t), dir: dir, name: name}
 		all = append(all, m)
 		m.Launch()
 	}
 	for _, m := range all { // they wait for each other
-		m.Forward(m.Await())
+		m.direct = m.Await()
+		m.Forward(m.direct)
 	}
 	return all
 }
 
-func (m *member) start() { m.Forward(m.Start()) }
+func (m *member) start() {
+	m.direct = m.Start()
+	m.Forward(m.direct)
+}
 
 func (m *member) kill() {
 	m.Forward("")
@@ -114,6 +127,11 @@ func open(t testing.TB, query string, members ...*member) registry.Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return openURL(t, u)
+}
+
+func openURL(t testing.TB, u *url.URL) registry.Driver {
+	t.Helper()
 	d, err := etcdregistry.FromURL(u)
 	if err != nil {
 		t.Fatal(err)

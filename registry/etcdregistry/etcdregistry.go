@@ -129,6 +129,15 @@ func fromURL(u *url.URL) (*Driver, error) {
 
 // List returns the names of the services that have a node. It reads keys only, and of a large service not all.
 func (d *Driver) List(ctx context.Context) ([]string, error) {
+	ctx, end, err := d.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, err := d.names(ctx)
+	return names, end(err)
+}
+
+func (d *Driver) names(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	l, err := d.connect(ctx)

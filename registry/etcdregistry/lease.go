@@ -13,6 +13,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"github.com/hull-go/hull/registry"
 )
@@ -83,11 +84,11 @@ func (s *session) renew(ctx context.Context, l *link, id clientv3.LeaseID) error
 	return err
 }
 
-// keepAlive renews a lease. The client's own KeepAliveOnce tries on without a pause while the connection is broken.
+// keepAlive renews a lease, and unlike the client's own KeepAliveOnce tries once.
 func keepAlive(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := clientv3.RetryLeaseClient(client).LeaseKeepAlive(ctx)
+	stream, err := clientv3.RetryLeaseClient(client).LeaseKeepAlive(ctx, grpc.WaitForReady(true))
 	if err != nil {
 		return rpctypes.Error(err)
 	}
@@ -133,8 +134,9 @@ type lease struct {
 	session     *session
 	lease       clientv3.LeaseID
 
+	created int64 // the revision of the key
+
 	mu        sync.Mutex
-	created   int64 // the revision of the key
 	gone      bool
 	unguarded bool // nobody watches the key
 	unguard   context.CancelFunc
@@ -157,7 +159,7 @@ func (d *Driver) Announce(ctx context.Context, n *registry.Node, ttl time.Durati
 	if err != nil {
 		return nil, err
 	}
-	if err := d.begin(ctx, l); err != nil {
+	if err := d.ensureEpoch(ctx, l); err != nil {
 		return nil, d.explain(l, err)
 	}
 	for range 2 {
@@ -182,8 +184,8 @@ func (d *Driver) Announce(ctx context.Context, n *registry.Node, ttl time.Durati
 	return nil, fmt.Errorf("etcdregistry: etcd forgot a new lease at once: is its clock right? %w", registry.ErrLost)
 }
 
-// begin makes sure that the data have an epoch.
-func (d *Driver) begin(ctx context.Context, l *link) error {
+// ensureEpoch makes sure that the data have an epoch.
+func (d *Driver) ensureEpoch(ctx context.Context, l *link) error {
 	d.mu.Lock()
 	known := d.epoch != ""
 	d.mu.Unlock()

@@ -1,6 +1,7 @@
 package etcdregistry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,13 @@ import (
 	"strings"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
@@ -24,11 +27,14 @@ import (
 const (
 	// patience is how long a connection may be broken before watches fail.
 	patience = 2 * time.Second
-	// pingEvery and pingTimeout find an engine that is silent. etcd takes pings more often than every 5 s for abuse.
-	pingEvery, pingTimeout = 6 * time.Second, 3 * time.Second
-	// authTimeout bounds the check of a password; strikeMin and strikeMax the pause after it has failed.
+	// pingEvery and pingTimeout find an engine that is silent. gRPC does not ping more often.
+	pingEvery, pingTimeout = 10 * time.Second, 3 * time.Second
+	// authTimeout bounds the check of a password; strikeMin and strikeMax the pause after it has failed, half of which
+	// is random.
 	authTimeout          = 3 * time.Second
-	strikeMin, strikeMax = time.Second, 30 * time.Second
+	strikeMin, strikeMax = time.Second, 3 * time.Second
+	// tries is how often a request that changes nothing is sent if it fails at once; the Registry tries again, too.
+	tries = 3
 )
 
 var (
@@ -106,11 +112,15 @@ func (d *Driver) newLink() (*link, error) {
 	if d.opt.TLS != nil {
 		scheme = "https://"
 	}
+	options := []grpc.DialOption{grpc.WithIdleTimeout(0), grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+		MinConnectTimeout: 3 * time.Second})}
+	if d.opt.TLS != nil && d.opt.TLS.ServerName != "" { // the client would ignore it
+		options = append(options, grpc.WithAuthority(d.opt.TLS.ServerName))
+	}
 	c := clientv3.Config{Context: d.ctx, Username: user, Password: password, TLS: d.opt.TLS, DialTimeout: authTimeout,
-		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithIdleTimeout(0), grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: 3 * time.Second})}}
+		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, MaxUnaryRetries: tries, Logger: zap.NewNop(),
+		DialOptions: options}
 	for _, e := range d.endpoints {
 		c.Endpoints = append(c.Endpoints, scheme+e)
 	}
@@ -146,7 +156,7 @@ func (d *Driver) follow(l *link) {
 		cancel()
 		if !changed && ctx.Err() == nil && broken && !failed && state != connectivity.Ready {
 			failed = true
-			d.fail(fmt.Errorf("%w at %s: the connection has been broken for %v", errSilent, d.where(), patience))
+			d.fail(fmt.Errorf("%w at %s: the connection has been broken for %v: %s", errSilent, d.where(), patience, cmp.Or(l.ailment(), "no answer")))
 		}
 		if state == connectivity.Ready && changed {
 			broken = true
@@ -215,9 +225,30 @@ func (d *Driver) explain(l *link, err error) error {
 	if isRefusal(err) {
 		d.replace(l)
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		if why := l.ailment(); why != "" {
+			return fmt.Errorf("%w at %s: %s: %w", errSilent, d.where(), why, err)
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.explainLocked(err)
+}
+
+// ailment says what is wrong with a connection, empty if that is not known. Requests wait for the connection, and so
+// never hear of it; one that does not wait is told at once, and not sent.
+func (l *link) ailment() string {
+	conn := l.client.ActiveConnection()
+	if conn.GetState() == connectivity.Ready {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(l.client.Ctx(), 100*time.Millisecond)
+	defer cancel()
+	_, err := pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte{0}}, grpc.WaitForReady(false))
+	if s, ok := status.FromError(err); ok && s.Code() == codes.Unavailable {
+		return s.Message()
+	}
+	return ""
 }
 
 // replace gives a connection up if there are other credentials now.

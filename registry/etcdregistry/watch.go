@@ -3,7 +3,6 @@ package etcdregistry
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -13,45 +12,49 @@ import (
 	"github.com/hull-go/hull/registry"
 )
 
-const (
-	// listPage is how many entries are read at once; the largest that etcd takes have 1.5 MiB.
-	listPage = 128
-	// maxEntries bounds what is kept of one service.
-	maxEntries = 100_000
-)
+// listPage is how many entries are read at once; the largest that etcd takes have 1.5 MiB.
+const listPage = 128
 
-// watching is one call of Watch.
+// watching is one call of Watch, or of List.
 type watching struct{ cancel context.CancelCauseFunc }
 
-// Watch follows a service.
-func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// begin returns a context that ends when the connection has been broken for too long, and what to call at the end with
+// one's error; it returns the error that counts.
+func (d *Driver) begin(caller context.Context) (ctx context.Context, end func(error) error, err error) {
+	if err := caller.Err(); err != nil {
+		return nil, nil, err
 	}
-	caller := ctx
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancelCause(caller)
 	w := &watching{cancel: cancel}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.closed {
-		d.mu.Unlock()
-		return registry.ErrClosed
+		cancel(nil)
+		return nil, nil, registry.ErrClosed
 	}
 	d.watches[w] = struct{}{}
-	d.mu.Unlock()
-	defer func() {
+	return ctx, func(err error) error {
 		d.mu.Lock()
 		delete(d.watches, w)
 		d.mu.Unlock()
-	}()
-	err := d.watch(ctx, service, emit)
-	if caller.Err() != nil {
-		return caller.Err()
+		defer cancel(nil)
+		if err != nil && caller.Err() != nil {
+			return caller.Err()
+		}
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			return cause
+		}
+		return err
+	}, nil
+}
+
+// Watch follows a service.
+func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
+	ctx, end, err := d.begin(ctx)
+	if err != nil {
+		return err
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
+	return end(d.watch(ctx, service, emit))
 }
 
 func (d *Driver) watch(ctx context.Context, service string, emit func(registry.Update)) error {
@@ -65,7 +68,7 @@ func (d *Driver) watch(ctx context.Context, service string, emit func(registry.U
 			return d.explain(l, err)
 		}
 		d.accepted()
-		emit(s.update())
+		emit(s.Update())
 		if err := d.stream(ctx, l, service, s, revision, emit); !errors.Is(err, rpctypes.ErrCompacted) {
 			return d.explain(l, err)
 		}
@@ -73,7 +76,7 @@ func (d *Driver) watch(ctx context.Context, service string, emit func(registry.U
 }
 
 // list reads a service as it is at one revision.
-func (d *Driver) list(ctx context.Context, l *link, service string) (*set, int64, error) {
+func (d *Driver) list(ctx context.Context, l *link, service string) (*registry.Roster, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
 	prefix := d.serviceKey(service)
@@ -91,17 +94,13 @@ func (d *Driver) list(ctx context.Context, l *link, service string) (*set, int64
 	if !d.same(epoch, revision, floor) {
 		return nil, 0, errOther // and all watches have been told
 	}
-	s := &set{d: d, service: service, nodes: map[string]*registry.Node{}}
+	s := registry.NewRoster(service)
 	got := first.Responses[1].GetResponseRange()
 	for {
 		for _, kv := range got.GetKvs() {
-			s.put(kv)
+			d.put(s, kv)
 		}
-		if !got.GetMore() || len(got.GetKvs()) == 0 {
-			return s, revision, nil
-		}
-		if len(s.nodes) >= maxEntries {
-			s.refuse("", fmt.Errorf("more than %d nodes: what is beyond is ignored", maxEntries))
+		if !got.GetMore() || len(got.GetKvs()) == 0 || s.Full() {
 			return s, revision, nil
 		}
 		from := string(got.GetKvs()[len(got.GetKvs())-1].GetKey()) + "\x00"
@@ -114,7 +113,7 @@ func (d *Driver) list(ctx context.Context, l *link, service string) (*set, int64
 }
 
 // stream takes the changes after a revision until it fails.
-func (d *Driver) stream(ctx context.Context, l *link, service string, s *set, revision int64, emit func(registry.Update)) error {
+func (d *Driver) stream(ctx context.Context, l *link, service string, r *registry.Roster, revision int64, emit func(registry.Update)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes := l.client.Watch(clientv3.WithRequireLeader(ctx), d.serviceKey(service), clientv3.WithPrefix(), clientv3.WithRev(revision+1))
@@ -125,9 +124,9 @@ func (d *Driver) stream(ctx context.Context, l *link, service string, s *set, re
 			}
 			for _, e := range res.Events {
 				if e.Type == clientv3.EventTypeDelete {
-					s.remove(e.Kv)
+					d.forget(r, e.Kv)
 				} else {
-					s.put(e.Kv)
+					d.put(r, e.Kv)
 				}
 			}
 			d.reached(res.Header.GetRevision())
@@ -137,8 +136,8 @@ func (d *Driver) stream(ctx context.Context, l *link, service string, s *set, re
 				more = false
 			}
 		}
-		if s.changed {
-			emit(s.update())
+		if r.Changed() {
+			emit(r.Update())
 		}
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -155,70 +154,22 @@ func (d *Driver) reached(revision int64) int64 {
 	return d.revision
 }
 
-// set is what a watch knows about its service.
-type set struct {
-	d       *Driver
-	service string
-	nodes   map[string]*registry.Node
-	changed bool
-
-	// Since the last update.
-	left    map[string]string
-	refused []registry.Refusal
-}
-
-func (s *set) put(kv *mvccpb.KeyValue) {
-	s.changed = true
-	_, kind, id, ok := s.d.parseKey(string(kv.GetKey()))
-	if !ok {
-		s.refuse(string(kv.GetKey()), errors.New("a key that is none of a node's"))
-		return
-	}
-	if kind == kindLeft {
-		if s.left == nil {
-			s.left = map[string]string{}
-		}
-		s.left[id] = why(kv.GetValue())
-		return
-	}
-	n, err := registry.DecodeNode(s.service, id, kv.GetValue())
-	if err != nil {
-		delete(s.nodes, id)
-		s.refuse(id, err)
-		return
-	}
-	if s.nodes[id] != nil || len(s.nodes) < maxEntries {
-		s.nodes[id] = n
+// put takes a key.
+func (d *Driver) put(r *registry.Roster, kv *mvccpb.KeyValue) {
+	_, kind, id, ok := d.parseKey(string(kv.GetKey()))
+	switch {
+	case !ok:
+		r.Refuse(string(kv.GetKey()), errors.New("a key that is none of a node's"))
+	case kind == kindLeft:
+		r.Leave(id, why(kv.GetValue()))
+	default:
+		r.Put(id, kv.GetValue())
 	}
 }
 
-func (s *set) remove(kv *mvccpb.KeyValue) {
-	if _, kind, id, ok := s.d.parseKey(string(kv.GetKey())); ok && kind == kindNode {
-		delete(s.nodes, id)
-		s.changed = true
+// forget takes the end of a key.
+func (d *Driver) forget(r *registry.Roster, kv *mvccpb.KeyValue) {
+	if _, kind, id, ok := d.parseKey(string(kv.GetKey())); ok && kind == kindNode {
+		r.Remove(id)
 	}
-}
-
-func (s *set) refuse(entry string, err error) {
-	if len(s.refused) < maxRefused {
-		s.refused = append(s.refused, registry.Refusal{Entry: entry, Err: err})
-	}
-}
-
-// maxRefused bounds the complaints of one update; the Registry keeps no more either.
-const maxRefused = 64
-
-// update returns what has to be told.
-func (s *set) update() registry.Update {
-	up := registry.Update{Nodes: make([]*registry.Node, 0, len(s.nodes)), Refused: s.refused}
-	for _, n := range s.nodes {
-		up.Nodes = append(up.Nodes, n)
-	}
-	for id, why := range s.left {
-		if s.nodes[id] == nil {
-			up.Left = append(up.Left, registry.Departure{ID: id, Why: why})
-		}
-	}
-	s.left, s.refused, s.changed = nil, nil, false
-	return up
 }
