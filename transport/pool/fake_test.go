@@ -20,7 +20,8 @@ import (
 type fakeDialer struct {
 	mu    sync.Mutex
 	takes time.Duration
-	hang  bool // dials end with their context only
+	hang  bool          // dials end with their context only
+	late  time.Duration // … and that much later, as in a process that stands still, the first time
 	err   *status.Error
 	at    []time.Time // of all dials
 	conns []*fakeConn
@@ -47,7 +48,10 @@ func (d *fakeDialer) conn(i int) *fakeConn {
 func (d *fakeDialer) Dial(ctx context.Context, _ string) (transport.Conn, *status.Error) {
 	d.mu.Lock()
 	d.at = append(d.at, time.Now())
-	takes, hang := d.takes, d.hang
+	takes, hang, late := d.takes, d.hang, d.late
+	if late > 0 {
+		d.late, hang = 0, true
+	}
 	d.mu.Unlock()
 	var due <-chan time.Time
 	if !hang {
@@ -56,6 +60,7 @@ func (d *fakeDialer) Dial(ctx context.Context, _ string) (transport.Conn, *statu
 	select {
 	case <-due:
 	case <-ctx.Done():
+		time.Sleep(late)
 		return nil, &status.Error{Code: status.DeadlineExceeded, Cause: ctx.Err()}
 	}
 	d.mu.Lock()

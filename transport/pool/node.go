@@ -230,7 +230,7 @@ func (n *Node) dialLocked(failed *status.Error) {
 	n.p.stop(n.timer)
 	n.timer, n.next = nil, 0
 	n.steady.Store(true)
-	ctx, cancel := context.WithTimeout(n.p.ctx, n.p.opt.DialTimeout)
+	ctx, cancel := context.WithCancel(n.p.ctx)
 	a := &attempt{cancel: cancel, done: make(chan struct{})}
 	n.dialing = a
 	n.p.wg.Go(func() {
@@ -239,9 +239,23 @@ func (n *Node) dialLocked(failed *status.Error) {
 			n.settle(a, nil, failed)
 			return
 		}
-		c, err := n.p.dialer.Dial(ctx, n.addr)
+		began := policy.Now()
+		c, err := n.dial(ctx)
+		if err != nil && policy.Now().Sub(began) > n.p.opt.DialTimeout+stallAfter {
+			// This process stood still, and the time was up before it could look: that says nothing about the node.
+			c, err = n.dial(ctx)
+		}
 		n.settle(a, c, err)
 	})
+}
+
+// stallAfter is by how much the end of a dial must be late for this process to have stood still: stopped, or without a CPU.
+const stallAfter = 50 * time.Millisecond
+
+func (n *Node) dial(ctx context.Context) (transport.Conn, *status.Error) {
+	ctx, cancel := context.WithTimeout(ctx, n.p.opt.DialTimeout)
+	defer cancel()
+	return n.p.dialer.Dial(ctx, n.addr)
 }
 
 // settle ends an attempt with its result.

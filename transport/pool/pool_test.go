@@ -104,6 +104,23 @@ func TestDialIsBounded(t *testing.T) {
 	})
 }
 
+// A process that stood still while it dialled looks again before it takes the node for down.
+func TestOwnStallIsNoFailure(t *testing.T) {
+	inBubble(t, pool.Options{}, func(t *testing.T, b *bubble) {
+		b.d.late, b.d.takes = time.Second, 0
+		b.mustGet()
+		b.elapsed(pool.DefaultDialTimeout + time.Second)
+		b.told("up")
+	})
+	inBubble(t, pool.Options{}, func(t *testing.T, b *bubble) {
+		b.d.late, b.d.hang = time.Second, true
+		if _, err := b.get(0); err.Kind != status.Dial || b.d.dials() != 2 {
+			t.Fatal(err, b.d.dials())
+		}
+		b.told("down")
+	})
+}
+
 func TestBackoffInDemand(t *testing.T) {
 	inBubble(t, pool.Options{}, func(t *testing.T, b *bubble) {
 		b.d.takes, b.d.err = 0, refused
