@@ -60,9 +60,9 @@ func TestHealth(t *testing.T) {
 	run(t, "health", at).want(t, ExitNotFound, "", "no node to ask")
 	run(t, "health", "greeter", at).want(t, ExitNotFound, "", "no nodes of service")
 	serve(t, dir, hull.NodeID("one"))
-	run(t, "health", at).want(t, ExitOK, "answers", "")
+	run(t, "health", at).want(t, ExitOK, healthServing, "")
 	v := read[[]healthView](t, run(t, "health", "greeter", at, "-o", "json").out)
-	if len(v) != 1 || !v[0].Healthy || v[0].Health != healthAnswers || v[0].Node != "one" || v[0].TookMS <= 0 {
+	if len(v) != 1 || !v[0].Healthy || v[0].Health != healthServing || v[0].Node != "one" || v[0].TookMS <= 0 {
 		t.Errorf("%+v", v)
 	}
 }
