@@ -29,7 +29,7 @@ var weights = []struct {
 	{"registry balance registry/memregistry registry/staticregistry registry/registrytest", ""},
 	{"registry/fileregistry", watchModules},
 	{"codec", "google.golang.org/protobuf"},
-	{"transport transport/memnet transport/muxtransport transport/grpctransport transport/pool", grpcModules + " " + goModules},
+	{"transport transport/memnet transport/muxtransport transport/grpctransport transport/httptransport transport/pool", grpcModules + " " + goModules},
 	{"spec", yamlModules},
 	{".", connectModule + " " + grpcModules + " " + goModules + " " + watchModules + " " + yamlModules},
 }

@@ -1,0 +1,205 @@
+package httptransport_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/httptransport"
+)
+
+// foreign starts a plain HTTP server and returns a way to it.
+func foreign(t *testing.T, o httptransport.Options, h http.HandlerFunc) transport.Conn {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	if o.TLS != nil {
+		t.Fatal("use the TLS test's own server")
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	d, err := httptransport.NewDialer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, e := d.Dial(t.Context(), srv.Listener.Addr().String())
+	if e != nil {
+		t.Fatal(e)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func ask(ctx context.Context, c transport.Conn, method string, msg, into any) *status.Error {
+	return c.Call(ctx, &transport.Request{Method: method, Codec: codec.JSON{}, Message: msg, PathAttempt: 1,
+		Deadline: policy.Now().Add(20 * time.Second)}, &transport.Reply{Message: into})
+}
+
+// TestAnswers is what plain HTTP answers mean.
+func TestAnswers(t *testing.T) {
+	tests := []struct {
+		name     string
+		code     int
+		header   map[string]string
+		body     string
+		want     status.Code
+		kind     status.Kind
+		fate     status.Fate
+		pushback time.Duration
+	}{
+		{"ok", 200, nil, `{"a":1}`, status.OK, 0, 0, 0},
+		{"created", 201, nil, `{"a":1}`, status.OK, 0, 0, 0},
+		{"no JSON", 200, nil, `<html>`, status.Internal, status.Answered, status.Processed, 0},
+		{"redirect", 302, map[string]string{"Location": "/elsewhere"}, "", status.Unimplemented, status.Answered, status.Processed, 0},
+		{"bad request", 400, nil, "no", status.InvalidArgument, status.Answered, status.Processed, 0},
+		{"not found", 404, nil, "", status.NotFound, status.Answered, status.Processed, 0},
+		{"misdirected", 421, nil, "", status.Unavailable, status.Draining, status.NotSent, 0},
+		{"too early", 425, nil, "", status.Unavailable, status.Draining, status.NotSent, 0},
+		{"misdirected with a body", 421, nil, `{"code":"unavailable"}`, status.Unavailable, status.Answered, status.NotSent, 0},
+		{"too many", 429, map[string]string{"Retry-After": "2"}, "", status.ResourceExhausted, status.Answered, status.Processed, 2 * time.Second},
+		{"internal", 500, nil, "", status.Internal, status.Answered, status.Processed, 0},
+		{"not implemented", 501, nil, "", status.Unimplemented, status.NoMethod, status.Processed, 0},
+		{"bad gateway", 502, nil, "", status.Unavailable, status.Answered, status.Processed, 0},
+		{"unavailable", 503, nil, "", status.Unavailable, status.Answered, status.Processed, 0},
+		{"unavailable until", 503, map[string]string{"Date": "Sat, 21 Nov 2026 12:00:00 GMT", "Retry-After": "Sat, 21 Nov 2026 12:00:03 GMT"}, "",
+			status.ResourceExhausted, status.Answered, status.Processed, 3 * time.Second},
+		{"unreadable advice", 503, map[string]string{"Retry-After": "soon"}, "", status.ResourceExhausted, status.Answered, status.Processed, -1},
+		{"Connect", 404, nil, `{"code":"failed_precondition","message":"m"}`, status.FailedPrecondition, status.Answered, status.Processed, 0},
+		{"a code of its own", 404, nil, `{"code":"E1234"}`, status.NotFound, status.Answered, status.Processed, 0},
+		{"shed", 503, map[string]string{"Hull-Kind": "shed", "Hull-Fate": "not-sent", "Grpc-Retry-Pushback-Ms": "150"}, `{"code":"unavailable"}`,
+			status.Unavailable, status.Shed, status.NotSent, 150 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := foreign(t, httptransport.Options{}, func(w http.ResponseWriter, r *http.Request) {
+				for k, v := range tt.header {
+					w.Header().Set(k, v)
+				}
+				w.WriteHeader(tt.code)
+				fmt.Fprint(w, tt.body)
+			})
+			for range 2 { // the connection is used again
+				var got map[string]int
+				err := ask(t.Context(), c, "a.B/C", map[string]int{}, &got)
+				if tt.want == status.OK {
+					if err != nil || got["a"] != 1 {
+						t.Fatalf("%v, %v", got, err)
+					}
+					continue
+				}
+				if err == nil || err.Code != tt.want || err.Kind != tt.kind || err.Fate != tt.fate || err.Pushback != tt.pushback {
+					t.Fatalf("%+v, want %v, %v, %v, pushback %v", err, tt.want, tt.kind, tt.fate, tt.pushback)
+				}
+			}
+		})
+	}
+}
+
+// TestRoutes is how messages become requests.
+func TestRoutes(t *testing.T) {
+	type message struct {
+		ID    string   `json:"id,omitempty"`
+		Limit int      `json:"limit,omitempty"`
+		Tags  []string `json:"tags,omitempty"`
+		Deep  any      `json:"deep,omitempty"`
+	}
+	tests := []struct {
+		name  string
+		route httptransport.Route
+		msg   message
+		want  string // verb, target and body
+		code  status.Code
+	}{
+		{"plain", httptransport.Route{Path: "/v1/users"}, message{ID: "7"}, `POST /v1/users {"id":"7"}`, status.OK},
+		{"get", httptransport.Route{Verb: "GET", Path: "/v1/users/{id}"}, message{ID: "a/b c", Limit: 3, Tags: []string{"x", "y&z"}},
+			`GET /v1/users/a%2Fb%20c?limit=3&tags=x&tags=y%26z `, status.OK},
+		{"put", httptransport.Route{Verb: "PUT", Path: "/v1/users/{id}/tags"}, message{ID: "7", Tags: []string{"x"}}, `PUT /v1/users/7/tags {"tags":["x"]}`, status.OK},
+		{"delete", httptransport.Route{Verb: "DELETE", Path: "/v1/users/{id}"}, message{ID: "7"}, `DELETE /v1/users/7 `, status.OK},
+		{"field missing", httptransport.Route{Path: "/v1/users/{id}"}, message{}, "", status.InvalidArgument},
+		{"field too deep", httptransport.Route{Verb: "GET", Path: "/v1/users"}, message{Deep: map[string]int{"a": 1}}, "", status.InvalidArgument},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := httptransport.Options{Routes: map[string]httptransport.Route{"a.B/C": tt.route}}
+			c := foreign(t, o, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				_ = json.NewEncoder(w).Encode(r.Method + " " + r.RequestURI + " " + string(body))
+			})
+			var got string
+			err := ask(t.Context(), c, "a.B/C", tt.msg, &got)
+			if tt.code != status.OK {
+				if err == nil || err.Code != tt.code || err.Fate != status.NotSent {
+					t.Errorf("%v, want %v", err, tt.code)
+				}
+				return
+			}
+			if err != nil || got != tt.want {
+				t.Errorf("%q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	route := func(verb, path string) httptransport.Options {
+		return httptransport.Options{Routes: map[string]httptransport.Route{"a.B/C": {Verb: verb, Path: path}}}
+	}
+	for want, o := range map[string]httptransport.Options{
+		"MaxMessage": {MaxMessage: -1}, "IdleTime": {IdleTime: -1}, "verb": route("FETCH", "/"), "slash": route("GET", "users"),
+		"placeholder": route("GET", "/{id"), "fragment": route("GET", "/a?b"), "is {name}": route("GET", "/{}"),
+	} {
+		if _, err := httptransport.NewDialer(o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// TestClosing is a server that closes each connection after its answer: that is no loss.
+func TestClosing(t *testing.T) {
+	c := foreign(t, httptransport.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		fmt.Fprint(w, `1`)
+	})
+	for range 5 {
+		var n int
+		if err := ask(t.Context(), c, "a.B/C", 0, &n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !c.Usable() {
+		t.Error("not usable any more")
+	}
+}
+
+// TestInvalidMetadata is nobody's fault but the caller's.
+func TestInvalidMetadata(t *testing.T) {
+	c := foreign(t, httptransport.Options{}, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `1`) })
+	err := c.Call(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.JSON{}, Message: 1, Metadata: transport.Metadata{{Key: "a", Value: "b\nc"}}},
+		&transport.Reply{Message: new(int)})
+	if err == nil || err.Kind != status.Refused || err.Fate != status.NotSent || !c.Usable() {
+		t.Errorf("%+v, usable %v", err, c.Usable())
+	}
+}
+
+func FuzzErrorBody(f *testing.F) {
+	f.Add(404, `{"code":"not_found","message":"m","details":[{"type":"a.B","value":"AQ"}]}`, "1", "shed")
+	f.Add(503, `{"code":7}`, "Sat, 21 Nov 2026 12:00:03 GMT", "")
+	f.Fuzz(func(t *testing.T, code int, body, after, kind string) {
+		if code < 300 || code > 999 {
+			return
+		}
+		e := httptransport.Failed(&http.Response{StatusCode: code, Header: http.Header{"Retry-After": {after}, "Hull-Kind": {kind}}}, []byte(body))
+		if e == nil || e.Code == status.OK || !e.Code.Valid() {
+			t.Errorf("%+v", e)
+		}
+	})
+}

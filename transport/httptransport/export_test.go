@@ -1,0 +1,4 @@
+package httptransport
+
+// Failed is for fuzzing.
+var Failed = failed
