@@ -167,12 +167,13 @@ func (p *Process) end(s syscall.Signal) {
 }
 
 // Freeze stops the server's time: it answers nothing, and the kernel goes on accepting for it.
-func (p *Process) Freeze() { p.signal(syscall.SIGSTOP) }
+func (p *Process) Freeze() { p.Signal(syscall.SIGSTOP) }
 
 // Thaw undoes Freeze.
-func (p *Process) Thaw() { p.signal(syscall.SIGCONT) }
+func (p *Process) Thaw() { p.Signal(syscall.SIGCONT) }
 
-func (p *Process) signal(s syscall.Signal) {
+// Signal sends the server a signal.
+func (p *Process) Signal(s syscall.Signal) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
