@@ -21,7 +21,7 @@
 // TestGate and TestLine are what a policy.Gate or policy.Line has to pass to be used in a pipeline: functions that
 // panic, end their goroutine or never return, callers that give up at any moment, results that arrive when the gate is in
 // another state, clocks that jump, many goroutines at once. Whatever happens, permits come back exactly once, nobody who waits is
-// forgotten, and the gate gets out of every state that it got into. What a gate is for cannot be known here: that it refuses
+// forgotten, and the gate gets out of every state that it got into; if it is a policy.EventSource or a policy.Pushbacker it is a good one. What a gate is for cannot be known here: that it refuses
 // when it should is for its own tests to say. Caps declares what differs from gate to gate: how many places there are, how
 // long recovery takes, whether old results count. A gate that does not do what it declares fails.
 //

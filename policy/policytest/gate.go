@@ -82,6 +82,8 @@ func (s *suite) gateChecks() []check {
 		{"panic and Goexit", s.panics},
 		{"a function that never returns", s.hangs},
 		{"cancel at any moment", s.cancels},
+		{"events", s.events},
+		{"advice to stay away", s.advice},
 		{"no allocations", s.allocations},
 		{"in parallel", s.parallel},
 	}

@@ -24,6 +24,8 @@ func TestGates(t *testing.T) {
 		{"breaker, consecutive and slow", func() policy.Gate {
 			return must(breaker.New(breaker.Options{Consecutive: 3, Slow: time.Second, SlowCalls: 0.5, OpenCap: 2 * time.Second, Ramp: -1}))
 		}, policytest.Caps{Recovers: 15 * time.Second, Generations: true}},
+		{"breaker, the latest calls", func() policy.Gate { return must(breaker.New(breaker.Options{LastCalls: 50})) },
+			policytest.Caps{Recovers: 40 * time.Second, Generations: true}},
 		{"throttle", func() policy.Gate { return must(throttle.New(throttle.Options{})) },
 			policytest.Caps{Recovers: 34 * time.Second}},
 		{"rate, token bucket", func() policy.Gate { return must(rate.New(rate.Options{Limit: 200})) },

@@ -154,6 +154,45 @@ func lineOf(f forgetful) func() policy.Gate {
 	}
 }
 
+// teller is a gate with events, and advised one that is told when to stay away.
+type teller struct {
+	broken
+	events func(now policy.Time, since uint64) []policy.Event
+}
+
+func (g teller) Events(now policy.Time, since uint64) []policy.Event { return g.events(now, since) }
+
+type advised struct {
+	broken
+	pushback func(now policy.Time, d time.Duration)
+}
+
+func (g advised) Pushback(now policy.Time, d time.Duration) { g.pushback(now, d) }
+
+func admits(policy.Time, *policy.Call) policy.Verdict { return policy.Verdict{} }
+
+// tells is a gate that begins with one event and then has that of each reading.
+func tells(first policy.Event, next func(n uint64, now policy.Time) policy.Event) func() policy.Gate {
+	return func() policy.Gate {
+		var mu sync.Mutex
+		var read policy.Time
+		n := first.Seq
+		return teller{broken{admit: admits}, func(now policy.Time, since uint64) []policy.Event {
+			mu.Lock()
+			defer mu.Unlock()
+			if since == 0 || now == read {
+				read = now
+				if since == 0 {
+					return []policy.Event{first}
+				}
+				return nil
+			}
+			read, n = now, n+1
+			return []policy.Event{next(n, now)}
+		}}
+	}
+}
+
 // The suite finds what is wrong with each of these gates, in the check that is named.
 func TestSuiteFindsFaults(t *testing.T) {
 	second := Caps{Recovers: 2 * time.Second}
@@ -208,6 +247,32 @@ func TestSuiteFindsFaults(t *testing.T) {
 		{"a gate parks and has no line", func() policy.Gate {
 			return broken{admit: func(policy.Time, *policy.Call) policy.Verdict { return policy.Verdict{Decision: policy.Park} }}
 		}, Caps{}, []string{"verdicts are complete"}},
+		{"nothing wrong with its events", tells(policy.Event{Seq: 1, To: "a"}, func(n uint64, now policy.Time) policy.Event {
+			return policy.Event{Seq: n, At: now, From: "a", To: "a", Reason: "a reading"}
+		}), Caps{}, nil},
+		{"no initial state", tells(policy.Event{Seq: 1, From: "a", To: "b"}, nil), Caps{}, []string{"events"}},
+		{"a change of state that nobody was told of", tells(policy.Event{Seq: 1, To: "a"}, func(n uint64, now policy.Time) policy.Event {
+			return policy.Event{Seq: n, At: now, From: "b", To: "a", Reason: "a reading"}
+		}), Caps{}, []string{"events"}},
+		{"an event that lies ahead", tells(policy.Event{Seq: 1, To: "a"}, func(n uint64, now policy.Time) policy.Event {
+			return policy.Event{Seq: n, At: now + 1, From: "a", To: "a", Reason: "a reading"}
+		}), Caps{}, []string{"events"}},
+		{"a gate believes what it is told for as long as it is told", func() policy.Gate {
+			var mu sync.Mutex
+			var until policy.Time
+			return advised{broken{admit: func(now policy.Time, _ *policy.Call) policy.Verdict {
+				mu.Lock()
+				defer mu.Unlock()
+				if now < until {
+					return refuse()
+				}
+				return policy.Verdict{}
+			}}, func(now policy.Time, d time.Duration) {
+				mu.Lock()
+				defer mu.Unlock()
+				until = max(until, now.Add(d))
+			}}
+		}, second, []string{"advice to stay away"}},
 		{"a gate makes garbage", func() policy.Gate {
 			var mu sync.Mutex
 			seen := map[policy.Time]*policy.Call{}
