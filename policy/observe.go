@@ -3,6 +3,8 @@ package policy
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/hull-go/hull/internal/stripe"
 )
 
 // Observer is told what calls came to. Executors call it outside of every lock, on the caller's goroutine; it must not
@@ -42,7 +44,9 @@ type AttemptStory struct {
 type counters struct {
 	// A call whose first attempt began at once is counted once, in straight; any other in calls when it begins, and in waited
 	// when its first attempt does.
-	straight, calls, waited, refused, dryRefused, retries, hedges, budgetEmpty, abandoned atomic.Int64
+	straight stripe.Counter
+
+	calls, waited, refused, dryRefused, retries, hedges, budgetEmpty, abandoned atomic.Int64
 
 	dryRetries, dryHedges, dryTimeouts, fallbacks atomic.Int64
 }

@@ -9,6 +9,8 @@ import (
 	"math"
 	"math/bits"
 	"sync/atomic"
+
+	"github.com/hull-go/hull/internal/stripe"
 )
 
 // Kinds is how many kinds of event a Ring can tell apart.
@@ -31,9 +33,14 @@ type Ring struct {
 	mask    uint64
 	kinds   int
 	cells   []cell // a power of two, so that finding one needs no division
+
+	// Where processors have met in a cell: the same cells for each stripe, so that they do not meet again. nil = not yet.
+	spread atomic.Pointer[[stripe.N][]cell]
 }
 
-type cell [Kinds]atomic.Uint64
+type cell [Kinds]word
+
+type word struct{ atomic.Uint64 }
 
 // New returns a ring over length nanoseconds in n buckets that tells apart kinds kinds of event. The bucket that is being
 // filled counts as whole, so what is seen reaches back between length·(n−1)/n and length.
@@ -61,27 +68,56 @@ func tag(gen uint32, epoch uint64) uint64 {
 // Add counts one event of the kind at now in generation gen. Times that come in slightly out of order are counted where they belong.
 func (r *Ring) Add(now int64, gen uint32, kind int) {
 	e := r.epoch(now)
-	t := tag(gen, e) << countBits
-	w := &r.cells[e&r.mask][kind]
-	for {
+	cells := r.cells
+	spread := r.spread.Load()
+	if spread != nil {
+		cells = spread[stripe.Index()]
+	}
+	if !cells[e&r.mask][kind].add(tag(gen, e)<<countBits) && spread == nil {
+		r.spreadOut()
+	}
+}
+
+// add counts one event. It reports whether nobody else did at the same moment.
+func (w *word) add(t uint64) (alone bool) {
+	for alone = true; ; alone = false {
 		v := w.Load()
 		next := v + 1
 		if v>>countBits<<countBits != t {
 			next = t | 1
 		} else if uint32(v) == math.MaxUint32 {
-			return // 4 billion in one bucket: full is full
+			return true // 4 billion in one bucket: full is full
 		}
 		if w.CompareAndSwap(v, next) {
-			return
+			return alone
 		}
 	}
 }
 
+// spreadOut gives every stripe cells of its own. What has been counted stays where it is.
+func (r *Ring) spreadOut() {
+	var s [stripe.N][]cell
+	for i := range s {
+		s[i] = make([]cell, len(r.cells))
+	}
+	r.spread.CompareAndSwap(nil, &s)
+}
+
 // Sum returns the events of generation gen in the window that ends at now, by kind.
 func (r *Ring) Sum(now int64, gen uint32) (s [Kinds]int64) {
+	r.sum(r.cells, now, gen, &s)
+	if spread := r.spread.Load(); spread != nil {
+		for _, cells := range spread {
+			r.sum(cells, now, gen, &s)
+		}
+	}
+	return s
+}
+
+func (r *Ring) sum(cells []cell, now int64, gen uint32, s *[Kinds]int64) {
 	e := r.epoch(now)
 	for range r.n {
-		c := &r.cells[e&r.mask]
+		c := &cells[e&r.mask]
 		t := tag(gen, e)
 		for k := range r.kinds {
 			if v := c[k].Load(); v>>countBits == t {
@@ -90,5 +126,4 @@ func (r *Ring) Sum(now int64, gen uint32) (s [Kinds]int64) {
 		}
 		e--
 	}
-	return s
 }

@@ -78,26 +78,41 @@ func TestAgainstList(t *testing.T) {
 
 func TestParallelLosesNothing(t *testing.T) {
 	r := New(10*second, 10, 1)
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for range 10_000 {
-				r.Add(5*second, 1, 0)
-			}
-		})
+	fill := func(want int64) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 10_000 {
+					r.Add(5*second, 1, 0)
+				}
+			})
+		}
+		wg.Wait()
+		if got := r.Sum(5*second, 1)[0]; got != want {
+			t.Errorf("%d events, want %d", got, want)
+		}
 	}
-	wg.Wait()
-	if got := r.Sum(5*second, 1)[0]; got != 40_000 {
-		t.Errorf("%d events, want 40000", got)
+	fill(40_000)
+	r.spreadOut() // as if they had met in a cell, which a single processor's never do
+	fill(80_000)
+	r.spreadOut() // and two noticed it
+	fill(120_000)
+	if got := r.Sum(5*second, 2)[0]; got != 0 {
+		t.Errorf("%d events of another generation", got)
+	}
+	if got := r.Sum(16*second, 1)[0]; got != 0 {
+		t.Errorf("%d events when the window had passed", got)
 	}
 }
 
 func BenchmarkAdd(b *testing.B) {
 	r := New(10*second, 10, 2)
 	b.ReportAllocs()
-	for b.Loop() {
-		r.Add(1_700_000_000*second, 1, 0)
-	}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r.Add(1_700_000_000*second, 1, 0)
+		}
+	})
 }
 
 func BenchmarkSum(b *testing.B) {

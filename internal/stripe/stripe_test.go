@@ -1,0 +1,55 @@
+package stripe
+
+import (
+	"sync"
+	"testing"
+)
+
+func TestCounterLosesNothing(t *testing.T) {
+	var c Counter
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 1000 {
+				c.Add(2)
+				c.Add(-1)
+			}
+		})
+	}
+	wg.Wait()
+	if n := c.Load(); n != 16_000 {
+		t.Errorf("counted %d of 16000", n)
+	}
+}
+
+func TestGoroutinesSpread(t *testing.T) {
+	var used [N]int
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	release := make(chan struct{})
+	for range 256 {
+		wg.Go(func() {
+			i := Index()
+			<-release // so that no stack is used again
+			mu.Lock()
+			used[i]++
+			mu.Unlock()
+		})
+	}
+	close(release)
+	wg.Wait()
+	for i, n := range used {
+		if n == 256 {
+			t.Errorf("all goroutines share place %d", i)
+		}
+	}
+}
+
+func BenchmarkCounter(b *testing.B) {
+	var c Counter
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			c.Add(1)
+		}
+	})
+}
