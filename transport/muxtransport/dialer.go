@@ -2,6 +2,7 @@ package muxtransport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,9 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 	if err != nil {
 		return nil, dialError(ctx, addr, err)
 	}
+	if d.sh.opts.TLS != nil {
+		nc = d.encrypt(nc, addr)
+	}
 	began := policy.Now()
 	peer, err := d.handshake(ctx, nc)
 	if err != nil {
@@ -53,6 +57,49 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 			Message: "handshake with " + addr, Cause: err}
 	}
 	return newClientConn(d, nc, peer, began), nil
+}
+
+// encrypt returns nc inside of TLS, whose handshake is still to be made.
+func (d *Dialer) encrypt(nc net.Conn, addr string) net.Conn {
+	cfg := d.sh.opts.TLS
+	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
+		cfg = cfg.Clone()
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			host = addr
+		}
+		if _, ok := unixPath(addr); ok {
+			host = "localhost"
+		}
+		cfg.ServerName = host
+	}
+	return tls.Client(nc, cfg)
+}
+
+// checkTLS completes TLS's handshake, if there is TLS, and makes sure that the server means this protocol.
+func checkTLS(nc net.Conn) error {
+	t, ok := nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	if err := t.Handshake(); err != nil {
+		return tlsError(err)
+	}
+	if p := t.ConnectionState().NegotiatedProtocol; p != ALPN {
+		return handshakeError(fmt.Sprintf("the server chose %q inside of TLS, not %q: it does not speak this protocol", p, ALPN))
+	}
+	return nil
+}
+
+// tlsError tells what one side has against the other from a connection that just ended.
+func tlsError(err error) error {
+	if ne, ok := errors.AsType[*net.OpError](err); ok && ne.Op == "remote error" {
+		return handshakeError("TLS: " + err.Error())
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) {
+		return err
+	}
+	return handshakeError("TLS: " + err.Error())
 }
 
 func dialError(ctx context.Context, addr string, err error) *status.Error {
@@ -82,12 +129,18 @@ func (d *Dialer) handshake(ctx context.Context, nc net.Conn) (hello, error) {
 }
 
 func (d *Dialer) shakeHands(nc net.Conn) (hello, error) {
+	if err := checkTLS(nc); err != nil {
+		return hello{}, err
+	}
 	out := preface{min: minVersion, max: maxVersion}.bytes()
 	if _, err := nc.Write(appendHello(out, d.sh.opts.hello())); err != nil {
 		return hello{}, err
 	}
 	p, err := readPreface(nc)
 	if err != nil {
+		if _, ok := nc.(*tls.Conn); ok { // a server may say only now what it has against the client's certificate
+			err = tlsError(err)
+		}
 		return hello{}, err
 	}
 	if p.chosen < minVersion || p.chosen > maxVersion {

@@ -10,6 +10,9 @@ import (
 // speaks several protocols can tell this one from the first byte.
 const Magic = "\x9eHULL"
 
+// ALPN is the protocol's name inside TLS.
+const ALPN = "hull/1"
+
 // The versions of the protocol that this package speaks.
 const (
 	minVersion = 1

@@ -2,9 +2,11 @@ package muxtransport
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +14,12 @@ import (
 
 // Options say what a Dialer or a Server accepts. The zero value of each field is the default; negative values are errors.
 type Options struct {
-	// Dial opens the network connection of a Dialer; nil = TCP. Servers do not use it.
+	// Dial opens the network connection of a Dialer; nil = TCP, or the Unix socket at path for an address such as
+	// unix:///run/greeter.sock. Servers do not use it.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// TLS has a Dialer encrypt its connections; nil = in the clear. ServerName is by default the host of the address, and
+	// NextProtos is always ALPN alone. Servers are given connections that are encrypted already.
+	TLS *tls.Config
 	// MaxMessage is the largest message to receive, in bytes; 0 = 4 MiB.
 	MaxMessage int
 	// MaxHeader is the most metadata to receive with one frame, in bytes; 0 = 16 KiB, at most 24 KiB.
@@ -87,13 +93,28 @@ func (o *Options) complete() error {
 	}
 	if o.Dial == nil {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			if path, ok := unixPath(addr); ok {
+				return new(net.Dialer).DialContext(ctx, "unix", path)
+			}
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		}
+	}
+	if o.TLS != nil {
+		o.TLS = o.TLS.Clone()
+		o.TLS.NextProtos = []string{ALPN}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
 	return nil
+}
+
+// unixPath returns the path of an address that names a Unix socket.
+func unixPath(addr string) (path string, ok bool) {
+	if path, ok = strings.CutPrefix(addr, "unix://"); ok {
+		return path, true
+	}
+	return strings.CutPrefix(addr, "unix:")
 }
 
 func (o *Options) hello() hello {

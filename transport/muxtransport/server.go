@@ -93,6 +93,9 @@ func (s *Server) ServeConn(nc net.Conn) {
 // shakeHands answers the client's preface. met is when its HELLO had arrived.
 func (s *Server) shakeHands(nc net.Conn) (peer hello, met policy.Time, err error) {
 	_ = nc.SetDeadline(time.Now().Add(s.sh.opts.HandshakeTimeout))
+	if err := checkTLS(nc); err != nil {
+		return hello{}, 0, err
+	}
 	p, err := readPreface(nc)
 	if err != nil {
 		return hello{}, 0, err
