@@ -185,7 +185,7 @@ func TestCurl(t *testing.T) {
 				t.Fatalf("%v: %s", err, errs)
 			}
 			for _, want := range tt.want {
-				if !strings.Contains(strings.ReplaceAll(out, ": \"", ":\""), want) && !strings.Contains(strings.ToLower(out), strings.ToLower(want)) {
+				if !strings.Contains(strings.ToLower(strings.ReplaceAll(out, " ", "")), strings.ToLower(strings.ReplaceAll(want, " ", ""))) { // protojson's spaces vary
 					t.Errorf("no %q in %s", want, out)
 				}
 			}
@@ -214,8 +214,8 @@ func TestGrpcurl(t *testing.T) {
 		{"both ways", []string{"-d", `{"text":"a"}{"text":"b"}`, addr, "greeter.Greeter/Chat"}, []string{"re: a", "re: b"}, false},
 		{"metadata", []string{"-v", "-H", "x-ask: answer", "-d", `{"name":"Ada"}`, addr, "greeter.Greeter/Hello"}, []string{"x-head: answer", "x-trail-bin: AP8"}, false},
 		{"through what looks like a proxy", []string{"-H", "via: 1.1 proxy", "-d", `{"name":"Ada"}`, addr, "greeter.Greeter/Hello"}, []string{`"message": "Hello, Ada"`}, false},
-		{"failure", []string{"-d", `{"name":"fail"}`, addr, "greeter.Greeter/Hello"}, []string{"NotFound", "fäil", "GONE"}, true},
-		{"deadline", []string{"-max-time", "1", "-d", `{"name":"wait"}`, addr, "greeter.Greeter/Hello"}, []string{"DeadlineExceeded"}, true},
+		{"failure", []string{"-d", `{"name":"fail"}`, addr, "greeter.Greeter/Hello"}, []string{`"code": 5`, "fäil", "GONE"}, true},
+		{"deadline", []string{"-max-time", "1", "-d", `{"name":"wait"}`, addr, "greeter.Greeter/Hello"}, []string{`"code": 4`}, true},
 		{"health", []string{addr, "grpc.health.v1.Health/Check"}, []string{"SERVING"}, false},
 	}
 	for _, tt := range tests {
@@ -225,7 +225,7 @@ func TestGrpcurl(t *testing.T) {
 				t.Fatalf("%v: %s%s", err, out, errs)
 			}
 			for _, want := range tt.want {
-				if !strings.Contains(out+errs, want) && !strings.Contains(strings.ReplaceAll(out+errs, ".greeter.", " .greeter."), want) {
+				if !strings.Contains(out+errs, want) {
 					t.Errorf("no %q in %s%s", want, out, errs)
 				}
 			}
