@@ -1,0 +1,135 @@
+package webfront_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/echopb"
+	"github.com/hull-go/hull/internal/foreign"
+	"github.com/hull-go/hull/internal/webfront"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// echo answers with what it was sent, decoded and encoded again.
+type echo struct{}
+
+func (echo) Unary(_ context.Context, in *transport.Incoming) transport.Outgoing {
+	var cd codec.Codec = codec.JSON{}
+	if in.Codec == "proto" {
+		cd = codec.Proto{}
+	}
+	m := new(echopb.EchoMessage)
+	if err := cd.Unmarshal(in.Payload, m); err != nil {
+		return transport.Outgoing{Status: &status.Error{Code: status.InvalidArgument, Message: err.Error()}}
+	}
+	return transport.Outgoing{Codec: cd, Message: m, Header: in.Metadata, Trailer: in.Metadata}
+}
+
+func (echo) Stream(_ context.Context, _ *transport.Incoming, s transport.ServerStream) transport.Outgoing {
+	s.SetCodec(codec.JSON{})
+	for {
+		m := new(echopb.EchoMessage)
+		if err := s.Recv(m); err != nil {
+			return transport.Outgoing{}
+		}
+		if err := s.Send(m); err != nil {
+			return transport.Outgoing{Status: err}
+		}
+	}
+}
+
+func newHandler(t testing.TB) *webfront.Handler {
+	t.Helper()
+	h, err := webfront.New(echo{}, []foreign.Method{{Name: "echo.Echo/Echo", SideEffectFree: true}, {Name: "echo.Echo/Down", Stream: true, ServerStreams: true},
+		{Name: "echo.Echo/Up", Stream: true, ClientStreams: true}, {Name: "echo.Echo/Both", Stream: true, ClientStreams: true, ServerStreams: true}},
+		webfront.Options{MaxMessage: 1 << 16, SlowSender: time.Second, Service: "echo", Unknown: func(context.Context, *transport.Incoming) transport.Outgoing {
+			return transport.Outgoing{Status: &status.Error{Code: status.Unimplemented, Kind: status.NoMethod, Message: "no such method"}}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// FuzzRequest: whatever a request is made of, it is answered, a failure in a form that its protocol knows, and nothing panics.
+func FuzzRequest(f *testing.F) {
+	for _, ct := range []string{"", "application/json", "application/x-www-form-urlencoded", "application/proto", "application/grpc", "application/grpc+json",
+		"application/grpc-web", "application/grpc-web-text", "application/connect+json", "application/connect+proto", "text/plain", "application/json; charset=\"", ";"} {
+		f.Add("POST", "/echo.Echo/Echo", ct, "Grpc-Timeout", "1S", []byte(`{"id":"a"}`))
+		f.Add("POST", "/echo.Echo/Down", ct, "X-Bin", "AP8", []byte("\x00\x00\x00\x00\x0a"+`{"id":"a"}`))
+	}
+	f.Add("POST", "/echo.Echo/Both", "application/connect+json", "Connect-Content-Encoding", "gzip", []byte("\x01\x00\x00\x00\x0a"+`{"id":"a"}`))
+	f.Add("POST", "/echo.Echo/Echo", "application/json", "Content-Encoding", "gzip", []byte("\x1f\x8b"))
+	f.Add("POST", "/echo.Echo/Echo", "application/json", "Origin", "http://evil.example", []byte(`{}`))
+	f.Add("GET", "/echo.Echo/Echo?encoding=json&message=%7B%7D&connect=v1", "", "Connect-Timeout-Ms", "-1", []byte(nil))
+	f.Add("GET", "/hull/methods", "", "X-Envoy-Attempt-Count", "x", []byte(nil))
+	f.Add("OPTIONS", "/echo.Echo/Echo", "", "Origin", "http://a", []byte(nil))
+	f.Fuzz(func(t *testing.T, method, target, contentType, key, value string, body []byte) {
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://a"+target, strings.NewReader(string(body)))
+		if err != nil || len(body) > 1<<18 {
+			return
+		}
+		r.ProtoMajor = 1 + len(body)%2
+		if contentType != "" {
+			r.Header.Set("Content-Type", contentType)
+		}
+		if key != "" {
+			r.Header.Set(key, value)
+		}
+		h := newHandler(t)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code < 200 || w.Code > 599 {
+			t.Fatalf("status %d", w.Code)
+		}
+		if ct := w.Header().Get("Content-Type"); ct == "application/json" && method != http.MethodHead && w.Header().Get("Content-Encoding") == "" && !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("%d: %q is no JSON", w.Code, w.Body)
+		}
+		if n := h.Counters(); n.Panicked != 0 {
+			t.Fatal("a handler panicked")
+		}
+	})
+}
+
+// TestMessagesPass: what is allowed passes unchanged, with metadata in both directions.
+func TestMessagesPass(t *testing.T) {
+	h := newHandler(t)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/echo.Echo/Echo", strings.NewReader(`{"id":"a","n":"7","data":"AP8="}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Mine", "1")
+	r.Header.Set("X-Mine-Bin", "AP8=")
+	r.Header.Set("Te", "trailers")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	var got map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got["id"] != "a" || got["n"] != "7" || got["data"] != "AP8=" {
+		t.Errorf("%d %s: %v", w.Code, w.Body, err)
+	}
+	for k, want := range map[string]string{"X-Mine": "1", "X-Mine-Bin": "AP8", "Trailer-X-Mine": "1", "Te": "", "Content-Type": "application/json"} {
+		if v := w.Header().Get(k); v != want {
+			t.Errorf("%s: %q, want %q", k, v, want)
+		}
+	}
+}
+
+// TestHTTPStatus: each code has one.
+func TestHTTPStatus(t *testing.T) {
+	want := map[status.Code]int{status.Canceled: 499, status.Unknown: 500, status.InvalidArgument: 400, status.DeadlineExceeded: 504, status.NotFound: 404,
+		status.AlreadyExists: 409, status.PermissionDenied: 403, status.ResourceExhausted: 429, status.FailedPrecondition: 400, status.Aborted: 409,
+		status.OutOfRange: 400, status.Unimplemented: 501, status.Internal: 500, status.Unavailable: 503, status.DataLoss: 500, status.Unauthenticated: 401, 77: 500}
+	for code, n := range want {
+		if got := webfront.HTTPStatus(&status.Error{Code: code}); got != n {
+			t.Errorf("%v: %d, want %d", code, got, n)
+		}
+	}
+	if got := webfront.HTTPStatus(&status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge}); got != 413 {
+		t.Errorf("too large: %d", got)
+	}
+}

@@ -1,0 +1,128 @@
+package hull_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
+	"github.com/hull-go/hull"
+	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
+	"github.com/hull-go/hull/hulltest"
+)
+
+// testCertificate is valid for a year of a bubble's time, for servers and clients.
+func testCertificate(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+// TestMutualTLSInEveryProtocol: the handler knows who calls, whatever the caller speaks, and strangers are not let in.
+func TestMutualTLSInEveryProtocol(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		serverCert, serverPool := testCertificate(t, "a")
+		clientCert, clientPool := testCertificate(t, "caller")
+		w := hulltest.New(t)
+		i := &impl{hello: func(ctx context.Context, _ *pb.HelloRequest) (*pb.HelloReply, error) {
+			p, _ := peer.FromContext(ctx)
+			info, _ := p.AuthInfo.(credentials.TLSInfo)
+			if len(info.State.PeerCertificates) == 0 {
+				return &pb.HelloReply{Message: "nobody"}, nil
+			}
+			return &pb.HelloReply{Message: info.State.PeerCertificates[0].Subject.CommonName}, nil
+		}}
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, i) },
+			hull.ServeTLS(&tls.Config{Certificates: []tls.Certificate{serverCert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clientPool}))
+		host := w.Network.Host("foreigner")
+		config := &tls.Config{RootCAs: serverPool, ServerName: "a", Certificates: []tls.Certificate{clientCert}}
+
+		conn, err := grpc.NewClient("passthrough:///a:80", grpc.WithTransportCredentials(credentials.NewTLS(config)),
+			grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return host.Dial(ctx, addr) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if rep, err := pb.NewGreeterClient(conn).Hello(t.Context(), &pb.HelloRequest{}); err != nil || rep.GetMessage() != "caller" {
+			t.Errorf("gRPC: %v, %v", rep, err)
+		}
+		for _, h2 := range []bool{false, true} {
+			tr := &http.Transport{DialContext: host.DialContext, TLSClientConfig: config.Clone(), Protocols: new(http.Protocols)}
+			tr.Protocols.SetHTTP1(!h2)
+			tr.Protocols.SetHTTP2(h2)
+			defer tr.CloseIdleConnections()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://a:80/greeter.Greeter/Hello", strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := (&http.Client{Transport: tr}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err != nil || !strings.Contains(string(body), `"caller"`) || (res.ProtoMajor == 2) != h2 {
+				t.Errorf("HTTP/2 %v: %s %s, %v", h2, res.Proto, body, err)
+			}
+		}
+		stranger := &http.Transport{DialContext: host.DialContext, TLSClientConfig: &tls.Config{RootCAs: serverPool, ServerName: "a"}}
+		defer stranger.CloseIdleConnections()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://a:80/greeter.Greeter/Hello", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := stranger.RoundTrip(req); err == nil {
+			res.Body.Close()
+			t.Errorf("a stranger got %s", res.Status)
+		}
+		synctest.Wait()
+		if p := n.Server.Snapshot().Port; p.GRPC != 1 || p.HTTP != 2 || p.HandshakesFailed != 1 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func TestWrongServerOptions(t *testing.T) {
+	for name, o := range map[string]hull.ServerOption{
+		"hull.ServeTLS without a certificate": hull.ServeTLS(&tls.Config{}), // no certificate is what is tested
+		"an origin with a path":               hull.AllowOrigins("https://app.example/path"),
+		"a negative limit":                    hull.WithLimits(hull.Limits{Conns: -1}),
+		"a negative time":                     hull.WithLimits(hull.Limits{SlowReader: -1}),
+		"headers that no frame can hold":      hull.WithLimits(hull.Limits{Header: 1 << 20}),
+	} {
+		if _, err := hull.NewServer("greeter", o); err == nil {
+			t.Errorf("%s is no error", name)
+		}
+	}
+}
