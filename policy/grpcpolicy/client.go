@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -30,13 +31,15 @@ type Options struct {
 	MaxPushback time.Duration
 	// NoAttemptCount: do not tell servers the attempt's number (x-envoy-attempt-count).
 	NoAttemptCount bool
+	// NoCriticality: do not tell servers how important a call is (hull-criticality), if it is not simply critical.
+	NoCriticality bool
 }
 
 // Client is a pair of interceptors whose calls go through a pipeline. It is safe for concurrent use.
 type Client struct {
 	p           *policy.Pipeline
 	o           Options
-	methods     sync.Map // of method to whether it is declared idempotent; bounded by the methods that the program calls
+	methods     sync.Map // of method to what it declares; bounded by the methods that the program calls
 	transparent atomic.Int64
 }
 
@@ -66,7 +69,16 @@ func (c *Client) Unary(ctx context.Context, method string, req, reply any, cc *g
 		return invoke(ctx, method, req, reply, cc, opts...)
 	}
 	call := c.call(ctx, method)
-	_, err := p.Drive(ctx, call, &unary{c, &call, method, req, reply, cc, invoke, opts})
+	u := &unary{c, &call, method, req, reply, cc, invoke, opts}
+	var err error
+	if p.Concurrent(&call) {
+		err = u.hedged(ctx, p)
+	} else {
+		_, err = p.Drive(ctx, call, u)
+	}
+	if err != nil {
+		hop.From(ctx).Failed(p.Options().Classify(err))
+	}
 	return outward(err)
 }
 
@@ -79,29 +91,36 @@ func (c *Client) pipeline(ctx context.Context, method string) *policy.Pipeline {
 
 // call describes a call to policies.
 func (c *Client) call(ctx context.Context, method string) policy.Call {
-	call := policy.Call{Method: strings.TrimPrefix(method, "/"), Idempotent: c.idempotent(method), PathAttempt: pathAttempt(ctx)}
+	at, declared := hop.From(ctx), c.declared(method)
+	call := policy.Call{Method: strings.TrimPrefix(method, "/"), Idempotent: declared.idempotent, SideEffectFree: declared.sideEffectFree,
+		PathAttempt: at.Attempt, Criticality: at.Criticality}
 	call.Service, _, _ = strings.Cut(call.Method, "/")
+	if at.Attempt == 0 { // a handler that no Server stands before
+		call.PathAttempt = pathAttempt(ctx)
+	}
 	if c.o.Call != nil {
 		c.o.Call(ctx, method, &call)
 	}
-	call.SideEffectFree = false // no hedges: see the package comment
 	return call
 }
 
-// idempotent reports what the method's .proto declares, if it is linked into the program.
-func (c *Client) idempotent(method string) bool {
+// declaration is what a method's .proto says.
+type declaration struct{ idempotent, sideEffectFree bool }
+
+// declared returns what the method's .proto declares, if it is linked into the program.
+func (c *Client) declared(method string) (d declaration) {
 	if v, ok := c.methods.Load(method); ok {
-		return v == true
+		return v.(declaration)
 	}
-	declared := false
 	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
-	if d, err := protoregistry.GlobalFiles.FindDescriptorByName(name); err == nil {
-		if o, ok := d.Options().(*descriptorpb.MethodOptions); ok {
-			declared = o.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+	if found, err := protoregistry.GlobalFiles.FindDescriptorByName(name); err == nil {
+		if o, ok := found.Options().(*descriptorpb.MethodOptions); ok {
+			d.idempotent = o.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+			d.sideEffectFree = o.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 		}
 	}
-	c.methods.Store(method, declared)
-	return declared
+	c.methods.Store(method, d)
+	return d
 }
 
 // unary is one call: the policy.Runner of its attempts.
@@ -133,22 +152,22 @@ func (u *unary) Run(ctx context.Context, a policy.Attempt) error {
 	return nil
 }
 
-const (
-	keyAttempt  = "x-envoy-attempt-count"
-	keyPushback = "grpc-retry-pushback-ms"
-)
+const keyPushback = "grpc-retry-pushback-ms"
 
 // outgoing returns the context of an attempt.
 func (c *Client) outgoing(ctx context.Context, t *trace, call *policy.Call, a policy.Attempt) context.Context {
 	if !c.o.NoAttemptCount {
-		ctx = metadata.AppendToOutgoingContext(ctx, keyAttempt, strconv.Itoa(max(call.PathAttempt, a.N+1)))
+		ctx = metadata.AppendToOutgoingContext(ctx, hop.Attempt, strconv.Itoa(max(call.PathAttempt, a.N+1)))
+	}
+	if call.Criticality != policy.Critical && !c.o.NoCriticality {
+		ctx = metadata.AppendToOutgoingContext(ctx, hop.Criticality, call.Criticality.String())
 	}
 	return context.WithValue(ctx, traceKey{}, t)
 }
 
 // pathAttempt returns the number of the attempt that the context's handler serves, or 0.
 func pathAttempt(ctx context.Context) int {
-	for _, s := range metadata.ValueFromIncomingContext(ctx, keyAttempt) {
+	for _, s := range metadata.ValueFromIncomingContext(ctx, hop.Attempt) {
 		if n, err := strconv.ParseUint(s, 10, 16); err == nil {
 			return int(n)
 		}

@@ -19,7 +19,6 @@ import (
 	"github.com/hull-go/hull/policy/breaker"
 	"github.com/hull-go/hull/policy/concurrency"
 	"github.com/hull-go/hull/policy/grpcpolicy"
-	"github.com/hull-go/hull/policy/hedge"
 	"github.com/hull-go/hull/status"
 )
 
@@ -246,25 +245,4 @@ func TestStream(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestNoHedge is that calls are not hedged, whatever is said of them: two attempts would write into one reply.
-func TestNoHedge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := &echo{f: func(_ context.Context, m *echopb.EchoMessage) (*echopb.EchoMessage, error) {
-			time.Sleep(time.Second)
-			return m, nil
-		}}
-		hd, err := hedge.New(hedge.Options{Delay: time.Millisecond, Extra: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := pipeline(t, policy.Options{Retries: retries(t), Hedging: hd})
-		o := grpcpolicy.Options{Call: func(_ context.Context, _ string, c *policy.Call) { c.SideEffectFree = true }}
-		w, end := begin(t, e, nil, grpcpolicy.NewClient(p, o).DialOptions())
-		defer end()
-		if _, err := echopb.NewEchoClient(w.conn).Echo(t.Context(), &echopb.EchoMessage{}); err != nil || p.Snapshot().Attempts != 1 {
-			t.Errorf("%v, %+v", err, p.Snapshot())
-		}
-	})
 }

@@ -15,8 +15,9 @@
 // counts that.
 //
 // A method is idempotent if its .proto says so (idempotency_level) or Options.Call does. Servers tell in the trailer
-// grpc-retry-pushback-ms how long to stay away; negative or unreadable means for good. Calls are not hedged: two attempts
-// would write into one reply.
+// grpc-retry-pushback-ms how long to stay away; negative or unreadable means for good. A unary call
+// whose method is declared free of side effects is hedged if the pipeline has hedging; each attempt has its own reply, and places
+// of its own for what grpc.Header, Trailer and Peer ask for.
 //
 // A stream takes a place in the concurrency limit until it ends: RecvMsg has returned an error (io.EOF too) or the only
 // message of a method without server streaming, or the stream's context is over. Only its beginning is repeated, and an attempt's
@@ -31,6 +32,10 @@
 //
 // The pipeline's rate limit, gates and concurrency limit, with its line, decide which calls are served. A call whose deadline has
 // passed, on the way or waiting, never reaches its handler. Refusals are RESOURCE_EXHAUSTED (rate) or UNAVAILABLE, with
-// grpc-retry-pushback-ms if it is known when to come back. A panic becomes INTERNAL. Calls made with a handler's context
-// through a Client know that they serve a repeated one, and are then repeated only if they were not sent.
+// grpc-retry-pushback-ms if it is known when to come back. A panic becomes INTERNAL.
+//
+// Calls made with a handler's context through a Client (or an httppolicy.Transport) belong to its call. They are as important as it
+// is, as its caller says in hull-criticality: whoever is not trusted can lower that and not raise it. If it is a repeated one
+// (x-envoy-attempt-count) they are repeated only if they were not sent. And if one of them fails for good and the handler fails
+// too, the trailer hull-origin says that the failure is not its own, so that nobody above repeats it.
 package grpcpolicy

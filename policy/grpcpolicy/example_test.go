@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -16,6 +18,7 @@ import (
 	"github.com/hull-go/hull/policy/breaker"
 	"github.com/hull-go/hull/policy/concurrency"
 	"github.com/hull-go/hull/policy/grpcpolicy"
+	"github.com/hull-go/hull/policy/hedge"
 	"github.com/hull-go/hull/policy/retry"
 )
 
@@ -47,6 +50,38 @@ func Example() {
 	rep, err := echopb.NewEchoClient(cc).Echo(context.Background(), &echopb.EchoMessage{Text: "hello"})
 	fmt.Println(rep.GetText(), err, "after", p.Snapshot().Attempts, "attempts")
 	// Output: hello <nil> after 2 attempts
+}
+
+// A method whose .proto says idempotency_level = NO_SIDE_EFFECTS gets a second attempt beside one that takes long.
+func ExampleClient_hedging() {
+	var calls atomic.Int64
+	conn, stop := serve(func(ctx context.Context, m *echopb.EchoMessage) (*echopb.EchoMessage, error) {
+		if calls.Add(1) == 1 {
+			<-ctx.Done() // a node that hangs
+			return nil, ctx.Err()
+		}
+		return m, nil
+	})
+	defer stop()
+
+	retries, _ := retry.New(retry.Options{Attempts: 2})
+	hedging, _ := hedge.New(hedge.Options{Delay: 10 * time.Millisecond, Extra: 1}) // for one call only: a share of 5 % of many is more like it
+	p, err := policy.New(policy.Options{Key: "echo", Retries: retries, Hedging: hedging})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	cc, err := conn(grpcpolicy.NewClient(p, grpcpolicy.Options{}).DialOptions())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer cc.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	rep, err := echopb.NewEchoClient(cc).Echo(ctx, &echopb.EchoMessage{Text: "hello"})
+	fmt.Println(rep.GetText(), err, "with", p.Snapshot().Hedges, "hedge")
+	// Output: hello <nil> with 1 hedge
 }
 
 // A grpc-go server that works on one call at a time and lets nobody wait.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/stats"
 	grpcstatus "google.golang.org/grpc/status"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/status"
 )
 
@@ -63,6 +64,9 @@ func (t *trace) failure(err error, trailer metadata.MD, most time.Duration) *sta
 	switch {
 	case t.answered.Load():
 		e.Fate = status.Processed
+		if v := trailer.Get(hop.Origin); len(v) > 0 {
+			e.Origin = hop.ParseOrigin(v[0])
+		}
 	case errors.Is(t.parent.Err(), context.Canceled):
 		e.Code, e.Kind = status.Canceled, status.Cancelled
 	case t.ctx.Err() != nil, e.Code == status.DeadlineExceeded:

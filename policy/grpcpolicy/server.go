@@ -15,14 +15,19 @@ import (
 	"google.golang.org/grpc/metadata"
 	grpcstatus "google.golang.org/grpc/status"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
 
 // ServerOptions describes a Server. Every zero means the default that stands beside it.
 type ServerOptions struct {
-	// Call changes what policies are told about a call. Set Criticality here, and Hash for limits per caller. It must not keep it.
+	// Call changes what policies are told about a call: Criticality and PathAttempt are as its caller says. Set Hash here for limits
+	// per caller. It must not keep it.
 	Call func(ctx context.Context, method string, c *policy.Call)
+	// Trusted reports whether a call's caller is trusted to say how important it is (hull-criticality): nobody is. The others can
+	// make their calls less important, not more.
+	Trusted func(ctx context.Context, method string) bool
 	// MaxTimeout is the longest time that a unary call gets, whatever its caller says: no limit.
 	MaxTimeout time.Duration
 	// Logger is told of panics, with their stacks: nobody.
@@ -71,18 +76,41 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 
 // Stream is a grpc.StreamServerInterceptor.
 func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return s.serve(ss.Context(), info.FullMethod, ss.SetTrailer, func(context.Context) error { return handler(srv, ss) })
+	return s.serve(ss.Context(), info.FullMethod, ss.SetTrailer, func(ctx context.Context) error {
+		return handler(srv, &serverStream{ss, hop.With(ss.Context(), hop.From(ctx))})
+	})
 }
 
+// serverStream is a stream whose context knows the call's place in its tree.
+type serverStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // that is what a stream is for
+}
+
+// Context implements grpc.ServerStream.
+func (s *serverStream) Context() context.Context { return s.ctx }
+
 func (s *Server) serve(ctx context.Context, method string, trailer func(metadata.MD), handle func(context.Context) error) error {
-	c := policy.Call{Method: strings.TrimPrefix(method, "/"), PathAttempt: pathAttempt(ctx)}
+	md, _ := metadata.FromIncomingContext(ctx)
+	at := hop.Read(func(key string) string {
+		if v := md.Get(key); len(v) > 0 {
+			return v[0]
+		}
+		return ""
+	}, s.o.Trusted != nil && s.o.Trusted(ctx, method))
+	ctx = hop.With(ctx, at)
+	c := policy.Call{Method: strings.TrimPrefix(method, "/"), PathAttempt: at.Attempt, Criticality: at.Criticality}
 	c.Service, _, _ = strings.Cut(c.Method, "/")
 	if s.o.Call != nil {
 		s.o.Call(ctx, method, &c)
 	}
+	at.Criticality = c.Criticality // calls on its behalf are as important as it is
 	r := &serving{s: s, method: method, handle: handle}
 	_, err := s.p.Drive(ctx, c, r)
 	if r.began {
+		if r.err != nil && at.Origin() == status.Downstream && passesOn(r.err) {
+			trailer(metadata.Pairs(hop.Origin, status.Downstream.String()))
+		}
 		return r.err
 	}
 	e := status.From(err)
@@ -91,6 +119,15 @@ func (s *Server) serve(ctx context.Context, method string, trailer func(metadata
 		trailer(metadata.Pairs(keyPushback, strconv.FormatInt(int64(after), 10)))
 	}
 	return outward(e)
+}
+
+// passesOn reports whether a handler's error is a failure, and not an answer.
+func passesOn(err error) bool {
+	switch policy.Classify(&status.Error{Code: status.Code(grpcstatus.Code(err))}) {
+	case policy.ClassCaller, policy.ClassAborted, policy.ClassCancelled:
+		return false
+	}
+	return true
 }
 
 // serving is one call: the policy.Runner of its only attempt.

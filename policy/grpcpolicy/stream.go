@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
@@ -20,12 +21,16 @@ func (c *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 		return begin(ctx, desc, cc, method, opts...)
 	}
 	call := c.call(ctx, method)
+	call.SideEffectFree = false // what was sent and received cannot be taken back
 	r := &opening{c: c, call: &call, desc: desc, cc: cc, method: method, begin: begin, opts: opts}
 	o, err := p.Open(ctx, call, r)
 	if err != nil {
+		hop.From(ctx).Failed(p.Options().Classify(err))
 		return nil, outward(err)
 	}
-	s := &clientStream{ClientStream: r.stream, c: c, desc: desc, trace: r.trace, cancel: r.cancel, opened: o}
+	at, classify := hop.From(ctx), p.Options().Classify
+	s := &clientStream{ClientStream: r.stream, c: c, desc: desc, trace: r.trace, cancel: r.cancel, opened: o,
+		failed: func(err error) { at.Failed(classify(err)) }}
 	s.mu.Lock()
 	s.stop = context.AfterFunc(ctx, func() { s.end(status.From(ctx.Err())) })
 	s.mu.Unlock()
@@ -80,6 +85,7 @@ type clientStream struct {
 	desc   *grpc.StreamDesc
 	trace  *trace
 	cancel context.CancelCauseFunc
+	failed func(error) // tells the request on whose behalf it is
 
 	mu     sync.Mutex
 	opened *policy.Opened // nil when it has ended
@@ -119,5 +125,6 @@ func (s *clientStream) end(e *status.Error) {
 		o.End(nil)
 		return
 	}
+	s.failed(e)
 	o.End(e)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -85,6 +86,40 @@ func ExampleNewHandler() {
 	// /second 503 "1"
 	// /first 200 ""
 	// /third 200 ""
+}
+
+// A server that finds its capacity by itself, with a short line in front of it, where what matters less is shed first, and never
+// works on what nobody waits for any more.
+func ExampleHandlerOptions() {
+	source, _ := concurrency.NewTwoArm(concurrency.TwoArmOptions{})
+	limit, _ := concurrency.New(concurrency.Options{Source: source})
+	p, err := policy.New(policy.Options{Key: "api", Concurrency: policy.Slot{Name: "limit", Gate: limit}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, limited := r.Context().Deadline()
+		fmt.Fprint(w, "hello, with a deadline: ", limited)
+	})
+	h, err := httppolicy.NewHandler(hello, p, httppolicy.HandlerOptions{
+		MaxTimeout: 10 * time.Second,
+		Trusted:    func(r *http.Request) bool { return r.TLS != nil }, // others cannot say that they matter more
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, left := range []string{"250m", "0m"} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set(httppolicy.HeaderGRPC, left)
+		r.Header.Set("Hull-Criticality", "sheddable")
+		h.ServeHTTP(w, r)
+		fmt.Println(w.Code, strings.TrimSpace(w.Body.String()))
+	}
+	// Output:
+	// 200 hello, with a deadline: true
+	// 504 Gateway Timeout
 }
 
 // A database query in a pipeline. Whether it may be repeated is for its author to say: this one only reads.
