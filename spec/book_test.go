@@ -56,6 +56,7 @@ func TestWhatAChangeForgets(t *testing.T) {
 		{"retries have no state", all + "services: {s: {retry: {attempts: 5, base: 1ms}}}", ""},
 		{"breaker", all + "services: {s: {breaker: {window: 20s}}}", "breaker"},
 		{"breaker of the method", all + "services: {s: {methods: {a.B/C: {breaker: {successes: 1}}}}}", "breaker"},
+		{"breaker over the latest calls", all + "services: {s: {breaker: {last_calls: 10}}}", "breaker"},
 		{"timeouts", all + "services: {s: {attempt_timeout: {max: 10s}}}", "timeouts"},
 		{"hedging", all + "services: {s: {hedge: {quantile: 90%}}}", "hedging"},
 		{"throttle", all + "services: {s: {throttle: {max: 80%}}}", "throttle"},
@@ -386,6 +387,25 @@ func TestRetryBudget(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLastCalls: a method that is called once an hour has a breaker that opens.
+func TestLastCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := mustMethod(t, mustBook(t, "defaults: {breaker: {last_calls: 4}}"), "s", "a.B/C")
+		for i := range 5 {
+			_, err := policy.Do(t.Context(), m.Unary, func(context.Context) (int, error) {
+				return 0, &status.Error{Code: status.Unavailable, Fate: status.Processed}
+			})
+			e := status.From(err)
+			if refused := e.Refusal != nil; refused != (i == 4) {
+				t.Errorf("call %d: %v", i+1, err)
+			}
+			if i < 3 {
+				time.Sleep(time.Hour)
+			}
+		}
+	})
 }
 
 // TestSharedBudgets: one name is one budget, and keeps what is in it as long as its options stay.

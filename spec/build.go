@@ -52,6 +52,9 @@ func (b Breaker) options() breaker.Options {
 	if b.Jitter != nil && o.Jitter == 0 {
 		o.Jitter = -1
 	}
+	if o.LastCalls = b.LastCalls; o.LastCalls > 0 {
+		o.MinCalls = min(o.MinCalls, o.LastCalls)
+	}
 	return o
 }
 

@@ -121,7 +121,10 @@ type Breaker struct {
 	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
 	// Window is how far back results count. It should be longer than the timeout.
 	Window Duration `yaml:"window,omitempty" json:"window,omitzero" default:"10s" range:"10ms 24h"`
-	// MinCalls is how many results the window must hold before the breaker can open.
+	// LastCalls makes the latest so many results count, however old, in place of those within window: for methods that are called
+	// so rarely that no window holds enough of them.
+	LastCalls int `yaml:"last_calls,omitempty" json:"last_calls,omitempty" auto:"what is within window counts" range:"1 10000"`
+	// MinCalls is how many results must be there before the breaker can open; with fewer last_calls, so many.
 	MinCalls int `yaml:"min_calls,omitempty" json:"min_calls,omitempty" default:"20" range:"1 1048576"`
 	// Failures is the share of failed calls that opens it.
 	Failures Percent `yaml:"failures,omitempty" json:"failures,omitzero" default:"50%" range:"0.01% 100%"`
