@@ -69,6 +69,8 @@ func rivals() []Rival {
 		hullRival{},
 		grpcVTRival{},
 		hullVTRival{},
+		hullGRPCRival{},
+		hullJSONRival{},
 	}
 }
 
