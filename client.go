@@ -13,7 +13,6 @@ import (
 	"github.com/hull-go/hull/spec"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
-	"github.com/hull-go/hull/transport/muxtransport"
 	"github.com/hull-go/hull/transport/pool"
 )
 
@@ -31,6 +30,7 @@ type Client struct {
 	mu       sync.Mutex
 	closed   bool
 	services map[string]*service
+	targets  *registry.Registry // nil until a service is named by an address
 }
 
 // NewClient returns a client. With no options it finds services on this machine and has every policy on.
@@ -55,11 +55,9 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 	if c.book, err = spec.NewBook(c.opt.spec); err != nil {
 		return nil, fmt.Errorf("hull: client: %w", err)
 	}
-	dialer := c.opt.dialer
-	if dialer == nil {
-		if dialer, err = muxtransport.NewDialer(c.opt.mux); err != nil {
-			return nil, fmt.Errorf("hull: client: %w", err)
-		}
+	dialer, err := newDialer(&c.opt, c.protocols)
+	if err != nil {
+		return nil, fmt.Errorf("hull: client: %w", err)
 	}
 	if c.pool, err = pool.New(dialer, pool.Options{OnState: c.nodeState}); err != nil {
 		return nil, fmt.Errorf("hull: client: %w", err)
@@ -72,19 +70,40 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 
 // To returns the connection to a service, by its name in discovery. It costs next to nothing and opens nothing: ask for it
 // where it is needed. Options hold for every call made through it. Whether the service exists shows at the first call.
+//
+// A server that no discovery knows is named by its address instead: grpc://host:port, http://host:port (JSON) or hull://host:port.
 func (c *Client) To(service string, opts ...CallOption) *Conn {
+	name, direct, err := targetName(service)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.services[service]
+	s := c.services[name]
 	if s == nil {
-		s = newService(c, service)
-		s.closed = c.closed
-		c.services[service] = s
+		s = newService(c, name)
+		s.registry, s.closed = c.registry, c.closed
+		if s.err == nil && direct {
+			s.registry, s.err = c.direct()
+		}
+		if err != nil {
+			s.err = err
+		}
+		c.services[name] = s
 	}
 	if len(opts) == 0 {
 		return s.conn
 	}
 	return newConn(s, opts)
+}
+
+// direct returns the registry of services that are named by their address. mu is held.
+func (c *Client) direct() (*registry.Registry, error) {
+	if c.targets == nil && !c.closed {
+		r, err := registry.New(targets{}, registry.Options{})
+		if err != nil {
+			return nil, err
+		}
+		c.targets = r
+	}
+	return c.targets, nil
 }
 
 // Apply puts another specification in force, also for connections that exist. Calls under way finish with the one they began
@@ -111,10 +130,14 @@ func (c *Client) Close() error {
 			views = append(views, v)
 		}
 	}
+	direct := c.targets
 	c.mu.Unlock()
 	err := c.pool.Close()
 	for _, v := range views {
 		v.Close()
+	}
+	if direct != nil {
+		err = errors.Join(err, direct.Close())
 	}
 	c.closeReg()
 	return err

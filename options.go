@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,8 @@ type clientOptions struct {
 	shared sharedOptions
 	spec   *spec.Spec
 	dialer transport.Dialer
+	ways   []way
+	tls    *tls.Config
 	mux    muxtransport.Options
 	unary  []UnaryMiddleware
 	stream []StreamMiddleware
@@ -121,9 +124,37 @@ func WithSpec(s *spec.Spec) ClientOption {
 	return clientOption(func(o *clientOptions) error { o.spec = s; return nil })
 }
 
-// WithDialer replaces the native transport's dialer.
+// WithDialer has all connections made by d, whatever nodes speak. See WithTransport for one that is chosen.
 func WithDialer(d transport.Dialer) ClientOption {
 	return clientOption(func(o *clientOptions) error { o.dialer = d; return nil })
+}
+
+// WithTransport adds a way to reach nodes that speak a protocol, by the name that discovery has for it, or replaces the one that is
+// there: "hull/1", "grpc" and "http". A node is reached by the first of its protocols in this order, others after them in the order
+// given; one that does not say what it speaks is tried with each.
+func WithTransport(protocol string, d transport.Dialer) ClientOption {
+	return clientOption(func(o *clientOptions) error {
+		if protocol == "" || d == nil {
+			return fmt.Errorf("WithTransport: protocol %q with dialer %v: both are needed", protocol, d)
+		}
+		if slices.ContainsFunc(o.ways, func(w way) bool { return w.protocol == protocol }) {
+			return fmt.Errorf("WithTransport: %q is given twice", protocol)
+		}
+		o.ways = append(o.ways, way{protocol, d})
+		return nil
+	})
+}
+
+// WithTLS encrypts all connections. A server is verified as cfg says, by default against the machine's certificate authorities and the host of
+// its address; certificates in cfg let servers verify the client. cfg is not changed.
+func WithTLS(cfg *tls.Config) ClientOption {
+	return clientOption(func(o *clientOptions) error {
+		if cfg == nil {
+			return errors.New("WithTLS: the configuration is nil")
+		}
+		o.tls = cfg.Clone()
+		return nil
+	})
 }
 
 // WithMaxReply bounds the size of an answer in bytes; 4 MiB without it.

@@ -19,12 +19,13 @@ import (
 
 // service is what a client knows about one service: what discovery says, and the picker that all its calls share.
 type service struct {
-	c      *Client
-	name   string
-	conn   *Conn
-	picker *balance.Picker
-	budget *budget
-	err    error // why the service cannot be called at all
+	c        *Client
+	name     string
+	registry *registry.Registry // where its nodes are found
+	conn     *Conn
+	picker   *balance.Picker
+	budget   *budget
+	err      error // why the service cannot be called at all
 
 	view atomic.Pointer[registry.View]
 	seen atomic.Pointer[registry.Service] // the snapshot that the picker works with
@@ -128,7 +129,7 @@ const firstWait = time.Second
 func (s *service) await(ctx context.Context, v *registry.View, until policy.Time) (snap *registry.Service, e *status.Error) {
 	var err error
 	if s.seen.Load() != nil {
-		snap, err = s.c.registry.Lookup(ctx, s.name)
+		snap, err = s.registry.Lookup(ctx, s.name)
 	} else {
 		wait, cancel := context.WithDeadline(ctx, until.Clock())
 		defer cancel()
@@ -152,7 +153,7 @@ func (s *service) open() (*registry.View, *status.Error) {
 	if v := s.view.Load(); v != nil {
 		return v, nil
 	}
-	v := s.c.registry.Open(s.name)
+	v := s.registry.Open(s.name)
 	s.view.Store(v)
 	return v, nil
 }

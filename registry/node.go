@@ -50,7 +50,7 @@ type Node struct {
 	Version string `json:"version,omitempty"`
 	// Address is host:port.
 	Address string `json:"address"`
-	// Protocols are what the port speaks: "hull/1", "grpc", "http" …; empty = "hull/1" only.
+	// Protocols are what the port speaks: "hull/1", "grpc", "http" …; empty = it does not say, and callers try "hull/1" first.
 	Protocols []string `json:"protocols,omitempty"`
 	// Zone and Region say where the node runs; empty = not known.
 	Zone   string `json:"zone,omitempty"`

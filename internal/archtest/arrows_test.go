@@ -50,8 +50,8 @@ var arrows = []struct {
 	{"balance", "status policy registry internal/*", ""},
 	{"spec", "status policy policy/* registry balance internal/*", ""},
 
-	// The front door, with the two drivers that need no configuration.
-	{".", "status policy policy/* codec transport transport/pool transport/muxtransport registry registry/fileregistry balance spec internal/*",
+	// The front door, with the drivers that need no configuration.
+	{".", "status policy policy/* codec transport transport/pool transport/muxtransport transport/grpctransport transport/httptransport registry registry/fileregistry balance spec internal/*",
 		"hulltest registry/* transport/*"},
 
 	// What stands on the front door.

@@ -15,7 +15,7 @@ import (
 type Options struct {
 	// Services are the names served at the addresses; none = every name.
 	Services []string
-	// Protocols are what the addresses speak; none = "hull/1".
+	// Protocols are what the addresses speak; none = they do not say, and callers find out.
 	Protocols []string
 	// Version, Zone and Region are those of every node; empty = not known.
 	Version, Zone, Region string
@@ -27,7 +27,8 @@ type Driver struct {
 	opt       Options
 }
 
-// New returns a driver for addresses of the form host:port, each of which is a node whose ID is the address.
+// New returns a driver for addresses of the form host:port, each of which is a node whose ID is the address. One that speaks something
+// else than Options.Protocols is written with it: grpc://host:port, http://host:port, hull://host:port.
 func New(addresses []string, o Options) (*Driver, error) {
 	if len(addresses) == 0 {
 		return nil, fmt.Errorf("staticregistry: no address given: write host:port,host:port")
@@ -55,7 +56,7 @@ func New(addresses []string, o Options) (*Driver, error) {
 func Parameters() []registry.Parameter {
 	return []registry.Parameter{
 		{Name: "service", Usage: "names served at the addresses, separated by commas; none = every name"},
-		{Name: "protocol", Default: "hull/1", Usage: "what the addresses speak, separated by commas: hull/1, grpc, http"},
+		{Name: "protocol", Usage: "what the addresses speak, separated by commas: hull/1, grpc, http; none = callers find out"},
 		{Name: "version", Usage: "version of every node"},
 		{Name: "zone", Usage: "zone of every node"},
 		{Name: "region", Usage: "region of every node"},
@@ -63,7 +64,7 @@ func Parameters() []registry.Parameter {
 }
 
 // FromURL returns a driver for static://host:port,host:port?service=name. Several IPv6 addresses need the form without
-// slashes, static:[::1]:80,[::2]:80.
+// slashes, static:[::1]:80,[::2]:80, and so do addresses that say what they speak, static:grpc://host:port,http://host:port.
 func FromURL(u *url.URL) (registry.Driver, error) {
 	if u.Scheme != "static" || strings.Trim(u.Path, "/") != "" || u.User != nil {
 		return nil, fmt.Errorf("staticregistry: write the URL as static://host:port,host:port?service=name")
@@ -103,6 +104,13 @@ func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.U
 }
 
 func (d *Driver) node(service, address string) *registry.Node {
+	protocols := slices.Clone(d.opt.Protocols)
+	if scheme, rest, ok := strings.Cut(address, "://"); ok {
+		address, protocols = rest, []string{scheme}
+		if scheme == "hull" {
+			protocols[0] = "hull/1"
+		}
+	}
 	return &registry.Node{ID: address, Service: service, Address: address, Version: d.opt.Version,
-		Protocols: slices.Clone(d.opt.Protocols), Zone: d.opt.Zone, Region: d.opt.Region}
+		Protocols: protocols, Zone: d.opt.Zone, Region: d.opt.Region}
 }

@@ -1,6 +1,8 @@
 package staticregistry_test
 
 import (
+	"context"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -72,5 +74,27 @@ func TestBadURLs(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "pw") {
 			t.Errorf("%s: the error shows a password: %v", raw, err)
 		}
+	}
+}
+
+func TestSchemes(t *testing.T) {
+	u, err := url.Parse("static:grpc://a:1,http://b:2,hull://c:3,d:4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := staticregistry.FromURL(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	got := ""
+	_ = d.Watch(ctx, "greeter", func(up registry.Update) {
+		for _, n := range up.Nodes {
+			got += fmt.Sprint(n.ID, n.Protocols, " ")
+		}
+		cancel()
+	})
+	if want := "d:4[] a:1[grpc] b:2[http] c:3[hull/1] "; got != want && got != "d:4[] a:1[grpc] c:3[hull/1] b:2[http] " {
+		t.Errorf("%q", got)
 	}
 }
