@@ -77,8 +77,12 @@ func (c *serverConn) sendAnswer(ca *serverCall, registered bool) {
 }
 
 // awaitRoom waits until more may be appended, with mu held before and after. It returns false when the connection is gone.
-func (c *serverConn) awaitRoom() bool {
-	for c.roomFull() {
+func (c *serverConn) awaitRoom() bool { return c.awaitOutput(pendingLimit) }
+
+// awaitOutput waits until less than limit of output waits, with mu held before and after. It returns false when the
+// connection is gone.
+func (c *serverConn) awaitOutput(limit int) bool {
+	for c.waiting(limit) {
 		room := c.roomChan()
 		c.mu.Unlock()
 		select {

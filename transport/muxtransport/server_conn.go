@@ -121,8 +121,8 @@ func (c *serverConn) beforeWait() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deaf = c.roomFull()
-	if !c.awaitRoom() {
+	c.deaf = c.waiting(deafLimit)
+	if !c.awaitOutput(deafLimit) {
 		return c.cause.err
 	}
 	c.deaf = false

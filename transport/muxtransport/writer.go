@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// pendingLimit is how much output may wait before those who want to add more have to wait too.
+	// pendingLimit is how much output may wait before those who want to add more have to wait too; deafLimit is how much of it
+	// a server lets wait before it reads no more.
 	pendingLimit = 512 << 10
+	deafLimit    = 128 << 10
 	// flushSize is how much a reader that answers calls itself lets gather before it writes.
 	flushSize = 32 << 10
 	// flushInterval is how long it lets them gather.
@@ -178,7 +180,10 @@ func (l *link) finishWrites(rest []byte) {
 }
 
 // roomFull reports whether output has to wait. mu is held.
-func (l *link) roomFull() bool { return len(l.buf) >= pendingLimit && l.cause == nil }
+func (l *link) roomFull() bool { return l.waiting(pendingLimit) }
+
+// waiting reports whether at least limit of output waits. mu is held.
+func (l *link) waiting(limit int) bool { return len(l.buf) >= limit && l.cause == nil }
 
 // roomChan returns what is closed when there is room again. mu is held.
 func (l *link) roomChan() <-chan struct{} {
