@@ -153,7 +153,7 @@ func choose(p *Picker, now policy.Time, src rand.Source, r *rand.Rand, tried []p
 	if !slices.ContainsFunc(before, func(s NodeState) bool { return s.ID == n.ID() && s.State != Unmatched }) {
 		return fmt.Errorf("picked %s, which does not match", n.ID())
 	}
-	if v.Permit.Start != now || v.Probe {
+	if v.Permit.Start != now || v.Decision == policy.Probe {
 		return fmt.Errorf("verdict %+v", v)
 	}
 	everyone[n] = true

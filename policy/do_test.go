@@ -246,3 +246,21 @@ func BenchmarkChain(b *testing.B) {
 		}
 	})
 }
+
+func TestAdviceToStayAwayKeepsTheBreakerOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := mustNew(t, policy.Options{Breaker: policy.Slot{Name: "breaker", Gate: must(breaker.New(breaker.Options{Consecutive: 1, Open: time.Second}))}})
+		down := &status.Error{Code: status.Unavailable, Pushback: 20 * time.Second}
+		if _, err := policy.Do(t.Context(), p, func(context.Context) (int, error) { return 0, down }); !errors.Is(err, down) {
+			t.Fatal(err)
+		}
+		_, err := policy.Do(t.Context(), p, func(context.Context) (int, error) { return 1, nil })
+		if e := status.From(err); e.Refusal == nil || e.Refusal.Policy != "breaker" || e.Refusal.RetryAfter < 20*time.Second {
+			t.Errorf("%v: want the breaker's refusal for 20 s", err)
+		}
+		time.Sleep(25 * time.Second)
+		if _, err := policy.Do(t.Context(), p, func(context.Context) (int, error) { return 1, nil }); err != nil {
+			t.Errorf("after the time: %v", err)
+		}
+	})
+}

@@ -315,7 +315,7 @@ func (x *Exec) ask(now Time, rnd rand.Source, s *Slot) Verdict {
 func (x *Exec) hold(v Verdict) {
 	x.held[x.gate] = v.Permit
 	x.heldSet |= one(int(x.gate))
-	x.probe = x.probe || v.Probe && x.p.gates[x.gate].Mode == On
+	x.probe = x.probe || v.Decision == Probe && x.p.gates[x.gate].Mode == On
 }
 
 type answer uint8
@@ -329,7 +329,7 @@ const (
 
 // settle turns a verdict into what it means for a call, joining the line where it says so. v is the final verdict.
 func (x *Exec) settle(now Time, rnd rand.Source, s *Slot, v *Verdict, at *seat, tag uint32) answer {
-	if v.Decision == Admit {
+	if v.Decision.Admits() {
 		return went
 	}
 	return x.settleRest(now, rnd, s, v, at, tag)
@@ -354,7 +354,7 @@ func (x *Exec) settleRest(now Time, rnd rand.Source, s *Slot, v *Verdict, at *se
 			*at = seat{kind: seatParked, at: Earliest(v.At, x.call.Deadline), ticket: t}
 			return waits
 		}
-		if v.Decision == Admit {
+		if v.Decision.Admits() {
 			return went
 		}
 	}
@@ -430,7 +430,24 @@ func (x *Exec) finishAs(now Time, rnd rand.Source, k int) {
 	if cl == ClassDeadlineSoon && x.tried(now) {
 		cl = ClassDeadlineLate
 	}
+	if a.err != nil {
+		x.p.pushback(now, x.heldSet, cl, a.err)
+	}
 	x.finish(now, rnd, cl)
+}
+
+// pushback tells the call-level gates whose permits are held that the other side wants to be left alone for a while. Somebody's own
+// quota says nothing about anybody else's calls.
+func (p *Pipeline) pushback(now Time, held Set, cl Class, err error) {
+	d := status.From(err).Pushback
+	if d <= 0 || cl == ClassQuota {
+		return
+	}
+	for i := range p.gates {
+		if g, ok := p.gates[i].Gate.(Pushbacker); ok && held.Has(i) {
+			g.Pushback(now, d)
+		}
+	}
 }
 
 // finishErr ends the call with an error of the executor's own.

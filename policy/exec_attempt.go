@@ -51,7 +51,7 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 				}
 			}
 			n, v := o.Nodes.Pick(now, rnd, &x.call, tried)
-			if v.Decision != Admit || n == nil {
+			if !v.Decision.Admits() || n == nil {
 				x.attemptRefused(now, rnd, k, nodesName, v)
 				return
 			}
@@ -507,7 +507,7 @@ func (x *Exec) Granted(now Time, rnd rand.Source, tag uint32, v Verdict) Steps {
 			return x.take(now)
 		}
 		x.seat = seat{}
-		if v.Decision != Admit {
+		if !v.Decision.Admits() {
 			x.refuse(now, rnd, s, v)
 			return x.take(now)
 		}
@@ -524,7 +524,7 @@ func (x *Exec) Granted(now Time, rnd rand.Source, tag uint32, v Verdict) Steps {
 		return x.take(now)
 	}
 	a.seat = seat{}
-	if v.Decision != Admit {
+	if !v.Decision.Admits() {
 		x.attemptRefused(now, rnd, k, x.p.opt.Concurrency.Name, v)
 		return x.take(now)
 	}
@@ -536,7 +536,7 @@ func (x *Exec) Granted(now Time, rnd rand.Source, tag uint32, v Verdict) Steps {
 
 // refund gives back a place that arrived after its call had ended.
 func (x *Exec) refund(now Time, rnd rand.Source, s *Slot, v Verdict, bit int) {
-	if v.Decision != Admit {
+	if !v.Decision.Admits() {
 		return
 	}
 	s.Gate.Done(now, rnd, v.Permit, Ignored)

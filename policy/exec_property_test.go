@@ -51,9 +51,9 @@ type books struct {
 }
 
 func (b *books) note(v policy.Verdict) policy.Verdict {
-	if v.Decision == policy.Admit || v.Decision == policy.Wait {
+	if v.Decision.Permits() {
 		b.out++
-		b.probe = v.Probe && b.mode == policy.On && b.name != "throttle"
+		b.probe = v.Decision == policy.Probe && b.mode == policy.On && b.name != "throttle"
 	}
 	return v
 }
@@ -106,7 +106,7 @@ func (m moody) Admit(now policy.Time, _ rand.Source, _ *policy.Call) policy.Verd
 	case 1, 2:
 		return policy.Verdict{Decision: policy.Wait, At: now.Add(time.Duration(m.r.IntN(8)) * ms)}
 	case 3:
-		return policy.Verdict{Probe: m.r.IntN(3) == 0}
+		return policy.Verdict{Decision: policy.Decision(m.r.IntN(3) / 2)}
 	}
 	return policy.Verdict{}
 }

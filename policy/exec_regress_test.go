@@ -83,7 +83,7 @@ func TestNotSentIsSaidOfTheWholeCall(t *testing.T) {
 }
 
 func TestProbeOfADryRunBreakerIsRetried(t *testing.T) {
-	b := &gate{verdicts: []policy.Verdict{{Probe: true}}}
+	b := &gate{verdicts: []policy.Verdict{{Decision: policy.Probe}}}
 	p := mustNew(t, policy.Options{Retries: tries{2, 0}, Breaker: policy.Slot{Name: "breaker", Gate: b, Mode: policy.DryRun}})
 	w := newWorld(1)
 	c := w.call(p, policy.Call{Idempotent: true}, script(answer{ms, errUnavailable}, answer{ms, nil}))

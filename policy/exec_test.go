@@ -40,7 +40,7 @@ func (g *gate) Admit(now policy.Time, _ rand.Source, _ *policy.Call) policy.Verd
 	if len(g.verdicts) > 0 {
 		v, g.verdicts = g.verdicts[0], g.verdicts[1:]
 	}
-	if v.Decision == policy.Admit || v.Decision == policy.Wait {
+	if v.Decision.Permits() {
 		g.out++
 		v.Permit.Start = now
 	}
@@ -199,7 +199,7 @@ func TestExec(t *testing.T) {
 		{name: "methods with side effects are not hedged", call: policy.Call{Idempotent: true}, opt: policy.Options{Retries: tries{3, 0}, Hedging: delay(10 * ms)},
 			serve: script(answer{50 * ms, nil}), attempts: 1, took: 50 * ms},
 		{name: "a probe is not repeated", call: policy.Call{Idempotent: true}, opt: policy.Options{Retries: tries{3, 0},
-			Breaker: policy.Slot{Name: "breaker", Gate: &gate{verdicts: []policy.Verdict{{Probe: true}}}}},
+			Breaker: policy.Slot{Name: "breaker", Gate: &gate{verdicts: []policy.Verdict{{Decision: policy.Probe}}}}},
 			serve: script(answer{ms, errUnavailable}), attempts: 1, took: ms, class: policy.ClassUnavailable, err: errUnavailable},
 		{name: "a breaker that opens meanwhile ends it", call: policy.Call{Idempotent: true}, opt: policy.Options{Retries: tries{3, 0}, Breaker: policy.Slot{Name: "breaker", Gate: lapse}},
 			serve:    func(policy.Attempt) (time.Duration, error) { lapse.lapsed = true; return ms, errUnavailable },

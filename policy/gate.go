@@ -11,7 +11,7 @@ import (
 // randomness are arguments, so that the same gate runs in production, in tests with a fake clock and in a simulation.
 // Implementations are safe for concurrent use. rnd is the caller's own and need not be locked.
 type Gate interface {
-	// Admit asks for leave to go at now. Each Admit or Wait verdict is followed by exactly one Done with its permit.
+	// Admit asks for leave to go at now. Each Admit, Probe or Wait verdict is followed by exactly one Done with its permit.
 	Admit(now Time, rnd rand.Source, c *Call) Verdict
 	// Done gives the permit back and says what came of it. Results of permits of an older generation are harmless.
 	Done(now Time, rnd rand.Source, p Permit, o Outcome)
@@ -77,6 +77,8 @@ type Decision uint8
 const (
 	// Admit: go now.
 	Admit Decision = iota
+	// Probe: go now, as the test of a recovering dependency, which is neither retried nor hedged.
+	Probe
 	// Refuse: do not go. State, Reason and At (when to come back) explain it.
 	Refuse
 	// Wait: go at At; the permit is already held.
@@ -85,12 +87,17 @@ const (
 	Park
 )
 
-// Verdict is a gate's answer. The zero value admits with a zero permit.
+// Admits reports whether d lets a call go now.
+func (d Decision) Admits() bool { return d <= Probe }
+
+// Permits reports whether a permit comes with d, to be settled by one Done.
+func (d Decision) Permits() bool { return d.Admits() || d == Wait }
+
+// Verdict is a gate's answer. It has as many fields as processors pass in registers: one more doubles what asking costs.
+// The zero value admits with a zero permit.
 type Verdict struct {
 	Decision Decision
-	// Probe marks an admitted call as a test of a recovering dependency: it is neither retried nor hedged.
-	Probe  bool
-	Permit Permit
+	Permit   Permit
 	// At: for Wait when to go, for Park when the wait is given up, for Refuse the earliest time another try can succeed (0 = not known).
 	At Time
 	// State is the gate's state in one word and Reason one sentence, for refusals. Constants, so that refusing costs nothing.

@@ -54,16 +54,16 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	for i := range p.gates {
 		g := &p.gates[i]
 		v := g.Gate.Admit(now, Source{}, &sc.c)
-		if v.Decision != Admit {
+		if !v.Decision.Admits() {
 			return s.leave(now, phaseGates, stageThrottle, v)
 		}
 		keep(&s.held[i], &v.Permit)
-		s.probe = s.probe || v.Probe && g.Mode == On
+		s.probe = s.probe || v.Decision == Probe && g.Mode == On
 		s.gate++
 	}
 	if g := o.Throttle.Gate; g != nil {
 		v := g.Admit(now, Source{}, &sc.c)
-		if v.Decision != Admit {
+		if !v.Decision.Admits() {
 			return s.leave(now, phaseAttempts, stageThrottle, v)
 		}
 		keep(&s.throttle, &v.Permit)
@@ -71,7 +71,7 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	}
 	if g := o.Concurrency.Gate; g != nil {
 		v := g.Admit(now, Source{}, &sc.c)
-		if v.Decision != Admit {
+		if !v.Decision.Admits() {
 			return s.leave(now, phaseAttempts, stageConcurrency, v)
 		}
 		keep(&s.place, &v.Permit)

@@ -38,7 +38,7 @@ func (s *scribe) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.Ve
 		case 1:
 			v.Decision, v.At = policy.Wait, now.Add(time.Duration(s.r.IntN(20))*ms)
 		case 2:
-			v.Probe = true
+			v.Decision = policy.Probe
 		}
 	}
 	s.note("at %v asked for %+v: %v %v", now.Sub(s.start), *c, v.Decision, v.Permit.Slot)

@@ -147,7 +147,7 @@ func (b *Breaker) admitSlow(now policy.Time, rnd rand.Source) policy.Verdict {
 		if now >= at {
 			b.probe = probe{out: true, seq: b.probe.seq + 1, lease: now.Add(b.opt.ProbeLease)}
 			b.until.Store(int64(now.Add(b.opt.ProbeEvery)))
-			return policy.Verdict{Probe: true, Permit: policy.Permit{Start: now, Gen: gen, Slot: b.probe.seq}}
+			return policy.Verdict{Decision: policy.Probe, Permit: policy.Permit{Start: now, Gen: gen, Slot: b.probe.seq}}
 		}
 	}
 	return b.refuse(s, at)

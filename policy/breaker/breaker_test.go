@@ -39,10 +39,10 @@ var plain = Options{Jitter: -1, Ramp: -1}
 // call makes one call with outcome o and reports whether it was admitted.
 func call(b *Breaker, now policy.Time, o policy.Outcome) bool {
 	v := b.Admit(now, mid, nil)
-	if v.Decision == policy.Admit {
+	if v.Decision.Admits() {
 		b.Done(now, mid, v.Permit, o)
 	}
-	return v.Decision == policy.Admit
+	return v.Decision.Admits()
 }
 
 func calls(b *Breaker, now policy.Time, n int, o policy.Outcome) {
@@ -211,7 +211,7 @@ func TestHalfOpen(t *testing.T) {
 	b := opened(t, plain)
 	now := at(time.Second)
 	v := b.Admit(now, mid, nil)
-	if v.Decision != policy.Admit || !v.Probe {
+	if v.Decision != policy.Probe {
 		t.Fatalf("%+v, want a probe", v)
 	}
 	if w := b.Admit(now.Add(time.Millisecond), mid, nil); w.Decision != policy.Refuse || w.State != "half-open" || w.At != now.Add(time.Second) {

@@ -222,7 +222,7 @@ func compare(t *testing.T, rnd *rand.Rand, seed, run uint64) {
 		switch k := rnd.IntN(100); {
 		case k < 48:
 			v, w := b.Admit(now, src, nil), m.admit(now, u)
-			if (v.Decision == policy.Admit) != w.admitted || v.Probe != (w.probe != 0) {
+			if v.Decision.Admits() != w.admitted || (v.Decision == policy.Probe) != (w.probe != 0) {
 				t.Errorf("seed %d run %d step %d: breaker says %+v, model %+v in %v", seed, run, step, v, w, m.state)
 				return
 			}

@@ -15,7 +15,7 @@ func TestALostProbeIsTakenBack(t *testing.T) {
 	b := opened(t, plain)
 	now := at(time.Second)
 	lost := b.Admit(now, mid, nil)
-	if !lost.Probe {
+	if lost.Decision != policy.Probe {
 		t.Fatalf("%+v, want a probe", lost)
 	}
 	now = now.Add(5 * time.Second)
@@ -23,7 +23,7 @@ func TestALostProbeIsTakenBack(t *testing.T) {
 		t.Fatalf("after the lease: %+v, want open again", v)
 	}
 	now = now.Add(2 * time.Second)
-	if v := b.Admit(now, mid, nil); !v.Probe {
+	if v := b.Admit(now, mid, nil); v.Decision != policy.Probe {
 		t.Fatalf("after the second opening: %+v, want a probe", v)
 	}
 	// The lost one comes back after all: neither its success nor its failure is anybody's business.
@@ -38,7 +38,7 @@ func TestALostProbeIsTakenBack(t *testing.T) {
 func TestALostProbeOfLongAgoDelaysNobody(t *testing.T) {
 	b := opened(t, plain)
 	b.Admit(at(time.Second), mid, nil)
-	if v := b.Admit(at(time.Hour), mid, nil); !v.Probe {
+	if v := b.Admit(at(time.Hour), mid, nil); v.Decision != policy.Probe {
 		t.Errorf("an hour later: %+v, want a probe", v)
 	}
 }
@@ -128,7 +128,7 @@ func TestParallel(t *testing.T) {
 				n := step.Add(1)
 				now := t0.Add(time.Duration(n) * 50 * time.Microsecond)
 				v := b.Admit(now, mid, nil)
-				if v.Decision == policy.Admit {
+				if v.Decision.Admits() {
 					b.Holds(now, v.Permit)
 					o := policy.Success
 					if n/2_000%2 == 0 {

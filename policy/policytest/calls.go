@@ -23,7 +23,7 @@ type books struct {
 }
 
 func (b *books) note(v policy.Verdict) policy.Verdict {
-	if v.Decision == policy.Admit || v.Decision == policy.Wait {
+	if v.Decision.Permits() {
 		b.mu.Lock()
 		b.out++
 		b.permits[v.Permit]++

@@ -33,7 +33,7 @@ func (d *driver) ask() (policy.Verdict, bool) {
 	c := d.s.caps.Call
 	v := d.g.Admit(d.now, d.src, &c)
 	d.valid(v)
-	if v.Decision == policy.Admit || v.Decision == policy.Wait {
+	if v.Decision.Permits() {
 		d.held = append(d.held, v.Permit)
 		return v, true
 	}
@@ -46,7 +46,7 @@ func (d *driver) valid(v policy.Verdict) {
 	_, line := d.g.(policy.Line)
 	switch {
 	case v.Decision > policy.Park:
-		d.r.Errorf("decision %d is none of Admit, Refuse, Wait, Park", v.Decision)
+		d.r.Errorf("decision %d is none of Admit, Probe, Refuse, Wait, Park", v.Decision)
 	case v.Decision == policy.Refuse && (v.State == "" || v.Reason == ""):
 		d.r.Errorf("a refusal says state %q and reason %q: say both, callers see nothing else", v.State, v.Reason)
 	case v.Decision == policy.Refuse && v.At != 0 && v.At < d.now:
@@ -55,8 +55,6 @@ func (d *driver) valid(v policy.Verdict) {
 		d.r.Errorf("a verdict at %v says to wait until %v, which has passed", d.now, v.At)
 	case v.Decision == policy.Park && !line:
 		d.r.Errorf("the gate parks a call, but is no policy.Line")
-	case v.Decision != policy.Admit && v.Probe:
-		d.r.Errorf("a call that is not admitted is marked as a probe")
 	}
 }
 
@@ -302,7 +300,7 @@ func (s *suite) allocations(_ *testing.T, r reporter) {
 		n := testing.AllocsPerRun(2000, func() {
 			d.now = d.now.Add(s.caps.Pace)
 			v := d.g.Admit(d.now, d.src, c)
-			if v.Decision == policy.Admit || v.Decision == policy.Wait {
+			if v.Decision.Permits() {
 				admitted++
 				d.g.Done(d.now, d.src, v.Permit, o)
 			}
@@ -336,7 +334,7 @@ func (s *suite) parallel(_ *testing.T, r reporter) {
 			for range rounds {
 				now := policy.Time(clock.Add(int64(rnd.IntN(200)) * int64(time.Microsecond)))
 				c := s.caps.Call
-				if v := g.Admit(now, src, &c); v.Decision == policy.Admit || v.Decision == policy.Wait {
+				if v := g.Admit(now, src, &c); v.Decision.Permits() {
 					held = append(held, v.Permit)
 					n := out.Add(1)
 					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {

@@ -33,7 +33,7 @@ func (q *queue) Granted(tag uint32, v policy.Verdict) {
 	w := q.all[tag]
 	w.told++
 	w.verdict = v
-	if v.Decision == policy.Admit {
+	if v.Decision.Admits() {
 		q.held = append(q.held, v.Permit)
 	}
 	switch {
@@ -41,7 +41,7 @@ func (q *queue) Granted(tag uint32, v policy.Verdict) {
 		q.r.Errorf("a waiter is told twice")
 	case w.left:
 		q.r.Errorf("a waiter is told after it has left")
-	case v.Decision != policy.Admit && v.Decision != policy.Refuse:
+	case !v.Decision.Admits() && v.Decision != policy.Refuse:
 		q.r.Errorf("a wait ends with decision %d: want Admit or Refuse", v.Decision)
 	}
 	if v.Decision == policy.Refuse {
@@ -76,7 +76,7 @@ func (q *queue) arrive(c policy.Call) *waiter {
 		}
 		w.parked = false
 	}
-	if v.Decision == policy.Admit || v.Decision == policy.Wait {
+	if v.Decision.Permits() {
 		q.held = append(q.held, v.Permit)
 	}
 	return nil
@@ -122,7 +122,7 @@ func (s *suite) handedOn(_ *testing.T, r reporter) {
 	n := len(q.held)
 	q.give(0, policy.Success)
 	q.hand()
-	if w.told != 1 || w.verdict.Decision != policy.Admit || len(q.held) != n {
+	if w.told != 1 || !w.verdict.Decision.Admits() || len(q.held) != n {
 		r.Errorf("a place came back, and the waiter is told %d times: %+v", w.told, w.verdict)
 	}
 	q.leave(w)
@@ -237,7 +237,7 @@ func (s *suite) parallelWaiters(t *testing.T, r reporter) {
 							}
 						}
 					}
-					if v.Decision == policy.Admit || v.Decision == policy.Wait {
+					if v.Decision.Permits() {
 						runtime.Gosched()
 						line.Done(policy.Now(), src, v.Permit, policy.Success)
 						hand(line, src)

@@ -191,7 +191,7 @@ func (s *Server) Granted(tag uint32, v policy.Verdict) {
 // answer does what a verdict says.
 func (s *Server) answer(r *Request, v policy.Verdict) {
 	switch v.Decision {
-	case policy.Admit:
+	case policy.Admit, policy.Probe:
 		s.admit(r, v.Permit)
 	case policy.Wait:
 		s.w.at(max(v.At, s.w.now), func() { s.admit(r, v.Permit) })

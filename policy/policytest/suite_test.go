@@ -87,7 +87,7 @@ func switcher(generations, closes, probes bool) func() policy.Gate {
 					}
 					if probes {
 						out = true
-						return policy.Verdict{Probe: true, Permit: policy.Permit{Gen: gen, Slot: 1}}
+						return policy.Verdict{Decision: policy.Probe, Permit: policy.Permit{Gen: gen, Slot: 1}}
 					}
 					until, failed = 0, 0
 					gen++
