@@ -3,4 +3,4 @@
 package policy_test
 
 // defaultSeeds is over how many seeds outages run.
-const defaultSeeds = 20
+const defaultSeeds = 100

@@ -39,6 +39,7 @@ type mechanism struct {
 	crisis time.Duration
 	slow   float64
 	late   time.Duration // judge so much later: what it does at once is not what is asked
+	enough float64       // share of the load that is recovery; 0 = the scenario's
 
 	want share
 }
@@ -206,6 +207,10 @@ func (o outage) play(t *testing.T, rows []mechanism) {
 		var mu sync.Mutex
 		var sum result
 		recovered, firsts := 0, 0
+		enough := o.enough
+		if m.enough != 0 {
+			enough = m.enough
+		}
 		least, most := math.Inf(1), math.Inf(-1)
 		seeds(n, func(seed uint64) {
 			r := o.run(seed, m)
@@ -215,7 +220,7 @@ func (o outage) play(t *testing.T, rows []mechanism) {
 			sum.offered += r.offered
 			sum.attempts += r.attempts
 			least, most = min(least, r.goodput/r.offered), max(most, r.goodput/r.offered)
-			if r.goodput >= o.enough*r.offered {
+			if r.goodput >= enough*r.offered {
 				recovered++
 			}
 			if !math.IsNaN(r.first) {
@@ -260,7 +265,7 @@ func line(o concurrency.Options) func(int) policy.Line {
 // adaptive is what a Hull server has if nothing is configured.
 func adaptive(workers int) policy.Line {
 	src := must(concurrency.NewTwoArm(concurrency.TwoArmOptions{Start: 20 * max(workers, 1)}))
-	return must(concurrency.New(concurrency.Options{Source: src}))
+	return newPunctual(must(concurrency.New(concurrency.Options{Source: src})))
 }
 
 func throttled(o *policy.Options) {
@@ -352,6 +357,7 @@ func TestOpenLoopSpike(t *testing.T) {
 		{name: "budget 5 %", budget: budget5, want: always},
 		{name: "throttle", gates: throttled, want: share{0, 0.5}},
 		{name: "limit", line: limit(150), want: always},
+		{name: "adaptive limit", line: adaptive, want: share{0.9, 1}},
 		{name: "breaker", gates: broken, want: share{0.8, 1}},
 	})
 }
@@ -368,6 +374,8 @@ func TestOpenLoopRamp(t *testing.T) {
 		{name: "budget 5 %", budget: budget5, want: never},
 		{name: "throttle", gates: throttled, want: never},
 		{name: "limit", line: limit(150), want: always},
+		{name: "adaptive limit", line: adaptive, want: share{0, 0.5}}, // it finds a half to two thirds of what it could serve
+		{name: "adaptive limit, half of it", line: adaptive, enough: 0.375, want: share{0.8, 1}},
 		{name: "limit + budget + throttle", line: limit(150), budget: budget5, gates: throttled, want: always},
 	})
 }

@@ -13,7 +13,7 @@ const (
 	growSure          = 1.5       // how many σ above Elasticity, because a climb by mistake costs more than a shrink by mistake
 	growEarly         = 0.3       // the same before the comparison is complete
 	shrinkFactor      = 0.85
-	slackLeast        = 20 // places beyond L while calm
+	slackLeast        = 24 // places beyond L while calm
 
 	climbFirst   = 1.5
 	climbFactor  = 2
@@ -121,10 +121,11 @@ func (t *TwoArm) turn(now policy.Time) {
 	}
 	t.pace = (seen.ended + seen.late) / seen.took
 	switch {
-	case t.phase == calm && seen.saturated():
+	case t.phase == calm && seen.saturated() && t.cycle.saturated(): // not a burst: the last window was saturated too
 		t.forget()
 		t.begin(now, settleUp)
 	case t.phase == calm:
+		t.cycle = seen
 		t.enter(now, calm)
 	case t.phase >= settleClimb && seen.late > climbTooLate*seen.ended:
 		t.climb.ceiling, t.climb.ceilingLeft = t.places, ceilingLasts

@@ -54,5 +54,5 @@ func ExampleNewTwoArm() {
 	s := l.Snapshot()
 	fmt.Println(err, s.Limit, s.Queue)
 	// Output:
-	// <nil> 24 96
+	// <nil> 28 112
 }

@@ -49,7 +49,8 @@ const calmAfter = 16
 
 // judge looks at the line of a rank. A line stands when it was long all through an interval, and no more when it was short
 // all through calmAfter of them. The places of a source are part of the line, since there may be far more than are needed: it also stands
-// when more than half of them were taken all through an interval and it is long after that. The mutex is held.
+// when more than half of them were taken all through an interval and it is long after that, unless lower classes wait, which make room.
+// The mutex is held.
 func (l *Limiter) judge(now policy.Time, rank int) {
 	if l.opt.Order != CoDel {
 		return
@@ -67,7 +68,7 @@ func (l *Limiter) judge(now policy.Time, rank int) {
 	}
 	s.long = now
 	s.dropping = s.dropping || now.Sub(s.short) > l.opt.Interval ||
-		l.source != nil && now.Sub(policy.Time(l.quiet.Load())) > l.opt.Interval
+		l.source != nil && now.Sub(policy.Time(l.quiet.Load())) > l.opt.Interval && l.ranks.Load()>>(2*classOf(rank)+2) == 0
 }
 
 // newestFirst says whether who came last is next in the line of a rank.

@@ -21,6 +21,7 @@ type shedder struct {
 	began   policy.Time         // guarded by the limiter's mutex, like granted
 	granted [numClasses]int64   // places that waiters of the class got
 	lately  [numClasses]float64 // the same over about calmAfter windows
+	served  [numClasses]int     // for how many windows it is remembered that most of the class got places while lower ones came
 }
 
 const (
@@ -30,6 +31,8 @@ const (
 	shedMost = 1 - 1.0/reserve
 	// shedSample is how many arrivals a window must have seen.
 	shedSample = 20
+	// servedFor is how many windows a class that was served goes on being spared.
+	servedFor = 5
 )
 
 // sheds counts an arrival that found no place, and reports whether its root request is among those shed now.
@@ -76,13 +79,21 @@ func (l *Limiter) turn(now policy.Time) {
 		return // go on counting
 	}
 	s.began = now
+	below := total
 	for k := range s.arrived {
 		arrived, level := s.arrived[k].Swap(0), 0.0
+		below -= arrived
+		if s.served[k] = max(s.served[k]-1, 0); fresh && below > 0 && s.lost[k].Load() <= below && 5*s.granted[k] >= 4*arrived {
+			s.served[k] = servedFor
+		}
 		if fresh && arrived > 0 {
 			level = min(max(0, 1-shedSurplus*float64(s.granted[k])/float64(arrived)), shedMost)
 		}
 		if s.lost[k].Swap(0) == 0 { // it waits, but it is served
 			level = min(level, float64(s.level[k].Load())/math.MaxUint32)
+		}
+		if s.served[k] > 0 {
+			level = 0
 		}
 		if s.lately[k] += float64(s.granted[k]) - s.lately[k]/calmAfter; !fresh {
 			s.lately[k] = 0
@@ -93,7 +104,11 @@ func (l *Limiter) turn(now policy.Time) {
 }
 
 // absorbed reports whether classes below this one got well more than their reserves lately, so that it does not have to be shed itself.
+// Who finds a place free at once is not counted, so it is also enough that this class is served while lower ones come.
 func (s *shedder) absorbed(class int) bool {
+	if s.served[class] > 0 {
+		return true
+	}
 	var all, below float64
 	for k, n := range s.lately {
 		all += n

@@ -56,8 +56,8 @@ func TestTwoArm(t *testing.T) {
 
 func TestTwoArmUnsaturated(t *testing.T) {
 	s := mustTwoArm(t, TwoArmOptions{Start: 100})
-	if n := s.Limit(t0); n != 120 {
-		t.Errorf("%d places, want L + 2√L", n)
+	if n := s.Limit(t0); n != 124 {
+		t.Errorf("%d places, want L + 24", n)
 	}
 	now := feed(s, t0, true, func(int) float64 { return 2000 })
 	if !s.Snapshot().Saturated {
@@ -133,7 +133,7 @@ func TestAIMD(t *testing.T) {
 func TestAdaptiveDefaults(t *testing.T) {
 	l := must(t, Options{Source: mustTwoArm(t, TwoArmOptions{Start: 100})})
 	s := l.Snapshot()
-	if s.Limit != 120 || s.Queue != 480 {
+	if s.Limit != 124 || s.Queue != 496 {
 		t.Errorf("%+v, want 4 seats for each place", s)
 	}
 	for range s.Limit {
