@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -163,7 +164,7 @@ func TestFactsOverForeignProtocols(t *testing.T) {
 			}
 		}
 		res, body := post(t, dialHTTP(t, w, false), "/typed.Greeter/Below", `{}`)
-		if res.Header.Get("Hull-Origin") != "downstream" || res.StatusCode != 500 {
+		if res.Header.Get("Hull-Origin") != "downstream" || res.StatusCode != http.StatusInternalServerError {
 			t.Errorf("%s %v: %s", res.Status, res.Header, body)
 		}
 	})

@@ -183,7 +183,7 @@ func TestDescription(t *testing.T) {
 		} {
 			res, body := get(t, web, path)
 			var d description
-			if err := json.Unmarshal([]byte(body), &d); err != nil || res.StatusCode != 200 || d.Service != "greeter" {
+			if err := json.Unmarshal([]byte(body), &d); err != nil || res.StatusCode != http.StatusOK || d.Service != "greeter" {
 				t.Errorf("%s: %s, %v: %s", path, res.Status, err, body)
 			}
 			var got []string
@@ -207,7 +207,7 @@ func TestDescription(t *testing.T) {
 		w.Serve("quiet", "b", both, hull.HideMethods())
 		for _, path := range []string{"/hull/methods", "/typed.Greeter", "/typed.Greeter/Hello"} {
 			res, body := get(t, &http.Client{Transport: toHost{web, "b:80"}}, path)
-			if res.StatusCode != 404 && res.StatusCode != 405 {
+			if res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusMethodNotAllowed {
 				t.Errorf("hidden %s: %s: %s", path, res.Status, body)
 			}
 		}

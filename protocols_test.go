@@ -82,11 +82,11 @@ func TestEveryProtocolReachesTheSameHandler(t *testing.T) {
 		for _, h2 := range []bool{false, true} {
 			web := dialHTTP(t, w, h2)
 			res, body := post(t, web, "/greeter.Greeter/Hello", `{"name":"Ada"}`)
-			if res.StatusCode != 200 || !strings.Contains(body, `"Hello, Ada"`) {
+			if res.StatusCode != http.StatusOK || !strings.Contains(body, `"Hello, Ada"`) {
 				t.Errorf("JSON: %s: %s", res.Status, body)
 			}
 			res, body = post(t, web, "/typed.Greeter/Hello", `{"Name":"Ada"}`)
-			if res.StatusCode != 200 || !strings.Contains(body, `"typed Ada"`) {
+			if res.StatusCode != http.StatusOK || !strings.Contains(body, `"typed Ada"`) {
 				t.Errorf("typed JSON: %s: %s", res.Status, body)
 			}
 		}

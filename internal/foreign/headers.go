@@ -107,7 +107,7 @@ func FromHeader(h http.Header, host string) transport.Metadata {
 		if ofProtocol(k) {
 			continue
 		}
-		k = strings.ToLower(k)
+		k = lower(k)
 		binary := strings.HasSuffix(k, "-bin")
 		for _, v := range vs {
 			if !binary {
@@ -122,6 +122,29 @@ func FromHeader(h http.Header, host string) transport.Metadata {
 		}
 	}
 	return md
+}
+
+// lower returns a canonical header's name in lower case; the usual ones without making a new string.
+func lower(k string) string {
+	switch k {
+	case "Accept":
+		return "accept"
+	case "Authorization":
+		return "authorization"
+	case "Content-Type":
+		return "content-type"
+	case "Cookie":
+		return "cookie"
+	case "Traceparent":
+		return "traceparent"
+	case "User-Agent":
+		return "user-agent"
+	case "X-Forwarded-For":
+		return "x-forwarded-for"
+	case "X-Request-Id":
+		return "x-request-id"
+	}
+	return strings.ToLower(k)
 }
 
 // ofProtocol reports whether a header, in canonical form, is no business of a handler.

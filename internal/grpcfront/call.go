@@ -30,7 +30,7 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 		}
 		defer req.free()
 		in := transport.Incoming{Method: name, Payload: req.bytes()}
-		ctx, cancel := incoming(ctx, &in)
+		ctx, cancel := s.incoming(ctx, &in)
 		defer cancel()
 		out := s.caller.Unary(ctx, &in, func(e *status.Error) { end(ctx, e) })
 		if len(out.Header) > 0 {
@@ -47,7 +47,7 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 func (s *Server) stream(name string) grpc.StreamHandler {
 	return func(_ any, ss grpc.ServerStream) error {
 		in := transport.Incoming{Method: name}
-		ctx, cancel := incoming(ss.Context(), &in)
+		ctx, cancel := s.incoming(ss.Context(), &in)
 		defer cancel()
 		st := &stream{ctx: ctx, s: ss, codec: codec.Proto{}}
 		out := s.caller.Stream(ctx, &in, st, func(e *status.Error) { end(ctx, e) })
@@ -62,16 +62,16 @@ func (s *Server) stream(name string) grpc.StreamHandler {
 func (s *Server) unknown(_ any, ss grpc.ServerStream) error {
 	name, _ := grpc.MethodFromServerStream(ss)
 	in := transport.Incoming{Method: strings.TrimPrefix(name, "/")}
-	ctx, cancel := incoming(ss.Context(), &in)
+	ctx, cancel := s.incoming(ss.Context(), &in)
 	defer cancel()
 	out := s.opt.Unknown(ctx, &in)
 	return finish(ctx, &out)
 }
 
 // incoming fills in what the context knows of a call, and bounds it by what a proxy says of the time.
-func incoming(ctx context.Context, in *transport.Incoming) (context.Context, context.CancelFunc) {
+func (s *Server) incoming(ctx context.Context, in *transport.Incoming) (context.Context, context.CancelFunc) {
 	in.Received, in.Codec = policy.Now(), "proto"
-	md, _ := metadata.FromIncomingContext(ctx)
+	md, _ := ctx.Value(s.mdKey).(metadata.MD) // only read: FromIncomingContext would copy it all
 	cancel := context.CancelFunc(func() {})
 	if v := md[foreign.EnvoyTimeout]; len(v) > 0 {
 		if d, ok := foreign.ParseMillis(v[0]); ok {
@@ -104,6 +104,22 @@ func incoming(ctx context.Context, in *transport.Incoming) (context.Context, con
 	})
 	return ctx, cancel
 }
+
+// mdKey returns the key under which grpc-go keeps a call's metadata in its context. It is not exported, so metadata is asked with a context
+// that notes what it is asked for.
+func mdKey() any {
+	var key any
+	metadata.FromIncomingContext(noteKey{context.Background(), &key})
+	return key
+}
+
+type noteKey struct {
+	context.Context
+	key *any
+}
+
+// Value implements context.Context.
+func (n noteKey) Value(key any) any { *n.key = key; return nil }
 
 // codecName reads the codec out of a content type such as application/grpc+json.
 func codecName(contentType string) string {

@@ -41,6 +41,7 @@ type Server struct {
 	methods []foreign.Method
 	opt     Options
 	conns   *oneport.Handed
+	mdKey   any // see mdKey
 
 	mu     sync.Mutex
 	grpc   *grpc.Server // nil before the first connection
@@ -50,7 +51,7 @@ type Server struct {
 
 // New returns a Server that passes the calls of methods to h.
 func New(h transport.Handler, methods []foreign.Method, addr net.Addr, o Options) *Server {
-	return &Server{caller: foreign.Caller{Handler: h, Logger: o.Logger}, methods: methods, opt: o,
+	return &Server{caller: foreign.Caller{Handler: h, Logger: o.Logger}, methods: methods, opt: o, mdKey: mdKey(),
 		conns: oneport.NewHanded(addr)}
 }
 

@@ -77,8 +77,9 @@ type Conn struct {
 	tls   *tls.ConnectionState
 	head  []byte // not read by the server yet
 	guard *guard // nil for HTTP/1.1
-	// userDeadline is what the server set as write deadline, in Unix nanoseconds; 0 = none.
-	userDeadline atomic.Int64
+	// userDeadline is what the server set as write deadline, and armed when the port last set its own, in nanoseconds since the port was made;
+	// 0 = none.
+	userDeadline, armed atomic.Int64
 }
 
 // Read implements net.Conn.
@@ -112,15 +113,11 @@ const writePiece = 64 << 10
 // Write implements net.Conn.
 func (c *Conn) Write(b []byte) (n int, err error) {
 	for {
-		piece := b[:min(len(b), writePiece)]
-		until, own := time.Now().Add(c.port.opt.SlowReader), true
-		if d := c.userDeadline.Load(); d != 0 && d < until.UnixNano() {
-			until, own = time.Unix(0, d), false
-		}
-		if err := c.Conn.SetWriteDeadline(until); err != nil {
+		own, err := c.arm()
+		if err != nil {
 			return n, err
 		}
-		m, err := c.Conn.Write(piece)
+		m, err := c.Conn.Write(b[:min(len(b), writePiece)])
 		n += m
 		if err != nil {
 			if own && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -134,13 +131,30 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	}
 }
 
+// arm sets the deadline of a write, and says whether it is the port's own. To set one costs more than a small write's bookkeeping, so one that was set a
+// moment ago serves again: a peer has between SlowReader and a quarter more.
+func (c *Conn) arm() (own bool, err error) {
+	limit, start := c.port.opt.SlowReader, c.port.start
+	now := time.Since(start) // the wall clock may jump
+	if d := c.userDeadline.Load(); d != 0 && d < int64(now+limit) {
+		c.armed.Store(0)
+		return false, c.Conn.SetWriteDeadline(start.Add(time.Duration(d)))
+	}
+	if at := c.armed.Load(); at != 0 && int64(now)-at < int64(limit/4) {
+		return true, nil
+	}
+	c.armed.Store(max(int64(now), 1))
+	return true, c.Conn.SetWriteDeadline(start.Add(now + limit + limit/4))
+}
+
 // SetWriteDeadline implements net.Conn. The nearer of t and the port's own bound counts.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	if t.IsZero() {
-		c.userDeadline.Store(0)
-	} else {
-		c.userDeadline.Store(t.UnixNano())
+	d := int64(0)
+	if !t.IsZero() {
+		d = int64(t.Sub(c.port.start))
 	}
+	c.userDeadline.Store(d)
+	c.armed.Store(0) // what is set now is the user's
 	return c.Conn.SetWriteDeadline(t)
 }
 

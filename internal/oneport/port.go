@@ -28,6 +28,7 @@ type Port struct {
 	to     Protocols
 	n      counters
 	magic  byte
+	start  time.Time
 	routes sync.WaitGroup
 
 	mu        sync.Mutex
@@ -41,7 +42,7 @@ func New(ln net.Listener, magic byte, to Protocols, o Options) (*Port, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	return &Port{ln: ln, opt: o, to: to, magic: magic, undecided: map[net.Conn]*waiting{}, peers: map[netip.Addr]int{}}, nil
+	return &Port{ln: ln, opt: o, to: to, magic: magic, start: time.Now(), undecided: map[net.Conn]*waiting{}, peers: map[netip.Addr]int{}}, nil
 }
 
 // Counters reads the counters.

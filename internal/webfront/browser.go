@@ -19,7 +19,7 @@ func (h *Handler) judgeOrigin(r *http.Request, c net.Conn) *status.Error {
 	if !fromBrowser(r) {
 		return nil
 	}
-	why := ""
+	var why string
 	switch {
 	case h.origins[r.Header.Get("Origin")]:
 		return nil
