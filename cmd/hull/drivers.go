@@ -2,7 +2,10 @@ package main
 
 import (
 	"github.com/hull-go/hull/internal/cli"
+	"github.com/hull-go/hull/registry/dnsregistry"
+	"github.com/hull-go/hull/registry/etcdregistry"
 	"github.com/hull-go/hull/registry/fileregistry"
+	"github.com/hull-go/hull/registry/natsregistry"
 	"github.com/hull-go/hull/registry/staticregistry"
 )
 
@@ -22,6 +25,27 @@ func drivers() []cli.Driver {
 			Usage:      "a fixed list of addresses",
 			Parameters: staticregistry.Parameters(),
 			Open:       staticregistry.FromURL,
+		},
+		{
+			Scheme:     "dns",
+			Form:       "dns://SERVER,…/?name={service}.DOMAIN",
+			Usage:      "DNS, read only: SRV records, or A and AAAA with port=; dns:/// asks the system's servers",
+			Parameters: dnsregistry.Parameters(),
+			Open:       dnsregistry.FromURL,
+		},
+		{
+			Scheme:     "etcd",
+			Form:       "etcd://USER:PASSWORD@HOST:PORT,…",
+			Usage:      "etcd 3.4 or later; user and password where it asks for them",
+			Parameters: etcdregistry.Parameters(),
+			Open:       etcdregistry.FromURL,
+		},
+		{
+			Scheme:     "nats",
+			Form:       "nats://USER:PASSWORD@HOST:PORT,…",
+			Usage:      "NATS 2.11 or later with JetStream; USER alone is a token",
+			Parameters: natsregistry.Parameters(),
+			Open:       natsregistry.FromURL,
 		},
 	}
 }

@@ -19,7 +19,7 @@ import (
 // asHull turns the test binary into the program itself. The demo starts its processes from it, too.
 const asHull = "HULL_TEST_AS_HULL"
 
-var update = flag.Bool("update", false, "write the generated parts of docs/cli.md")
+var update = flag.Bool("update", false, "write the generated parts of docs")
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asHull) != "" {
@@ -96,39 +96,44 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// The reference comes from the program's own tables. With -update the test writes it.
+// The references come from the program's own tables. With -update the test writes them.
 func TestReferenceIsUpToDate(t *testing.T) {
-	path := filepath.Join("..", "..", "docs", "cli.md")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(string(b), "\r\n", "\n")
 	parts := cli.Reference(drivers())
-	want := text
-	for name, part := range parts {
-		begin, end := fmt.Sprintf("<!-- begin generated: %s -->\n", name), "<!-- end generated -->"
-		before, rest, found := strings.Cut(want, begin)
-		_, after, ended := strings.Cut(rest, end)
-		if !found || !ended {
-			t.Errorf("docs/cli.md has no place for the part %q: write %s%s", name, begin, end)
-			continue
-		}
-		want = before + begin + part + end + after
-	}
-	if n := strings.Count(text, "<!-- begin generated: "); n != len(parts) {
-		t.Errorf("docs/cli.md has %d generated parts, the program %d", n, len(parts))
-	}
-	if want == text {
-		return
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+	for file, names := range map[string][]string{"cli.md": {"commands", "flags", "exit", "json"}, "discovery.md": {"registries"}} {
+		path := filepath.Join("..", "..", "docs", file)
+		b, err := os.ReadFile(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return
+		text := strings.ReplaceAll(string(b), "\r\n", "\n")
+		want := text
+		for _, name := range names {
+			begin, end := fmt.Sprintf("<!-- begin generated: %s -->\n", name), "<!-- end generated -->"
+			before, rest, found := strings.Cut(want, begin)
+			_, after, ended := strings.Cut(rest, end)
+			if !found || !ended {
+				t.Errorf("docs/%s has no place for the part %q: write %s%s", file, name, begin, end)
+				continue
+			}
+			want = before + begin + parts[name] + end + after
+			delete(parts, name)
+		}
+		if n := strings.Count(text, "<!-- begin generated: "); n != len(names) {
+			t.Errorf("docs/%s has %d generated parts, the program %d", file, n, len(names))
+		}
+		switch {
+		case want == text:
+		case *update:
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			t.Errorf("docs/%s is not what the program says: run go test ./cmd/hull -update, and commit it", file)
+		}
 	}
-	t.Error("docs/cli.md is not what the program says: run go test ./cmd/hull -update, and commit it")
+	for name := range parts {
+		t.Errorf("no page has the part %q", name)
+	}
 }
 
 func TestDrivers(t *testing.T) {

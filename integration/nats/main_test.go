@@ -220,3 +220,25 @@ func TestBucketWithoutTTL(t *testing.T) {
 		t.Log(err)
 	}
 }
+
+func TestCommands(t *testing.T) {
+	n := start(t, `authorization { users: [ {user: hull, password: "secret"} ] }`)
+	engine.Commands(t, "nats://hull:secret@"+n.Addr(), func(value string) {
+		c, err := nats.Connect("nats://hull:secret@" + n.direct)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		js, err := jetstream.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kv, err := js.KeyValue(t.Context(), "hull")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.Put(t.Context(), "nodes.planted.p1", []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -89,6 +89,8 @@ func jsonDoc() string {
 		{"hull call", "standard output has the answer, on one line. With `--verbose` standard error has `{\"call\": …}` with", callView{}},
 		{"attempt", "in `call`", attemptView{}},
 		{"hull register", "one object", registeredView{}},
+		{"hull deregister", "one object", deregisteredView{}},
+		{"hull migrate", "an object on a line of its own for each event", migratedView{}},
 		{"hull version", "one object", versionView{}},
 		{"errors", "standard error has `{\"error\": …}`, on one line, with", failure{}},
 	} {

@@ -42,6 +42,12 @@ func (p *program) help(cmd *cobra.Command) {
 	fmt.Fprint(w, "\nFlags:\n")
 	columns(w, rows)
 	if !cmd.HasParent() {
+		fmt.Fprint(w, "\nRegistries:\n")
+		rows = nil
+		for _, d := range p.Drivers {
+			rows = append(rows, [2]string{d.Form, d.Usage})
+		}
+		columns(w, rows)
 		fmt.Fprint(w, "\nA flag beats the environment, which beats the default. The reference is docs/cli.md;\nhull COMMAND --help shows the flags of one command.\n")
 	}
 }

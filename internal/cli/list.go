@@ -54,7 +54,7 @@ func (p *program) list() *cobra.Command {
 				return p.printJSON(views)
 			}
 			if len(views) == 0 {
-				p.note("no service is registered at %s", textOf(cmd, setRegistry))
+				p.note("no service is registered at %s", registryName(textOf(cmd, setRegistry)))
 				return nil
 			}
 			t := table{head: []string{"SERVICE", "NODES", "VERSIONS", "METHODS", "NOTE"}}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -19,7 +18,12 @@ import (
 
 // openRegistry opens the registry that the command's flags name. log is told what is wrong with it; nil = nobody is.
 func (p *program) openRegistry(cmd *cobra.Command, log *slog.Logger) (*registry.Registry, error) {
-	d, err := openDriver(p.Drivers, textOf(cmd, setRegistry))
+	return p.openRegistryAt(cmd, textOf(cmd, setRegistry), log)
+}
+
+// openRegistryAt opens the registry at a URL.
+func (p *program) openRegistryAt(cmd *cobra.Command, raw string, log *slog.Logger) (*registry.Registry, error) {
+	d, err := openDriver(p.Drivers, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +47,9 @@ func (p *program) warnings() *slog.Logger {
 
 // openDriver opens a driver by its URL.
 func openDriver(drivers []Driver, raw string) (registry.Driver, error) {
-	u, err := url.Parse(raw)
+	u, err := registry.ParseURL(raw)
 	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the URL, which may hold a password
-		}
-		return nil, usagef("the registry URL cannot be read: %v", err)
+		return nil, usagef("%v", err)
 	}
 	var schemes []string
 	for _, d := range drivers {
@@ -58,7 +59,7 @@ func openDriver(drivers []Driver, raw string) (registry.Driver, error) {
 				if _, ok := errors.AsType[*fs.PathError](err); ok {
 					return nil, &registryError{err}
 				}
-				return nil, usagef("registry %s: %v", u.Redacted(), err)
+				return nil, usagef("registry %s: %v", registry.Redact(u), err)
 			}
 			return opened, nil
 		}
@@ -69,9 +70,21 @@ func openDriver(drivers []Driver, raw string) (registry.Driver, error) {
 		forms = append(forms, d.Form)
 	}
 	if u.Scheme == "" {
-		return nil, usagef("the registry %q is no URL: write %s", raw, strings.Join(forms, " or "))
+		return nil, usagef("the registry %q is no URL: write %s", registryName(raw), strings.Join(forms, " or "))
 	}
 	return nil, usagef("no kind of registry is called %q%s (%s)", u.Scheme, didYouMean(nearest.Find(u.Scheme, schemes)), strings.Join(forms, " or "))
+}
+
+// registryName is a registry's URL for messages, without what may be secret.
+func registryName(raw string) string {
+	u, err := registry.ParseURL(raw)
+	if err == nil && u.Scheme != "" {
+		return registry.Redact(u)
+	}
+	if strings.Contains(raw, "@") {
+		return "…"
+	}
+	return raw
 }
 
 // lookup returns what discovery knows of a service, within the command's time.

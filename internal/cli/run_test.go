@@ -68,7 +68,7 @@ func TestMistakes(t *testing.T) {
 
 // A password in a registry's URL is not shown to whoever stands behind the user.
 func TestMistakesKeepSecrets(t *testing.T) {
-	for _, u := range []string{"file://me:secret@/x", "static://me:secret@host:1", "file://me:secret@%zz/"} {
+	for _, u := range []string{"file://me:secret@/x", "static://me:secret@host:1", "file://me:secret@%zz/", "me:secret@host", "other://me:secret@a,b?x=secret"} {
 		if r := run(t, "list", "--registry", u); r.code != ExitUsage || strings.Contains(r.err, "secret") {
 			t.Errorf("%s: exit %d, %s", u, r.code, r.err)
 		}
