@@ -1,10 +1,11 @@
 package hull
 
 import (
-	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
@@ -14,9 +15,10 @@ import (
 	"github.com/hull-go/hull/registry"
 )
 
-// CallOption changes one call. It is grpc's own type, so that Hull's options go through generated code, and most of grpc's
-// work here: Header, Trailer, Peer, OnFinish, MaxCallRecvMsgSize, CallContentSubtype. Others have no meaning here and are
-// ignored.
+// CallOption changes one call. It is grpc's own type, so that Hull's options go through generated code, and grpc's work here too.
+// WaitForReady waits for a service's first node until the call's deadline; what happens to a node that cannot be reached is the
+// policies' business. UseCompressor and CallAuthority matter to nodes that are called by gRPC, and CallAuthority by HTTP.
+// MaxRetryRPCBufferSize and StaticMethod mean nothing here.
 type CallOption = grpc.CallOption
 
 // HandleOption says what callers may do with a method that is served.
@@ -105,7 +107,10 @@ type callOptions struct {
 	info                       *CallInfo
 	sel                        *balance.Selector
 	codec                      codec.Codec
-	maxReply                   int
+	maxReply, maxSend          int
+	authority, compressor      string
+	creds                      credentials.PerRPCCredentials
+	patient                    bool // for a service's first node
 	header, trailer            *metadata.MD
 	peer                       *peer.Peer
 	onFinish                   func(error)
@@ -138,12 +143,26 @@ func (c *callOptions) apply(opts []CallOption) {
 			c.onFinish = both(c.onFinish, o.OnFinish)
 		case grpc.MaxRecvMsgSizeCallOption:
 			c.maxReply = o.MaxRecvMsgSize
+		case grpc.MaxSendMsgSizeCallOption:
+			c.maxSend = o.MaxSendMsgSize
 		case grpc.PerRPCCredsCallOption:
-			c.err = errors.New("per-call credentials of grpc are not sent here: put them into the outgoing metadata")
+			c.creds = o.Creds
+		case grpc.FailFastCallOption:
+			c.patient = !o.FailFast
+		case grpc.AuthorityOverrideCallOption:
+			c.authority = o.Authority
+		case grpc.CompressorCallOption:
+			c.compressor = o.CompressorType
 		case grpc.ContentSubtypeCallOption:
-			if o.ContentSubtype == "json" {
-				c.codec = codec.JSON{}
+			if c.codec = codecNamed(o.ContentSubtype); c.codec == nil && o.ContentSubtype != "" {
+				c.err = fmt.Errorf("no codec is registered for the content subtype %q: register one with grpc's encoding package", o.ContentSubtype)
 			}
+		case grpc.ForceCodecCallOption:
+			c.codec = grpcCodec{o.Codec.Name(), o.Codec}
+		case grpc.CustomCodecCallOption:
+			c.codec = grpcCodec{o.Codec.String(), o.Codec}
+		case grpc.ForceCodecV2CallOption:
+			c.codec = grpcCodecV2{o.CodecV2}
 		}
 	}
 }

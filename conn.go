@@ -127,7 +127,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if d, ok := ctx.Deadline(); ok {
 		until = policy.Earliest(until, policy.At(d))
 	}
-	if err := c.s.discover(ctx, now, policy.Earliest(until, now.Add(spec.DefaultTimeout))); err != nil {
+	if err := c.s.discover(ctx, now, policy.Earliest(until, now.Add(spec.DefaultTimeout)), p.opt.patient); err != nil {
 		return err
 	}
 	said := c.s.published(method)
@@ -146,10 +146,13 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 			p.codec = codec.JSON{}
 		}
 	}
+	if p.opt.maxSend > 0 {
+		p.codec = limitedCodec{p.codec, p.opt.maxSend}
+	}
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		p.md = fromMD(md)
 	}
-	return nil
+	return c.authenticate(ctx, p, method)
 }
 
 // deadline is the method's own timeout if the document names one; else what the caller has left, or the default.
@@ -207,7 +210,7 @@ func (p *prepared) finish(err error) error {
 		}
 		return nil
 	}
-	e := status.From(err)
+	e := p.sized(status.From(err))
 	if p.parent != nil && failure(e) {
 		p.parent.downstream.Store(true)
 	}

@@ -94,8 +94,8 @@ func (s *service) close() *registry.View {
 }
 
 // discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer; after
-// that it is one comparison.
-func (s *service) discover(ctx context.Context, now policy.Time, deadline policy.Time) *status.Error {
+// that it is one comparison. A patient caller waits for a node until deadline.
+func (s *service) discover(ctx context.Context, now, deadline policy.Time, patient bool) *status.Error {
 	v := s.view.Load()
 	if v == nil {
 		var err *status.Error
@@ -110,7 +110,10 @@ func (s *service) discover(ctx context.Context, now policy.Time, deadline policy
 				Message: "the deadline had passed before the call began"}
 		}
 		var err *status.Error
-		if snap, err = s.await(ctx, v, policy.Earliest(deadline, now.Add(firstWait))); err != nil {
+		if !patient {
+			deadline = policy.Earliest(deadline, now.Add(firstWait))
+		}
+		if snap, err = s.await(ctx, v, deadline, patient); err != nil {
 			return err
 		}
 		now = policy.Now()
@@ -125,10 +128,11 @@ func (s *service) discover(ctx context.Context, now policy.Time, deadline policy
 // need not start in order.
 const firstWait = time.Second
 
-// await returns nodes of a service that has none. One that had some before is not waited for: its callers have fallbacks.
-func (s *service) await(ctx context.Context, v *registry.View, until policy.Time) (snap *registry.Service, e *status.Error) {
+// await returns nodes of a service that has none. One that had some before is not waited for unless its caller is patient: callers have
+// fallbacks.
+func (s *service) await(ctx context.Context, v *registry.View, until policy.Time, patient bool) (snap *registry.Service, e *status.Error) {
 	var err error
-	if s.seen.Load() != nil {
+	if s.seen.Load() != nil && !patient {
 		snap, err = s.registry.Lookup(ctx, s.name)
 	} else {
 		wait, cancel := context.WithDeadline(ctx, until.Clock())

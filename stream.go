@@ -67,7 +67,8 @@ func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string,
 		return nil, c.refused(&st.prepared, method, err)
 	}
 	st.s = c.s
-	st.req = transport.Request{Method: method, Codec: streamCodec{st.codec}, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply}
+	st.req = transport.Request{Method: method, Codec: streamCodec{st.codec}, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply,
+		Authority: st.opt.authority, Compressor: st.opt.compressor}
 	if st.call.Deadline != 0 {
 		ctx, st.cancel = context.WithDeadline(ctx, st.call.Deadline.Clock())
 	} else {
@@ -176,6 +177,7 @@ func (s *clientStream) SendMsg(m any) error {
 		if s.ClientStream.Context().Err() != nil || err.Kind == status.Reset {
 			return io.EOF
 		}
+		err = s.sized(err)
 		s.end(err)
 		return callError{err}
 	}

@@ -24,7 +24,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	}
 	u.s, u.reply = c.s, reply
 	u.req = transport.Request{Method: method, Codec: u.codec, Message: req, Metadata: u.md,
-		Criticality: u.call.Criticality, MaxReply: u.opt.maxReply}
+		Criticality: u.call.Criticality, MaxReply: u.opt.maxReply, Authority: u.opt.authority, Compressor: u.opt.compressor}
 	if u.m.Unary.Concurrent(&u.call) {
 		return c.hedged(ctx, u)
 	}
@@ -105,13 +105,13 @@ func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply, err err
 	if p.opt.trailer != nil {
 		*p.opt.trailer = toMD(rep.Trailer)
 	}
-	if winner < 0 {
-		return
-	}
 	if p.opt.peer != nil {
 		if b, ok := n.(*balance.Node); ok {
 			p.opt.peer.Addr = nodeAddr(b.Info().Address)
 		}
+	}
+	if winner < 0 {
+		return
 	}
 	if p.opt.info != nil && status.FateOf(err) == status.Processed {
 		p.opt.info.answeredBy(n)

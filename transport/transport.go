@@ -96,6 +96,11 @@ type Request struct {
 	Criticality policy.Criticality
 	// MaxReply bounds the size of one received message in bytes; 0 = the transport's limit.
 	MaxReply int
+	// Authority is the server's name where that is not the host of its address; "" = it is. Transports that name no server
+	// overlook it.
+	Authority string
+	// Compressor names how what is sent is compressed, where that is the caller's choice; "" = as the transport likes.
+	Compressor string
 }
 
 // Reply is what comes back.

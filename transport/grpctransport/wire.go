@@ -75,7 +75,14 @@ func (c *conn) callOptions(req *transport.Request, wc *wireCodec) []grpc.CallOpt
 	if req.MaxReply > 0 {
 		limit = min(limit, req.MaxReply)
 	}
-	return []grpc.CallOption{grpc.ForceCodecV2(wc), grpc.MaxCallRecvMsgSize(limit)}
+	opts := []grpc.CallOption{grpc.ForceCodecV2(wc), grpc.MaxCallRecvMsgSize(limit)}
+	if req.Authority != "" {
+		opts = append(opts, grpc.CallAuthority(req.Authority))
+	}
+	if req.Compressor != "" {
+		opts = append(opts, grpc.UseCompressor(req.Compressor))
+	}
+	return opts
 }
 
 // incoming returns what a peer's header or trailer says to the caller.

@@ -124,6 +124,9 @@ func (c *conn) request(ctx context.Context, cd codec.Codec, req *transport.Reque
 	if err != nil {
 		return nil, refused(status.InvalidArgument, "the method makes no URL", err)
 	}
+	if req.Authority != "" {
+		hr.Host = req.Authority
+	}
 	size := outgoing(hr.Header, req)
 	if size > c.d.opt.MaxHeader {
 		return nil, &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
