@@ -154,9 +154,9 @@ const maxSendHeader = 24 << 10
 
 // start sends the request. When it fails the call has not been sent and is in nobody's hands.
 func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request) *status.Error {
-	var now policy.Time
+	now := policy.Now()
 	if ca.deadline != 0 {
-		if now = policy.Now(); now >= ca.deadline {
+		if now >= ca.deadline {
 			return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
 				Message: "the deadline had passed before the call was sent"}
 		}
@@ -197,8 +197,9 @@ func (c *clientConn) appendHead(ca *call, req *transport.Request, now policy.Tim
 	c.opened++
 	ca.ordinal = c.opened
 	h := callHead{codec: req.Codec.Name(), attempt: req.PathAttempt, criticality: req.Criticality, total: total, metadata: req.Metadata}
+	h.sent = now.Sub(c.began)
 	if ca.deadline != 0 {
-		h.hasDeadline, h.timeout, h.sent = true, ca.deadline.Sub(now), now.Sub(c.began)
+		h.hasDeadline, h.timeout = true, ca.deadline.Sub(now)
 	}
 	if req.Method == c.lastMethod {
 		h.method = c.lastNumber

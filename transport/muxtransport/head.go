@@ -54,7 +54,7 @@ type callHead struct {
 	codec       string
 	hasDeadline bool
 	timeout     time.Duration
-	sent        time.Duration // since the connection began, by the client's clock; with a deadline only
+	sent        time.Duration // since the connection began, by the client's clock
 	attempt     int
 	criticality policy.Criticality
 	total       int // of the message, when it comes in parts
