@@ -28,8 +28,9 @@ func (b budgets) get(id budgetID, old budgets) (*retry.Budget, error) {
 	if have := b[id]; have != nil {
 		return have, nil
 	}
-	have, err := old[id], error(nil)
+	have := old[id]
 	if have == nil {
+		var err error
 		if have, err = retry.NewBudget(id.options); err != nil {
 			return nil, err
 		}
@@ -40,10 +41,10 @@ func (b budgets) get(id budgetID, old budgets) (*retry.Budget, error) {
 
 // slot is the budget as a pipeline has it.
 func (b RetryBudget) slot(budget *retry.Budget) policy.Budget {
-	switch {
-	case b.Mode == Off:
+	switch b.Mode {
+	case Off:
 		return nil
-	case b.Mode == DryRun:
+	case DryRun:
 		return lenient{b.priced(budget)}
 	}
 	return b.priced(budget)

@@ -114,6 +114,7 @@ func TestFate(t *testing.T) {
 						cancel()
 					}
 					<-call.Done()
+					time.Sleep(time.Millisecond) // both sides know the deadline: the client is first
 					return m, nil
 				}}
 				p := pipeline(t, policy.Options{Retries: retries(t)})
@@ -170,6 +171,7 @@ func TestAttemptTimeout(t *testing.T) {
 			}
 			if calls.Add(1) == 1 {
 				<-ctx.Done()
+				time.Sleep(time.Millisecond) // both sides know the deadline: the client is first
 			}
 			return m, nil
 		}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -78,6 +79,7 @@ func begin(t *testing.T, e *echo, server []grpc.ServerOption, client []grpc.Dial
 		_ = w.conn.Close()
 		srv.Stop()
 		<-served
+		time.Sleep(time.Second) // handlers may outlive their calls for a moment
 	}
 }
 

@@ -72,8 +72,8 @@ func (b *responseBody) Read(p []byte) (int, error) {
 // failure says what an error of the body means.
 func (b *responseBody) failure(err error) *status.Error {
 	e := &status.Error{Code: status.Unavailable, Kind: status.Reset, Message: "the response broke off", Cause: err}
-	switch cause := context.Cause(b.at.ctx); {
-	case errors.Is(b.at.parent.Err(), context.Canceled), errors.Is(cause, policy.ErrLost):
+	switch cause := b.at.cause(); {
+	case errors.Is(b.at.parent.Err(), context.Canceled), errors.Is(cause, context.Canceled), errors.Is(cause, policy.ErrLost):
 		e.Code, e.Kind = status.Canceled, status.Cancelled
 	case cause != nil, timedOut(err):
 		e.Code, e.Kind, e.Message = status.DeadlineExceeded, status.Timeout, "the time was up before the response's end"

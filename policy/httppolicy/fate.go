@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
@@ -16,8 +17,8 @@ func (at *attempt) failure(err error) *status.Error {
 	if at.unsent(err) {
 		e.Fate, e.Kind = status.NotSent, status.Unsent
 	}
-	switch cause := context.Cause(at.ctx); {
-	case errors.Is(at.parent.Err(), context.Canceled), errors.Is(cause, policy.ErrLost):
+	switch cause := at.cause(); {
+	case errors.Is(at.parent.Err(), context.Canceled), errors.Is(cause, context.Canceled), errors.Is(cause, policy.ErrLost):
 		e.Code, e.Kind = status.Canceled, status.Cancelled
 	case at.bodyErr.Load() != nil:
 		e.Code, e.Kind, e.Message = status.Canceled, status.Cancelled, "reading the request's body"
@@ -34,6 +35,23 @@ func (at *attempt) failure(err error) *status.Error {
 		e.Pushback = -1
 	}
 	return e
+}
+
+// cause is why the attempt was given up on this side, or nil. http.Client.Timeout ends a request twice, by its context and by
+// Request.Cancel, and which of them comes first is chance.
+func (at *attempt) cause() error {
+	if err := context.Cause(at.ctx); err != nil {
+		return err
+	}
+	select {
+	case <-at.r.req.Cancel: //nolint:staticcheck // http.Client still uses it for transports that it does not know
+		if d, ok := at.parent.Deadline(); ok && !time.Now().Before(d) {
+			return context.DeadlineExceeded
+		}
+		return context.Canceled
+	default:
+		return nil
+	}
 }
 
 // unsent reports whether it is proved that no whole request header was written. That an event did not come proves it only if

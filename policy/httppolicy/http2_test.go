@@ -130,8 +130,10 @@ func TestHTTP2Hedge(t *testing.T) {
 
 // TestHTTP2Timeout is that a deadline travels, ends both sides, and is what errors.Is takes it for.
 func TestHTTP2Timeout(t *testing.T) {
-	ended := make(chan error, 1)
+	var began atomic.Bool // a slow machine may be late for the deadline: then nothing reaches the handler
+	ended := make(chan error, 2)
 	inner := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		began.Store(true)
 		<-r.Context().Done()
 		ended <- r.Context().Err()
 	})
@@ -140,6 +142,7 @@ func TestHTTP2Timeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	overHTTP2(t, h, func(t *testing.T, url string, base *http.Transport) {
+		began.Store(false)
 		p := pipeline(t, policy.Options{})
 		c := &http.Client{Transport: httppolicy.NewTransport(base, p, httppolicy.Options{})}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -154,8 +157,8 @@ func TestHTTP2Timeout(t *testing.T) {
 		} else if !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
-		if err := <-ended; err == nil {
-			t.Error("the handler's context lives on")
+		if began.Load() {
+			<-ended // else the handler's context lives on
 		}
 	})
 }
