@@ -495,11 +495,7 @@ func (x *Exec) finish(now Time, rnd rand.Source, cl Class) {
 // leaveSeat gives up a wait. If the verdict is already on its way, Granted settles it when it arrives.
 func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
 	if s.kind == seatParked {
-		slot := &x.p.opt.Concurrency
-		if gate != concurrencyBit {
-			slot = &x.p.gates[gate]
-		}
-		if !slot.Gate.(Line).Leave(now, s.ticket) {
+		if !x.p.line[gate].Leave(now, s.ticket) {
 			if tag == tagCall {
 				x.late = true
 			} else {
@@ -514,16 +510,8 @@ func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
 func (x *Exec) Release(now Time, rnd rand.Source, p *Pipeline, set Set) { p.release(now, rnd, set) }
 
 func (p *Pipeline) release(now Time, rnd rand.Source, set Set) {
-	for i := 0; set != 0; i++ {
-		if !set.Has(i) {
-			continue
-		}
-		set &^= one(i)
-		g := p.opt.Concurrency.Gate
-		if i != concurrencyBit {
-			g = p.gates[i].Gate
-		}
-		line := g.(Line)
+	for ; set != 0; set &= set - 1 {
+		line := p.line[bits.TrailingZeros8(uint8(set))]
 		for {
 			w, v, ok := line.Next(now, rnd)
 			if !ok {

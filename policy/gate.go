@@ -93,8 +93,7 @@ func (d Decision) Admits() bool { return d <= Probe }
 // Permits reports whether a permit comes with d, to be settled by one Done.
 func (d Decision) Permits() bool { return d.Admits() || d == Wait }
 
-// Verdict is a gate's answer. It has as many fields as processors pass in registers: one more doubles what asking costs.
-// The zero value admits with a zero permit.
+// Verdict is a gate's answer. The zero value admits with a zero permit.
 type Verdict struct {
 	Decision Decision
 	Permit   Permit

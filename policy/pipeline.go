@@ -125,7 +125,8 @@ type Pipeline struct {
 	brk   int    // index of the breaker in gates, or −1
 	max   int    // attempts
 	lines Set    // the gates in which calls can wait: bits as in Steps.Release
-	plain bool   // calls of Do can go straight
+	line  [maxGates + 1]Line
+	plain bool // calls of Do can go straight
 	dry   *dryRun
 	n     counters
 	pool  sync.Pool // of *drive
@@ -205,16 +206,20 @@ func New(o Options) (*Pipeline, error) {
 		return nil, fmt.Errorf("policy: pipeline %q: %w", o.Key, errors.Join(errs...))
 	}
 	for i, s := range p.gates {
-		if _, ok := s.Gate.(Line); ok {
-			p.lines |= one(i)
-		}
+		p.addLine(i, s.Gate)
 	}
-	if _, ok := o.Concurrency.Gate.(Line); ok {
-		p.lines |= one(concurrencyBit)
-	}
+	p.addLine(concurrencyBit, o.Concurrency.Gate)
 	p.applyModes()
 	p.plain = p.opt.Classify(nil) == ClassOK && p.straightens()
 	return p, nil
+}
+
+// addLine notes that calls can wait in g, if they can.
+func (p *Pipeline) addLine(bit int, g Gate) {
+	if line, ok := g.(Line); ok {
+		p.line[bit] = line
+		p.lines |= one(bit)
+	}
 }
 
 // Key returns the name of what the pipeline protects.
