@@ -73,8 +73,11 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 			return l.full(now, c, w/waiter >= caps/waiter, caps >= waiter)
 		}
 		if l.word.CompareAndSwap(w, w+1) {
-			if l.source != nil && 2*w <= caps&lower && uint64(int64(now)-l.quiet.Load()) > uint64(l.opt.Interval)/8 {
-				l.quiet.Store(int64(now))
+			if l.source != nil && 2*w <= caps&lower {
+				// Further back than Interval: the clock went back, not a call that was held up.
+				if d := time.Duration(int64(now) - l.quiet.Load()); d > l.opt.Interval/8 || d < -l.opt.Interval {
+					l.quiet.Store(int64(now))
+				}
 			}
 			return policy.Verdict{Permit: policy.Permit{Start: now}}
 		}
