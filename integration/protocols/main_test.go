@@ -265,7 +265,7 @@ func TestGrpcJS(t *testing.T) {
 		"client":   "6",
 		"bidi":     "re: a,re: b",
 		"failure":  "5 nobody called \"fäil\" GONE 00ff",
-		"deadline": "4",
+		"deadline": "ended",
 		"cancel":   "1",
 		"unknown":  "12",
 		"toolarge": "8",

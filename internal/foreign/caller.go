@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -111,7 +112,7 @@ func (c *Caller) leave() {
 
 // over refuses what nobody waits for any more.
 func (c *Caller) over(ctx context.Context, in *transport.Incoming) *status.Error {
-	if in.Deadline != 0 && in.Deadline <= policy.Now() {
+	if (in.Deadline != 0 && in.Deadline <= policy.Now()) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		c.expired.Add(1)
 		return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent,
 			Message: "the deadline had passed before " + in.Method + " was started"}

@@ -3,8 +3,10 @@ package webfront_test
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -131,5 +133,49 @@ func TestHTTPStatus(t *testing.T) {
 	}
 	if got := webfront.HTTPStatus(&status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge}); got != 413 {
 		t.Errorf("too large: %d", got)
+	}
+}
+
+// at is a connection with addresses and nothing else.
+type at struct {
+	net.Conn
+	local string
+}
+
+func (c at) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.local)) }
+func (c at) RemoteAddr() net.Addr { return c.LocalAddr() }
+
+// TestStrangersNameForThisMachine: a page whose host name was pointed at a loopback address, after it was loaded, is same-origin to its browser. It
+// is refused by its name.
+func TestStrangersNameForThisMachine(t *testing.T) {
+	tests := []struct {
+		host, local string
+		browser     bool
+		want        int
+	}{
+		{"evil.example:8080", "127.0.0.1:8080", true, http.StatusForbidden},
+		{"evil.example:8080", "[::1]:8080", true, http.StatusForbidden},
+		{"evil.example", "127.0.0.1:80", false, http.StatusOK}, // a proxy, for instance
+		{"localhost:8080", "127.0.0.1:8080", true, http.StatusOK},
+		{"app.localhost:8080", "127.0.0.1:8080", true, http.StatusOK},
+		{"127.0.0.1:8080", "127.0.0.1:8080", true, http.StatusOK},
+		{"[::1]:8080", "[::1]:8080", true, http.StatusOK},
+		{"app.example", "10.0.0.1:80", true, http.StatusOK},
+	}
+	h := newHandler(t)
+	for _, tt := range tests {
+		ctx := webfront.ConnContext(t.Context(), at{local: tt.local})
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/echo.Echo/Echo", strings.NewReader(`{}`))
+		r.Host = tt.host
+		r.Header.Set("Content-Type", "application/json")
+		if tt.browser {
+			r.Header.Set("Origin", "http://"+tt.host)
+			r.Header.Set("Sec-Fetch-Site", "same-origin")
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("%+v: %d %s", tt, w.Code, w.Body)
+		}
 	}
 }
