@@ -287,7 +287,8 @@ func (t *TwoArm) begin(now policy.Time, p phase) {
 // enter begins a window.
 func (t *TwoArm) enter(now policy.Time, p phase) {
 	t.phase = p
-	need, limit := max(windowEnded, int64(t.places)), 0.0
+	need := max(windowEnded, int64(t.places))
+	var limit float64
 	switch p {
 	case calm:
 		need, limit = calmEnded, math.Round(t.places+max(slackLeast, 2*math.Sqrt(t.places)))
