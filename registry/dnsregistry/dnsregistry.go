@@ -23,8 +23,10 @@ const (
 	DefaultName = "{service}"
 	// DefaultPort is that of servers which name none.
 	DefaultPort = "53"
-	// MinTTL and MaxTTL bound how long an answer is taken for true.
-	MinTTL, MaxTTL = time.Second, 30 * time.Second
+	// MinTTL is how long an answer is taken for true at least.
+	MinTTL = time.Second
+	// MaxTTL is how long it is at most.
+	MaxTTL = 30 * time.Second
 
 	placeholder = "{service}"
 	resolvConf  = "/etc/resolv.conf"
@@ -38,7 +40,7 @@ type Options struct {
 	Name string
 	// Port is that of all nodes, whose addresses then come from A and AAAA records; 0 = SRV records say.
 	Port int
-	// Protocols are what the nodes speak; none = "hull/1".
+	// Protocols are what the nodes speak; none = they do not say, and callers find out.
 	Protocols []string
 }
 
@@ -91,7 +93,7 @@ func Parameters() []registry.Parameter {
 	return []registry.Parameter{
 		{Name: "name", Default: DefaultName, Usage: "how a service is called in DNS, such as {service}.service.consul"},
 		{Name: "port", Usage: "port of all nodes, for A and AAAA records; none = SRV records say"},
-		{Name: "protocol", Default: "hull/1", Usage: "what the nodes speak, separated by commas: hull/1, grpc, http"},
+		{Name: "protocol", Usage: "what the nodes speak, separated by commas: hull/1, grpc, http; none = callers find out"},
 	}
 }
 
@@ -152,7 +154,7 @@ func (d *Driver) resolve(ctx context.Context, service string) (map[string]*regis
 	nodes := map[string]*registry.Node{}
 	name, err := fullName(strings.ReplaceAll(d.opt.Name, placeholder, service))
 	if err != nil { // it cannot be in DNS
-		return nodes, MaxTTL, nil //nolint:nilerror // which is an answer
+		return nodes, MaxTTL, nil //nolint:nilerr // which is an answer
 	}
 	add := func(ip net.IP, port uint16, weight int, labels map[string]string) {
 		address := net.JoinHostPort(ip.String(), strconv.Itoa(int(port)))

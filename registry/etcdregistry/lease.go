@@ -211,8 +211,8 @@ func (d *Driver) ensureEpoch(ctx context.Context, l *link) error {
 func (d *Driver) announce(ctx context.Context, l *link, n *registry.Node, data []byte, s *session, id clientv3.LeaseID) (*lease, error) {
 	key := d.nodeKey(n.Service, n.ID)
 	put := clientv3.OpPut(key, string(data), clientv3.WithLease(id))
-	clear := clientv3.OpDelete(d.leftKey(n.Service, n.ID))
-	res, err := l.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).Then(put, clear).Else(clientv3.OpGet(key)).Commit()
+	unmark := clientv3.OpDelete(d.leftKey(n.Service, n.ID))
+	res, err := l.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).Then(put, unmark).Else(clientv3.OpGet(key)).Commit()
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func (d *Driver) announce(ctx context.Context, l *link, n *registry.Node, data [
 	if !ours && old.GetLease() != 0 && broken == nil {
 		return nil, fmt.Errorf("etcdregistry: %s of %s: %w", n.ID, n.Service, registry.ErrTaken)
 	}
-	res, err = l.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", old.GetModRevision())).Then(put, clear).Commit()
+	res, err = l.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", old.GetModRevision())).Then(put, unmark).Commit()
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package natsregistry
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -83,28 +84,24 @@ func (d *Driver) watch(ctx context.Context, w *watching, service string, emit fu
 }
 
 // stream lists a service and takes its changes, until it is to be listed anew.
-func (l *link) stream(ctx context.Context, w *watching, service string, emit func(registry.Update)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	start, done := context.WithTimeout(ctx, requestTimeout)
-	defer done()
-	stop := context.AfterFunc(start, cancel) // the watcher's context lives as long as it does
+func (l *link) stream(caller context.Context, w *watching, service string, emit func(registry.Update)) error {
+	ctx, cancel := context.WithCancelCause(caller)
+	defer cancel(nil)
+	// The context is the watch's as long as it lives, so that the bound is for its beginning alone.
+	late := time.AfterFunc(requestTimeout, func() { cancel(context.DeadlineExceeded) })
 	kv, err := l.bucket.Watch(ctx, kindNode+"."+escape(service)+".*")
-	inTime := stop()
-	if err == nil && !inTime {
-		err = context.DeadlineExceeded
+	late.Stop()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
 	if err != nil {
-		if start.Err() != nil && context.Cause(ctx) == context.Canceled {
-			return start.Err()
-		}
 		return err
 	}
 	defer func() { _ = kv.Stop() }()
 	r, listed := registry.NewRoster(service), false
 	for {
 		var e jetstream.KeyValueEntry
-		more := true
+		var more bool
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -31,10 +31,10 @@ type Fault struct {
 
 // RunFaults holds a driver to what a Registry promises whatever befalls its engine: the nodes of living processes never
 // leave the snapshots of those who watch, and never turn empty; a program that starts meanwhile works as soon as the
-// engine does; and a short while after the end everything is as it was. make makes an engine, empty and healthy, with
+// engine does; and a short while after the end everything is as it was. begin makes an engine, empty and healthy, with
 // what can befall it. TTL in its harness is that of the registrations; 0 = 4 s.
-func RunFaults(t *testing.T, make func(t *testing.T) (Harness, Fault)) {
-	h, f := make(t)
+func RunFaults(t *testing.T, begin func(t *testing.T) (Harness, Fault)) {
+	h, f := begin(t)
 	if h.TTL == 0 {
 		h.TTL = 4 * time.Second
 	}
@@ -50,13 +50,13 @@ func RunFaults(t *testing.T, make func(t *testing.T) (Harness, Fault)) {
 	w.until(view, "the nodes before the fault", whole(ids...))
 	unhurt := w.guard(view, ids...)
 
-	begin := time.Now()
+	began := time.Now()
 	if f.Begin != nil {
 		f.Begin()
 	}
 	if f.Noticed {
 		w.until(view, "that the engine does not answer", func(s *registry.Service) bool { return s.Stale })
-		t.Logf("noticed after %v", time.Since(begin).Round(10*time.Millisecond))
+		t.Logf("noticed after %v", time.Since(began).Round(10*time.Millisecond))
 	}
 	late, lateView := w.open(), (*registry.View)(nil)
 	if f.Refuses {
