@@ -28,6 +28,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -92,7 +93,14 @@ type slice struct {
 
 	listed atomic.Uint32 // entries of list that were taken; more = it was full
 	list   [few]atomic.Uint32
+
+	// Where processors keep meeting in a bucket of seen: tables that they mostly do not share. nil = not so often.
+	spread atomic.Pointer[[stripe.N]table]
+	met    atomic.Uint32
 }
+
+// often is how many times processors meet in a part of time before they get tables of their own.
+const often = 64
 
 // table counts samples by bucket.
 type table [buckets]atomic.Uint32
@@ -106,7 +114,12 @@ const leastMark = 1 << 16
 // count counts a sample in t, or in the list while there is no table.
 func (s *slice) count(t *atomic.Pointer[table], b int, mark uint32) {
 	if have := t.Load(); have != nil {
-		have[b].Add(1)
+		if v := have[b].Load(); !have[b].CompareAndSwap(v, v+1) {
+			have[b].Add(1)
+			if t == &s.seen && s.met.Add(1) == often {
+				s.spread.CompareAndSwap(nil, new([stripe.N]table))
+			}
+		}
 		return
 	}
 	if i := s.listed.Add(1) - 1; i < few {
@@ -125,14 +138,18 @@ func clearTable(t *atomic.Pointer[table]) {
 	if have == nil {
 		return
 	}
-	n := 0
-	for i := range have {
-		n += int(have[i].Load())
-		have[i].Store(0)
-	}
-	if n < few {
+	if have.clear() < few {
 		t.Store(nil)
 	}
+}
+
+// clear wipes t and returns how many samples it had.
+func (t *table) clear() (n int) {
+	for i := range t {
+		n += int(t[i].Load())
+		t[i].Store(0)
+	}
+	return n
 }
 
 // Estimator estimates quantiles. It is safe for concurrent use.
@@ -168,7 +185,11 @@ func New(o Options) (*Estimator, error) {
 
 // Observe records a latency.
 func (e *Estimator) Observe(now policy.Time, d time.Duration) {
-	if s := e.at(now); s != nil {
+	if s := e.at(now); s == nil {
+		return
+	} else if spread := s.spread.Load(); spread != nil {
+		spread[stripe.Index()][bucket(d)].Add(1)
+	} else {
 		s.count(&s.seen, bucket(d), 0)
 	}
 }
@@ -211,6 +232,16 @@ func (e *Estimator) wipe(s *slice, turn int64) bool {
 	}
 	clearTable(&s.seen)
 	clearTable(&s.least)
+	if spread := s.spread.Load(); spread != nil {
+		n := 0
+		for i := range spread {
+			n += spread[i].clear()
+		}
+		if n < often {
+			s.spread.Store(nil)
+		}
+	}
+	s.met.Store(0)
 	for i := range s.list {
 		s.list[i].Store(0)
 	}
@@ -251,6 +282,11 @@ type Histogram struct {
 // add adds one slice.
 func (h *Histogram) add(s *slice) {
 	h.n += h.addTable(&h.seen, s.seen.Load()) + h.addTable(&h.least, s.least.Load())
+	if spread := s.spread.Load(); spread != nil {
+		for i := range spread {
+			h.n += h.addTable(&h.seen, &spread[i])
+		}
+	}
 	for i := range min(s.listed.Load(), few) {
 		e := s.list[i].Load()
 		if e == 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -325,6 +326,34 @@ func TestTablesAreForTheBusy(t *testing.T) {
 	}
 	if n := tables(e); n != 0 {
 		t.Fatalf("%d tables are kept for one sample in each slice", n)
+	}
+}
+
+// Where processors meet, each counts in a table of its own: nothing is lost, and the tables go when they are no longer needed.
+func TestTablesOfTheirOwn(t *testing.T) {
+	e := newEstimator(t, Options{Window: 50, Slices: 5})
+	s := e.at(0)
+	s.spread.Store(new([stripe.N]table)) // as if they had met, which a single processor's never do
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range often {
+				e.Observe(3, time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	e.AtLeast(4, 2*time.Millisecond)
+	if d, _, n := e.Quantile(5, 0.5); n != 8*often+1 || d != value(bucket(time.Millisecond)) {
+		t.Errorf("%v of %d samples, want 1ms of %d", d, n, 8*often+1)
+	}
+	e.Observe(50, time.Millisecond) // the slice's next turn
+	if _, _, n := e.Quantile(50, 0.5); n != 1 || s.spread.Load() == nil {
+		t.Errorf("%d samples when the window had passed, want 1; tables kept: %t", n, s.spread.Load() != nil)
+	}
+	e.Observe(100, time.Millisecond)
+	if _, _, n := e.Quantile(100, 0.5); n != 1 || s.spread.Load() != nil {
+		t.Errorf("%d samples, want 1; tables that nobody used kept: %t", n, s.spread.Load() != nil)
 	}
 }
 

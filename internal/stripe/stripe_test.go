@@ -20,6 +20,9 @@ func TestCounterLosesNothing(t *testing.T) {
 	if n := c.Load(); n != 16_000 {
 		t.Errorf("counted %d of 16000", n)
 	}
+	if n := c.Take(); n != 16_000 || c.Load() != 0 {
+		t.Errorf("took %d of 16000 and left %d", n, c.Load())
+	}
 }
 
 func TestGoroutinesSpread(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/internal/quantile"
+	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -21,7 +22,8 @@ type Timeouts struct {
 
 	// Since the last step: attempts that tell something about t; those among them that it cut off, and those that ended well
 	// although they took longer than base.
-	seen, cut, late atomic.Int64
+	seen      stripe.Counter
+	cut, late atomic.Int64
 
 	mu    sync.Mutex // guards what follows and steps
 	last  Snapshot
@@ -143,7 +145,7 @@ func (t *Timeouts) step(now policy.Time) {
 	if t.opt.Fixed > 0 {
 		return
 	}
-	seen, cut, late := t.seen.Swap(0), t.cut.Swap(0), t.late.Swap(0)
+	seen, cut, late := t.seen.Take(), t.cut.Swap(0), t.late.Swap(0)
 	d, from := float64(t.t.Load()), t.state()
 	switch {
 	case cut > 1 && float64(cut) > (1-t.opt.Quantile)*float64(seen):
