@@ -35,8 +35,8 @@ func Main(m *testing.M, servers map[string]func(args []string, listening func(ad
 
 // Process is a server that can be killed, frozen and started again. It dies with the test.
 type Process struct {
-	t    testing.TB
-	make func() *exec.Cmd
+	t       testing.TB
+	command func() *exec.Cmd
 
 	mu   sync.Mutex
 	addr chan string // what it said
@@ -54,15 +54,15 @@ func Self(t testing.TB, server string, args func() []string) *Process {
 		t.Fatal(err)
 	}
 	return New(t, func() *exec.Cmd {
-		cmd := exec.Command(self, args()...)
+		cmd := exec.CommandContext(context.Background(), self, args()...) // New ends it
 		cmd.Env = append(os.Environ(), role+"="+server)
 		return cmd
 	})
 }
 
-// New returns a process of the command that make returns for each start. It is not started yet.
-func New(t testing.TB, make func() *exec.Cmd) *Process {
-	p := &Process{t: t, make: make}
+// New returns a process of what command returns for each start. It is not started yet.
+func New(t testing.TB, command func() *exec.Cmd) *Process {
+	p := &Process{t: t, command: command}
 	t.Cleanup(p.Kill)
 	return p
 }
@@ -127,7 +127,7 @@ func (p *Process) start(line func(string)) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := p.make()
+	cmd := p.command()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	p.log = &tail{}
 	cmd.Stderr = p.log

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ type Proxy struct {
 // NewProxy returns a proxy that resets every connection until it is told where to forward them.
 func NewProxy(t testing.TB) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func (p *Proxy) serve(c net.Conn) {
 		reset(c)
 		return
 	}
-	s, err := net.Dial("tcp", to)
+	s, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", to)
 	if err != nil {
 		reset(c)
 		return
