@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,8 +42,11 @@ type answer struct {
 
 // foreigner is a client that is not Hull's.
 type foreigner struct {
-	name  string
-	hello func(ctx context.Context, name string) answer
+	name string
+	// mayCancel: grpc-go's server resets a stream when its deadline passes, and this client calls that a cancellation unless its own timer fires
+	// first, at the same instant.
+	mayCancel bool
+	hello     func(ctx context.Context, name string) answer
 	// count receives a stream; nil if the protocol has none.
 	count func(ctx context.Context, n int64) answer
 }
@@ -52,7 +56,7 @@ func foreigners(t *testing.T, w *hulltest.World) []foreigner {
 	list := []foreigner{grpcForeigner("gRPC", dialGRPC(t, w)),
 		grpcForeigner("gRPC through a proxy", dialGRPC(t, w), "x-forwarded-for", "10.0.0.1")}
 	h1, h2 := dialHTTP(t, w, false), dialHTTP(t, w, true)
-	return append(list,
+	list = append(list,
 		connectForeigner("Connect over HTTP/1.1", h1),
 		connectForeigner("Connect over HTTP/2", h2),
 		connectForeigner("Connect with JSON", h1, connect.WithProtoJSON()),
@@ -64,6 +68,10 @@ func foreigners(t *testing.T, w *hulltest.World) []foreigner {
 		connectForeigner("connect-go's gRPC with JSON", dialHTTP(t, w, true), connect.WithGRPC(), connect.WithProtoJSON()),
 		jsonForeigner("JSON over HTTP/1.1", h1),
 		jsonForeigner("JSON over HTTP/2", h2))
+	for i := range list {
+		list[i].mayCancel = strings.HasPrefix(list[i].name, "connect-go's gRPC")
+	}
+	return list
 }
 
 func grpcForeigner(name string, conn *grpc.ClientConn, kv ...string) foreigner {
@@ -296,7 +304,7 @@ func TestTimeoutsSurviveEveryTranslation(t *testing.T) {
 		w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, i) })
 		for _, f := range foreigners(t, w) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			if a := f.hello(ctx, "Ada"); a.code != codes.DeadlineExceeded {
+			if a := f.hello(ctx, "Ada"); a.code != codes.DeadlineExceeded && (a.code != codes.Canceled || !f.mayCancel) {
 				t.Errorf("%s: %+v", f.name, a)
 			}
 			cancel()
