@@ -128,7 +128,7 @@ func (p *Process) start(line func(string)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	cmd := p.command()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = attributes()
 	p.log = &tail{}
 	cmd.Stderr = p.log
 	out, err := cmd.StdoutPipe()
