@@ -12,7 +12,6 @@ import (
 	"github.com/hull-go/hull/internal/grpcfront"
 	"github.com/hull-go/hull/internal/oneport"
 	"github.com/hull-go/hull/internal/webfront"
-	"github.com/hull-go/hull/transport"
 	"github.com/hull-go/hull/transport/muxtransport"
 )
 
@@ -23,7 +22,7 @@ const idleTimeout = 2 * time.Minute
 // the same handler.
 type front struct {
 	port  *oneport.Port
-	wire  transport.Server // the native protocol
+	wire  *muxtransport.Server // the native protocol
 	grpc  *grpcfront.Server
 	web   *webfront.Handler
 	http  *http.Server

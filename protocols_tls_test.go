@@ -24,6 +24,7 @@ import (
 	"github.com/hull-go/hull"
 	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
 	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/transport/muxtransport"
 )
 
 // testCertificate is valid for a year of a bubble's time, for servers and clients.
@@ -96,6 +97,14 @@ func TestMutualTLSInEveryProtocol(t *testing.T) {
 				t.Errorf("HTTP/2 %v: %s %s, %v", h2, res.Proto, body, err)
 			}
 		}
+		d, err := muxtransport.NewDialer(muxtransport.Options{Dial: host.Dial, TLS: config.Clone()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		native := pb.NewGreeterClient(w.Client("native", hull.WithDialer(d)).To("greeter"))
+		if rep, err := native.Hello(t.Context(), &pb.HelloRequest{}); err != nil || rep.GetMessage() != "caller" {
+			t.Errorf("native: %v, %v", rep, err)
+		}
 		stranger := &http.Transport{DialContext: host.DialContext, TLSClientConfig: &tls.Config{RootCAs: serverPool, ServerName: "a"}}
 		defer stranger.CloseIdleConnections()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://a:80/greeter.Greeter/Hello", strings.NewReader("{}"))
@@ -107,8 +116,8 @@ func TestMutualTLSInEveryProtocol(t *testing.T) {
 			t.Errorf("a stranger got %s", res.Status)
 		}
 		synctest.Wait()
-		if p := n.Server.Snapshot().Port; p.GRPC != 1 || p.HTTP != 2 || p.HandshakesFailed != 1 {
-			t.Errorf("%+v", p)
+		if s := n.Server.Snapshot(); s.Port.GRPC != 1 || s.Port.HTTP != 2 || s.Port.Native != 1 || s.Native.Accepted != 1 || s.Port.HandshakesFailed != 1 {
+			t.Errorf("%+v", s)
 		}
 	})
 }

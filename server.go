@@ -22,6 +22,7 @@ import (
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/muxtransport"
 )
 
 // Drain bounds, see Server.Run.
@@ -150,6 +151,8 @@ type ServerSnapshot struct {
 	InFlight, Calls, Failures int64
 	// Port is what the server's port has seen; the zero value before Ready.
 	Port PortSnapshot
+	// Native is what the native protocol's server has seen.
+	Native muxtransport.Counters
 }
 
 // Snapshot reads the counters.
@@ -159,7 +162,7 @@ func (s *Server) Snapshot() ServerSnapshot {
 	s.mu.Unlock()
 	out := ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load()}
 	if f != nil {
-		out.Port = f.snapshot()
+		out.Port, out.Native = f.snapshot(), f.wire.Counters()
 	}
 	return out
 }

@@ -49,7 +49,7 @@ func (echo) Stream(_ context.Context, _ *transport.Incoming, s transport.ServerS
 
 func newHandler(t testing.TB) *webfront.Handler {
 	t.Helper()
-	h, err := webfront.New(echo{}, []foreign.Method{{Name: "echo.Echo/Echo", SideEffectFree: true}, {Name: "echo.Echo/Down", Stream: true, ServerStreams: true},
+	h, err := webfront.New(echo{}, []foreign.Method{{Name: "echo.Echo/Echo", SideEffectFree: true}, {Name: "echo.Echo/Careful"}, {Name: "echo.Echo/Down", Stream: true, ServerStreams: true},
 		{Name: "echo.Echo/Up", Stream: true, ClientStreams: true}, {Name: "echo.Echo/Both", Stream: true, ClientStreams: true, ServerStreams: true}},
 		webfront.Options{MaxMessage: 1 << 16, SlowSender: time.Second, Service: "echo", Unknown: func(context.Context, *transport.Incoming) transport.Outgoing {
 			return transport.Outgoing{Status: &status.Error{Code: status.Unimplemented, Kind: status.NoMethod, Message: "no such method"}}
@@ -117,6 +117,19 @@ func TestMessagesPass(t *testing.T) {
 	for k, want := range map[string]string{"X-Mine": "1", "X-Mine-Bin": "AP8", "Trailer-X-Mine": "1", "Te": "", "Content-Type": "application/json"} {
 		if v := w.Header().Get(k); v != want {
 			t.Errorf("%s: %q, want %q", k, v, want)
+		}
+	}
+}
+
+// TestConnectGET: methods without side effects can be called with GET, which caches understand; others cannot.
+func TestConnectGET(t *testing.T) {
+	h := newHandler(t)
+	for path, want := range map[string]int{"/echo.Echo/Echo": http.StatusOK, "/echo.Echo/Careful": http.StatusMethodNotAllowed} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path+"?connect=v1&encoding=json&message=%7B%22id%22%3A%22a%22%7D", nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != want || (want == http.StatusOK && !strings.Contains(w.Body.String(), `"a"`)) {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
 }
