@@ -21,7 +21,7 @@ var arrows = []struct {
 	// The vocabulary.
 	{"status", "", ""},
 	{"codec", "", ""},
-	{"policy", "status", "policy/policytest policy/*"},
+	{"policy", "status internal/stripe", "policy/policytest policy/*"},
 
 	// One package per policy; each stands alone above the vocabulary.
 	{"policy/policytest", "status policy internal/*", "policy/*"},
@@ -61,8 +61,9 @@ var arrows = []struct {
 	{"demo/...", "... demo/...", ""},
 	{"examples/...", "... examples/...", ""},
 
-	{"internal/callctx", "policy", ""},    // deadlines are policy.Time
-	{"internal/quantile", "policy", ""},   // latencies over policy.Time
+	{"internal/callctx", "policy", ""},                  // deadlines are policy.Time
+	{"internal/quantile", "policy internal/stripe", ""}, // latencies over policy.Time
+	{"internal/window", "internal/stripe", ""},
 	{"internal/hop", "status policy", ""}, // a request's place in its call tree, for the adapters
 
 	// Protocols that are not Hull's own, in front of the same handlers.
@@ -142,6 +143,7 @@ func TestAllowed(t *testing.T) {
 		{"status", "internal/echopb", false, false},
 		{"status", "internal/echopb", true, true},
 		{"policy", "status", false, true},
+		{"policy", "internal/quantile", false, false},
 		{"policy/breaker", "policy", false, true},
 		{"policy/breaker", "policy/retry", false, false},
 		{"policy/breaker", "policy/policytest", true, true},
