@@ -77,6 +77,13 @@ func (z *zone) set(t *testing.T, records ...string) {
 	z.records = parsed
 }
 
+// failing makes the server answer that it fails.
+func (z *zone) failing(fail bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.fail = fail
+}
+
 func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -193,13 +200,9 @@ func TestChanges(t *testing.T) {
 	z.set(t, "greeter.example. 1 IN A 192.0.2.1", "greeter.example. 1 IN A 192.0.2.2")
 	until(t, v, "two nodes", present(2))
 
-	z.mu.Lock()
-	z.fail = true
-	z.mu.Unlock()
+	z.failing(true)
 	until(t, v, "the failure", func(s *registry.Service) bool { return s.Stale && len(s.Nodes) == 2 })
-	z.mu.Lock()
-	z.fail = false
-	z.mu.Unlock()
+	z.failing(false)
 	until(t, v, "two nodes again", present(2))
 
 	z.set(t)
@@ -234,7 +237,7 @@ func TestTruncated(t *testing.T) {
 // A server that fails, and one that is silent, are followed by the next.
 func TestNextServer(t *testing.T) {
 	sick, well := serve(t), serve(t, "greeter.example. 5 IN A 192.0.2.1")
-	sick.fail = true
+	sick.failing(true)
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
