@@ -7,6 +7,7 @@ import (
 	"github.com/hull-go/hull/registry/fileregistry"
 	"github.com/hull-go/hull/registry/natsregistry"
 	"github.com/hull-go/hull/registry/staticregistry"
+	"github.com/hull-go/hull/registry/zkregistry"
 )
 
 // drivers are the kinds of registry that this program is linked with, the default first.
@@ -46,6 +47,13 @@ func drivers() []cli.Driver {
 			Usage:      "NATS 2.11 or later with JetStream; USER alone is a token",
 			Parameters: natsregistry.Parameters(),
 			Open:       natsregistry.FromURL,
+		},
+		{
+			Scheme:     "zk",
+			Form:       "zk://USER:PASSWORD@HOST:PORT,…",
+			Usage:      "ZooKeeper 3.5.3 or later; user and password are its digest",
+			Parameters: zkregistry.Parameters(),
+			Open:       zkregistry.FromURL,
 		},
 	}
 }
