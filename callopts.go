@@ -1,6 +1,7 @@
 package hull
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -146,7 +147,9 @@ func (c *callOptions) apply(opts []CallOption) {
 		case grpc.MaxSendMsgSizeCallOption:
 			c.maxSend = o.MaxSendMsgSize
 		case grpc.PerRPCCredsCallOption:
-			c.creds = o.Creds
+			if c.creds = o.Creds; c.creds == nil {
+				c.err = errors.New("the call's credentials are nil")
+			}
 		case grpc.FailFastCallOption:
 			c.patient = !o.FailFast
 		case grpc.AuthorityOverrideCallOption:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,12 +172,19 @@ func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
 		c := w.Client("caller")
-		time.AfterFunc(3*time.Second, func() { w.Serve("greeter", "a", greeter) })
-		if _, err := hello(t.Context(), c, hull.Timeout(10*time.Second)); err == nil {
-			t.Error("an impatient call found a service that is not there")
-		}
-		if _, err := hello(t.Context(), c, hull.Timeout(10*time.Second), grpc.WaitForReady(true)); err != nil {
-			t.Error(err)
-		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := hello(t.Context(), c, hull.Timeout(10*time.Second)); err == nil {
+				t.Error("an impatient call found a service that is not there")
+			}
+		})
+		wg.Go(func() {
+			if _, err := hello(t.Context(), c, hull.Timeout(10*time.Second), grpc.WaitForReady(true)); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(3 * time.Second)
+		w.Serve("greeter", "a", greeter)
+		wg.Wait()
 	})
 }

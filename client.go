@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"weak"
 
 	"google.golang.org/grpc"
 
@@ -30,12 +31,13 @@ type Client struct {
 	mu       sync.Mutex
 	closed   bool
 	services map[string]*service
-	targets  *registry.Registry // nil until a service is named by an address
+	resting  map[string]weak.Pointer[service] // see makeRoom
+	targets  *registry.Registry               // nil until a service is named by an address
 }
 
 // NewClient returns a client. With no options it finds services on this machine and has every policy on.
 func NewClient(opts ...ClientOption) (*Client, error) {
-	c := &Client{services: map[string]*service{}}
+	c := &Client{services: map[string]*service{}, resting: map[string]weak.Pointer[service]{}}
 	var errs []error
 	for _, o := range opts {
 		if err := o.client(&c.opt); err != nil {
@@ -72,12 +74,13 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 // where it is needed. Options hold for every call made through it. Whether the service exists shows at the first call.
 //
 // A server that no discovery knows is named by its address instead: grpc://host:port, http://host:port (JSON) or hull://host:port.
-func (c *Client) To(service string, opts ...CallOption) *Conn {
-	name, direct, err := targetName(service)
+func (c *Client) To(name string, opts ...CallOption) *Conn {
+	name, direct, err := targetName(name)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.services[name]
+	s := c.lookup(name)
+	var rested []*service
 	if s == nil {
+		rested = c.makeRoom()
 		s = newService(c, name)
 		s.registry, s.closed = c.registry, c.closed
 		if s.err == nil && direct {
@@ -88,6 +91,9 @@ func (c *Client) To(service string, opts ...CallOption) *Conn {
 		}
 		c.services[name] = s
 	}
+	s.used.Store(true)
+	c.mu.Unlock()
+	c.retire(rested)
 	if len(opts) == 0 {
 		return s.conn
 	}

@@ -171,6 +171,9 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 	gen := c.s.c.book.Generation()
 	if ms := c.methods.Load(); ms != nil {
 		if m := (*ms)[name]; m != nil && m.gen == gen {
+			if !m.used.Load() { // a look spares other cores the write
+				m.used.Store(true)
+			}
 			return m, nil
 		}
 	}
@@ -192,15 +195,23 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 	m := &clientMethod{Method: sm, gen: gen}
 	next := map[string]*clientMethod{name: m}
 	if old := c.methods.Load(); old != nil {
+		full := len(*old) >= maxMethods
 		for k, v := range *old {
-			if k != name && v.gen == gen {
+			if k != name && v.gen == gen && (!full || v.used.Swap(false)) {
 				next[k] = v
 			}
+		}
+		if len(next) > maxMethods { // all of them are in use, and more than are kept: those that come again are made again
+			next = map[string]*clientMethod{name: m}
 		}
 	}
 	c.methods.Store(&next)
 	return m, nil
 }
+
+// maxMethods is how many methods a Conn keeps at hand. What they share with calls under way, breakers and latencies, is the
+// specification's to keep (spec.MaxMethods), so that dropping one here costs it nothing but the making of a pipeline.
+const maxMethods = 1000
 
 // finish turns a call's end into what the caller gets, and tells the incoming call that this one was made for.
 func (p *prepared) finish(err error) error {

@@ -652,7 +652,7 @@ func TestStreamEndsWhenAMessageDoesNotDecode(t *testing.T) {
 	})
 }
 
-// Credentials per call cannot be sent; that is said rather than ignored.
+// Credentials that cannot be sent are refused rather than ignored.
 func TestPerCallCredentialsAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)

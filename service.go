@@ -30,6 +30,9 @@ type service struct {
 	view atomic.Pointer[registry.View]
 	seen atomic.Pointer[registry.Service] // the snapshot that the picker works with
 
+	used    atomic.Bool // since the client looked for services that are not
+	resting atomic.Bool // the view is closed, see Client.makeRoom
+
 	mu     sync.Mutex
 	closed bool
 	flags  atomic.Pointer[map[string]registry.Method] // what discovery says of methods
@@ -96,8 +99,11 @@ func (s *service) close() *registry.View {
 // discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer; after
 // that it is one comparison. A patient caller waits for a node until deadline.
 func (s *service) discover(ctx context.Context, now, deadline policy.Time, patient bool) *status.Error {
+	if !s.used.Load() { // a look spares other cores the write
+		s.used.Store(true)
+	}
 	v := s.view.Load()
-	if v == nil {
+	if v == nil || s.resting.Load() {
 		var err *status.Error
 		if v, err = s.open(); err != nil {
 			return err
@@ -146,6 +152,7 @@ func (s *service) await(ctx context.Context, v *registry.View, until policy.Time
 }
 
 func (s *service) open() (*registry.View, *status.Error) {
+	s.c.wake(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -154,11 +161,13 @@ func (s *service) open() (*registry.View, *status.Error) {
 	if s.closed {
 		return nil, &status.Error{Code: status.Canceled, Kind: status.Refused, Fate: status.NotSent, Message: "the client is closed"}
 	}
-	if v := s.view.Load(); v != nil {
+	if v := s.view.Load(); v != nil && !s.resting.Load() {
 		return v, nil
 	}
 	v := s.registry.Open(s.name)
+	s.seen.Store(nil) // another view counts its revisions anew
 	s.view.Store(v)
+	s.resting.Store(false)
 	return v, nil
 }
 
@@ -245,5 +254,6 @@ func (s *service) report(n *balance.Node, err *status.Error) {
 // clientMethod is one method as a Conn calls it.
 type clientMethod struct {
 	*spec.Method
-	gen uint64
+	gen  uint64
+	used atomic.Bool // since there were too many
 }
