@@ -67,7 +67,14 @@ func TestAThousandServices(t *testing.T) {
 		t.Errorf("%d names, %v", len(names), err)
 	}
 
-	sent := m.counters(t)["Watch sent"]
+	sent := 0
+	for late := time.After(time.Minute); sent < services; sent = m.counters(t)["Watch sent"] { // each watch is answered once
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-late:
+			t.Fatalf("etcd has answered %d of %d watches", sent, services)
+		}
+	}
 	revisions := make([]uint64, services)
 	for i, v := range views {
 		revisions[i] = v.Snapshot().Revision
