@@ -14,6 +14,10 @@
 // Code that protoc-gen-go-grpc generates works as it is: a Server is a grpc.ServiceRegistrar, and what Client.To returns a
 // grpc.ClientConnInterface.
 //
+// The same port answers gRPC, gRPC-Web, Connect and plain JSON, so that a service can be called before its callers have heard of Hull:
+//
+//	curl -d '{"name":"Ada"}' localhost:8080/greeter.Greeter/Hello
+//
 // # What happens to a call
 //
 // With nothing configured, every call has a deadline: what its caller has left, or 5 s. It goes to a node that discovery

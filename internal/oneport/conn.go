@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -38,22 +39,37 @@ func (p *prefixed) Read(b []byte) (int, error) {
 // methods by which its descriptor is reached.
 type tcpConn struct {
 	*net.TCPConn
-	gone func()
+	counted
 }
 
+// Close implements net.Conn.
 func (c *tcpConn) Close() error {
-	c.gone()
+	c.leave()
 	return c.TCPConn.Close()
 }
 
 type otherConn struct {
 	net.Conn
-	gone func()
+	counted
 }
 
+// Close implements net.Conn.
 func (c *otherConn) Close() error {
-	c.gone()
+	c.leave()
 	return c.Conn.Close()
+}
+
+// counted is a connection's place in the port's books.
+type counted struct {
+	port *Port
+	peer netip.Addr
+	left atomic.Bool
+}
+
+func (c *counted) leave() {
+	if !c.left.Swap(true) {
+		c.port.gone(c.peer)
+	}
 }
 
 // TLSState returns the state of the TLS that c, a connection that a Port has handed over, is inside of; nil if it is not.

@@ -108,11 +108,10 @@ func (p *Port) admit(c net.Conn) net.Conn {
 	default:
 		p.n.conns.Add(1)
 		p.peers[peer]++
-		gone := sync.OnceFunc(func() { p.gone(peer) })
 		if t, ok := c.(*net.TCPConn); ok {
-			c = &tcpConn{t, gone}
+			c = &tcpConn{TCPConn: t, counted: counted{port: p, peer: peer}}
 		} else {
-			c = &otherConn{c, gone}
+			c = &otherConn{Conn: c, counted: counted{port: p, peer: peer}}
 		}
 		p.undecided[c] = &waiting{}
 		return c
