@@ -36,6 +36,10 @@ type Limiter struct {
 	stand         [numRanks]standing
 	parked, vain  int64
 	longestWaited time.Duration
+
+	log   policy.EventLog
+	spell policy.Spell
+	noted atomic.Int64 // the limit of the latest event
 }
 
 const (
@@ -43,7 +47,10 @@ const (
 	lower  = waiter - 1
 )
 
-var _ policy.Line = (*Limiter)(nil)
+var (
+	_ policy.Line        = (*Limiter)(nil)
+	_ policy.EventSource = (*Limiter)(nil)
+)
 
 // New returns a limiter with all places free. The error names everything that is wrong with o.
 func New(o Options) (*Limiter, error) {
@@ -57,6 +64,7 @@ func New(o Options) (*Limiter, error) {
 		o.Limit = l.source.Limit(0)
 	}
 	l.setCaps(o.Limit)
+	l.beginEvents()
 	return l, nil
 }
 
@@ -116,6 +124,7 @@ func (l *Limiter) refuse(now policy.Time, why string) policy.Verdict {
 
 func (l *Limiter) countRefused(now policy.Time) {
 	l.refused.Add(1)
+	l.spell.Refused(now, float64(l.caps.Load()&lower))
 	if l.source != nil {
 		l.source.Refused(now)
 	}
@@ -135,6 +144,7 @@ func (l *Limiter) Done(now policy.Time, _ rand.Source, p policy.Permit, o policy
 			l.source.Sample(now, Sample{Took: now.Sub(p.Start), InUse: int(w & lower), Outcome: o})
 			if n := l.source.Limit(now); uint64(n) != l.caps.Load()&lower {
 				l.setCaps(n)
+				l.noteLimit(now, 2)
 			}
 		}
 		return
@@ -151,6 +161,7 @@ func (l *Limiter) SetLimit(now policy.Time, limit int) error {
 		return fmt.Errorf("concurrency: limit is %d: want a positive number", limit)
 	}
 	l.setCaps(limit)
+	l.noteLimit(now, 1)
 	for {
 		w, v, ok := l.Next(now, nil)
 		if !ok {
