@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +179,33 @@ func TestClosing(t *testing.T) {
 	}
 	if !c.Usable() {
 		t.Error("not usable any more")
+	}
+}
+
+// TestUnix is a server behind a Unix socket.
+func TestUnix(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%q", r.Host) }))
+	srv.Listener.Close()
+	srv.Listener = ln
+	srv.Start()
+	defer srv.Close()
+	d, err := httptransport.NewDialer(httptransport.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, e := d.Dial(t.Context(), "unix://"+path)
+	if e != nil {
+		t.Fatal(e)
+	}
+	defer c.Close()
+	var host string
+	if err := ask(t.Context(), c, "a.B/C", 0, &host); err != nil || host != "localhost" {
+		t.Errorf("%q, %v", host, err)
 	}
 }
 
