@@ -464,3 +464,41 @@ func TestConnectionLimits(t *testing.T) {
 		}
 	})
 }
+
+// TestDeafHandlerDoesNotHoldUpTheEnd: a handler that does not listen to its context, in any protocol, is not waited for for ever.
+func TestDeafHandlerDoesNotHoldUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		started, release := make(chan struct{}), make(chan struct{})
+		i := &impl{hello: func(context.Context, *pb.HelloRequest) (*pb.HelloReply, error) {
+			started <- struct{}{}
+			<-release
+			return &pb.HelloReply{}, nil
+		}}
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, i) })
+		list := foreigners(t, w)
+		answers := make(chan answer, len(list))
+		for _, f := range list {
+			go func() { answers <- f.hello(t.Context(), "Ada") }()
+			<-started
+		}
+		if got := n.Server.Snapshot().InFlight; got != int64(len(list)) {
+			t.Errorf("%d in flight", got)
+		}
+		stopped := make(chan time.Duration)
+		go func() {
+			start := time.Now()
+			n.Stop()
+			stopped <- time.Since(start)
+		}()
+		for range list {
+			if a := <-answers; a.code == codes.OK {
+				t.Errorf("%+v", a)
+			}
+		}
+		if d := <-stopped; d > hull.DefaultDrainWait+hull.DefaultDrainTimeout+2*time.Second {
+			t.Errorf("stopping took %v", d)
+		}
+		close(release)
+	})
+}

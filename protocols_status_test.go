@@ -190,6 +190,9 @@ func jsonForeigner(name string, web *http.Client) foreigner {
 		}
 		res, err := web.Do(req)
 		if err != nil {
+			if ctx.Err() == nil {
+				return answer{code: codes.Unavailable, message: err.Error()}
+			}
 			return answer{code: grpcstatus.FromContextError(ctx.Err()).Code(), message: err.Error()}
 		}
 		defer res.Body.Close()

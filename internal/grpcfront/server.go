@@ -141,8 +141,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		g.Stop()
-		<-done
+		g.Stop() // GracefulStop would go on waiting for handlers that do not listen to their contexts
 		return context.Cause(ctx)
 	}
 }
@@ -160,6 +159,15 @@ func (s *Server) Close() {
 
 // Wait waits until everything has ended after Drain or Close, handlers included, or ctx ends.
 func (s *Server) Wait(ctx context.Context) error {
-	s.served.Wait()
-	return s.caller.Wait(ctx)
+	done := make(chan struct{})
+	go func() {
+		s.served.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return s.caller.Wait(ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
