@@ -10,13 +10,12 @@ import (
 )
 
 func BenchmarkPickDone(b *testing.B) {
-	strategies := []func() Strategy{P2C, RoundRobin, Random, LeastConnections}
-	for _, strategy := range strategies {
+	for _, name := range StrategyNames() {
 		for _, size := range []int{3, 10, 100, 1000} {
-			b.Run(fmt.Sprintf("%s/%d", strategyName(strategy()), size), func(b *testing.B) {
-				p := picker(b, Options{Strategy: strategy()}, fleet(size)...)
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				p := picker(b, Options{Strategy: strategyOf(b, name)}, fleet(size)...)
 				rnd := rand.NewPCG(1, 2)
-				c := &policy.Call{Idempotent: true}
+				c := &policy.Call{Idempotent: true, Hash: 7}
 				now := policy.Time(time.Hour)
 				b.ReportAllocs()
 				for b.Loop() {

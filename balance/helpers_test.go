@@ -37,6 +37,15 @@ func picker(t testing.TB, o Options, nodes ...*registry.Node) *Picker {
 	return p
 }
 
+func strategyOf(t testing.TB, name string) Strategy {
+	t.Helper()
+	s, err := StrategyNamed(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // driver makes one call after the other.
 type driver struct {
 	t   testing.TB

@@ -58,6 +58,20 @@ func TestLatencyEstimate(t *testing.T) {
 	near("a stream says nothing about latency", d.node("n03").Latency(d.now), before)
 }
 
+// TestLatencyWithoutSuccess: where nothing ever succeeds estimates stay finite.
+func TestLatencyWithoutSuccess(t *testing.T) {
+	d := newDriver(t, Options{}, fleet(3)...)
+	for range 3000 {
+		d.call(10*time.Millisecond, policy.ClassUnavailable)
+		d.wait(100 * time.Millisecond)
+	}
+	for _, n := range d.p.Nodes() {
+		if got := n.Latency(d.now); got <= 0 || got > 5*time.Minute {
+			t.Errorf("after a thousand failures and no success %s is taken to need %v", n.ID(), got)
+		}
+	}
+}
+
 func TestBucketsAreContiguous(t *testing.T) {
 	for i := range bucketCount - 1 {
 		end := bucketEnd(i)

@@ -14,6 +14,7 @@ import (
 type Node struct {
 	core *core
 	id   string
+	hash uint64 // of the ID: its places in ConsistentHash and in subsets
 	info atomic.Pointer[registry.Node]
 
 	// What every Pick and Done touches.
@@ -22,6 +23,8 @@ type Node struct {
 	flags    atomic.Uint32 // why it is avoided
 	share    atomic.Uint32 // weight relative to the heaviest node, as float32 bits
 	ramp     atomic.Int64  // end of slow start
+	foreign  atomic.Int32  // what others had in flight at the node when it last told
+	turn     atomic.Uint64 // where its next turn of Weighted begins, as float64 bits
 	heard    atomic.Int64  // when the node last gave a sign of life, or its first call in flight began
 	ewma     estimate
 	ok       atomic.Uint64 // attempts by what they count for in the success rate
@@ -97,6 +100,24 @@ func (n *Node) Heard(now policy.Time) {
 		n.core.release()
 	}
 }
+
+// Report takes what an answer says about its node: how many calls of all clients were in flight there. It comes before
+// the Done of the answer. It loses its weight within a second or so after the last answer.
+func (n *Node) Report(inFlight int) {
+	n.foreign.Store(int32(min(max(inFlight-int(n.inflight.Load()), 0), math.MaxInt32)))
+}
+
+// load is how many attempts are in flight at the node, as far as known, those of others included.
+func (n *Node) load(now policy.Time) float32 {
+	load := float32(n.inflight.Load())
+	if foreign := n.foreign.Load(); foreign > 0 {
+		load += float32(foreign) * float32(math.Exp(-float64(int64(now)-n.heard.Load())/float64(reportDecay)))
+	}
+	return load
+}
+
+// reportDecay is the time constant with which reports are forgotten.
+const reportDecay = time.Second
 
 // Handle is what the client has stored with the node, its pool of connections for instance; nil = nothing.
 func (n *Node) Handle() any {

@@ -59,6 +59,7 @@ type counters struct {
 const (
 	noMedian  = 0x49742400 // 1e6 ns as float32 bits: stands for the median until the first answer
 	coldTail  = float32(100 * time.Millisecond)
+	longTail  = float32(10 * time.Second)
 	coldStall = time.Second
 	minStall  = 100 * time.Millisecond
 )
@@ -138,7 +139,7 @@ func (p *Picker) Update(now policy.Time, s *registry.Service) (gone []*Node) {
 			id := key{info.ID, info.Address}
 			n := k.byKey[id]
 			if n == nil {
-				n = &Node{core: k, id: info.ID}
+				n = &Node{core: k, id: info.ID, hash: Key(info.ID)}
 				if !first && k.opt.SlowStart > 0 {
 					n.ramp.Store(int64(now.Add(k.opt.SlowStart)))
 				}
@@ -335,10 +336,11 @@ func answers(c policy.Class) bool {
 	return true
 }
 
-// tail is the fleet's p99 in nanoseconds, or a guess while it is not known.
+// tail is the fleet's p99 in nanoseconds, or a guess while it is not known. The guess is bounded: while nothing succeeds
+// the median is made of what failures are charged, and they are charged a multiple of the guess.
 func (k *core) tail() float32 {
 	if p := k.p99.Load(); p > 0 {
 		return float32(p)
 	}
-	return max(coldTail, math.Float32frombits(k.median.Load()))
+	return min(max(coldTail, math.Float32frombits(k.median.Load())), longTail)
 }

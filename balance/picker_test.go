@@ -53,7 +53,7 @@ func TestOptionsAreChecked(t *testing.T) {
 			t.Errorf("%+v: error %v, want one about %s", tt.o, err, tt.want)
 		}
 	}
-	if _, err := StrategyNamed("nearest"); err == nil || !strings.Contains(err.Error(), "choose p2c") {
+	if _, err := StrategyNamed("nearest"); err == nil || !strings.Contains(err.Error(), "choose one of p2c") {
 		t.Errorf("a strategy of an unknown name: %v", err)
 	}
 	for _, name := range []string{"p2c", "round-robin", "random", "least-connections"} {

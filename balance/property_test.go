@@ -32,8 +32,11 @@ type attempt struct {
 func invariants(seed uint64) error {
 	src := rand.NewPCG(seed, 99)
 	r := rand.New(src)
-	strategies := []func() Strategy{P2C, RoundRobin, Random, LeastConnections}
-	p, err := New(Options{Strategy: strategies[r.IntN(4)](), Ejection: Ejection{MinCalls: 10, Sweep: 2 * time.Second, EjectSlow: true}})
+	strategy, err := StrategyNamed(StrategyNames()[r.IntN(len(StrategyNames()))])
+	if err != nil {
+		return err
+	}
+	p, err := New(Options{Strategy: strategy, Ejection: Ejection{MinCalls: 10, Sweep: 2 * time.Second, EjectSlow: true}})
 	if err != nil {
 		return err
 	}
@@ -123,7 +126,7 @@ func invariants(seed uint64) error {
 // choose makes an attempt and checks where it goes.
 func choose(p *Picker, now policy.Time, src rand.Source, r *rand.Rand, tried []policy.Node, flying *[]attempt, everyone map[policy.Node]bool) error {
 	before := p.Explain(now)
-	n, v := p.Pick(now, src, &policy.Call{Idempotent: r.IntN(2) == 0}, tried)
+	n, v := p.Pick(now, src, &policy.Call{Idempotent: r.IntN(2) == 0, Hash: r.Uint64N(10)}, tried)
 	eligible, matching := 0, 0
 	for _, s := range before {
 		if s.State != Unmatched {
@@ -238,10 +241,10 @@ func TestNoAllocations(t *testing.T) {
 	nodes := fleet(10)
 	nodes[0].Methods = []registry.Method{{Name: "s/A"}, {Name: "s/B"}}
 	nodes[1].Methods = []registry.Method{{Name: "s/A"}}
-	for _, name := range []string{"p2c", "round-robin", "random", "least-connections"} {
+	for _, name := range StrategyNames() {
 		s, _ := StrategyNamed(name)
 		d := newDriver(t, Options{Strategy: s}, nodes...)
-		c := &policy.Call{Idempotent: true, Method: "s/B"}
+		c := &policy.Call{Idempotent: true, Method: "s/B", Hash: 7}
 		tried := make([]policy.Node, 1)
 		once := func() {
 			n, v := d.p.Pick(d.now, d.rnd, c, nil)

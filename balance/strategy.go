@@ -3,6 +3,7 @@ package balance
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 
 	"github.com/hull-go/hull/policy"
@@ -30,20 +31,40 @@ func LeastConnections() Strategy { return leastConnections{} }
 // where cost = latency (peak-EWMA) × (in flight + 1) ÷ weight.
 func P2C() Strategy { return p2c{} }
 
-// StrategyNamed returns the strategy that configuration calls "p2c", "round-robin", "random" or "least-connections";
-// the empty name is P2C.
-func StrategyNamed(name string) (Strategy, error) {
-	switch name {
-	case "", "p2c":
-		return P2C(), nil
-	case "round-robin":
-		return RoundRobin(), nil
-	case "random":
-		return Random(), nil
-	case "least-connections":
-		return LeastConnections(), nil
+// named are the strategies that configuration can ask for, in the order in which they are listed.
+var named = [...]struct {
+	name string
+	make func() Strategy
+}{
+	{"p2c", P2C},
+	{"round-robin", RoundRobin},
+	{"random", Random},
+	{"weighted", Weighted},
+	{"least-connections", LeastConnections},
+	{"consistent-hash", func() Strategy { return ConsistentHash(0) }},
+	{"prequal", Prequal},
+}
+
+// StrategyNames are the names that StrategyNamed knows, the default first.
+func StrategyNames() []string {
+	names := make([]string, len(named))
+	for i := range named {
+		names[i] = named[i].name
 	}
-	return nil, fmt.Errorf("balance: no strategy %q: choose p2c, round-robin, random or least-connections", name)
+	return names
+}
+
+// StrategyNamed returns the strategy that configuration calls so; the empty name is P2C.
+func StrategyNamed(name string) (Strategy, error) {
+	if name == "" {
+		return P2C(), nil
+	}
+	for i := range named {
+		if named[i].name == name {
+			return named[i].make(), nil
+		}
+	}
+	return nil, fmt.Errorf("balance: no strategy %q: choose one of %s", name, strings.Join(StrategyNames(), ", "))
 }
 
 type random struct{}
