@@ -49,7 +49,7 @@ type loadResult struct {
 
 // isRole tells whether args, without the program's name, start a child.
 func isRole(args []string) bool {
-	return len(args) > 0 && (args[0] == roleServe || args[0] == roleLoad)
+	return len(args) > 0 && (args[0] == roleServe || args[0] == roleLoad || args[0] == roleIdle)
 }
 
 // runRole is the main function of a child.
@@ -74,6 +74,9 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 	}
 	if args[0] == roleServe {
 		return serveRole(ctx, picked[0], *profile, in, out)
+	}
+	if args[0] == roleIdle {
+		return idleRole(ctx, picked[0].Info().Name, *addr, *c, in, out)
 	}
 	caller, err := picked[0].Dial(ctx, *addr)
 	if err != nil {

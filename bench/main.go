@@ -4,6 +4,7 @@
 //
 //	go run . -rounds 5 -d 2s -c 1,100,1000
 //	go run . -only grpc,hull -size 100,1024 -json > result.json
+//	go run . idle-cost -n 19000
 //
 // Rounds are interleaved: each round measures every rival once at every level,
 // so that a machine that gets slower or faster by the minute does so for all.
@@ -36,6 +37,13 @@ func main() {
 	if args := os.Args[1:]; isRole(args) {
 		// An interrupt goes to the whole group; the parent ends its children.
 		err := runRole(context.Background(), rivals(), args, os.Stdin, os.Stdout)
+		exit(err)
+	}
+	if args := os.Args[1:]; len(args) > 0 && args[0] == "idle-cost" {
+		exe, err := os.Executable()
+		if err == nil {
+			err = runIdle(ctx, exe, args[1:], os.Stdout, os.Stderr)
+		}
 		exit(err)
 	}
 	exit(run(ctx, rivals(), os.Args[1:], os.Stdout, os.Stderr))

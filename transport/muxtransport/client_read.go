@@ -18,7 +18,9 @@ func (c *clientConn) read() {
 			err = c.handle(r, f)
 		} else if err == nil {
 			c.flushPending()
-			err = r.fill(nil)
+			if err = r.fill(nil); errors.Is(err, errIdle) {
+				err = nil
+			}
 		}
 		if err != nil {
 			c.readFailed(err)

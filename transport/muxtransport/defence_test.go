@@ -67,6 +67,7 @@ func newRig(t *testing.T, h transport.Handler, o Options, no memnet.Options) *ri
 		s.Close()
 		ln.Close()
 		wg.Wait()
+		_ = s.Wait(context.Background())
 	}
 	return r
 }
@@ -379,8 +380,8 @@ func checkIdle(t *testing.T, l *link) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.big.Load() || l.buf != nil || l.spare != nil {
-		t.Errorf("an idle connection has a borrowed read buffer (%v) and write buffers of %d and %d bytes", l.big.Load(), cap(l.buf), cap(l.spare))
+	if l.fat.Load() || l.buf != nil || l.spare != nil {
+		t.Errorf("an idle connection has a borrowed read buffer (%v) and write buffers of %d and %d bytes", l.fat.Load(), cap(l.buf), cap(l.spare))
 	}
 	if l.entry.hot.Load() {
 		t.Error("an idle connection is being watched")
@@ -401,7 +402,7 @@ func TestDeadOnArrival(t *testing.T) {
 		c := r.raw(t, clientScript().call(typeCall, 0, callHead{method: 1, name: "m", codec: "bytes", hasDeadline: true}, "").
 			call(typeOpen, 1, late, "").b)
 		defer c.Close()
-		time.Sleep(time.Second)
+		time.Sleep(settleTime / 2) // not long enough for the connection to let its buffer go
 		if ran.Load() != 0 || r.server.Counters().Expired != 2 {
 			t.Errorf("%d handlers ran, %d calls expired", ran.Load(), r.server.Counters().Expired)
 		}

@@ -149,7 +149,7 @@ func FuzzServer(f *testing.F) {
 		s.ServeConn(nc)
 		select {
 		case <-nc.closed:
-		default:
+		case <-time.After(time.Minute):
 			t.Error("the connection was not closed")
 		}
 		if err := s.Drain(context.Background()); err != nil {

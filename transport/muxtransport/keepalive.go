@@ -103,8 +103,9 @@ func (l *link) settle() {
 	if !l.flushing && len(l.buf) == 0 {
 		l.buf, l.spare = nil, nil
 	}
-	if l.big.Load() {
-		// The reader waits with its large buffer; it wakes, and waits on with the small one.
+	if l.fat.Swap(false) {
+		// The reader wakes, and waits on with nothing.
+		l.letGo.Store(true)
 		_ = l.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 }

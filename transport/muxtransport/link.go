@@ -23,7 +23,8 @@ type link struct {
 	kickable bool
 	done     chan struct{} // closed when the connection is gone
 	lastRead atomic.Int64  // a policy.Time
-	big      atomic.Bool   // the reader has a borrowed buffer
+	// fat: the reader has read something since it let go of everything; letGo: it is told to do that.
+	fat, letGo atomic.Bool
 
 	mu sync.Mutex
 	writer

@@ -1,6 +1,8 @@
 package muxtransport
 
 import (
+	"encoding/binary"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -17,18 +19,20 @@ type queue struct {
 	// pause means that this process stood still.
 	beat policy.Time
 
-	// held are calls that may have been given up already, which the rest of what has been received will tell. holding says
-	// that there are any; heldSince is when the first of them was put there.
-	held      []*serverCall
-	heldSince policy.Time
-	holding   atomic.Bool
+	// held are calls that may have been given up already, which the rest of what the client has said will tell. Its answer to
+	// a ping comes after that.
+	held    []*serverCall
+	pinged  policy.Time  // when the last such ping was sent, which is also what it says
+	holding atomic.Int64 // until when they are held at most, a policy.Time; 0 = there are none
 }
 
 const (
 	// stalledAge is how long a request may have been on its way, or a process done nothing, to be nothing out of the ordinary.
 	stalledAge = 50 * time.Millisecond
-	// maxHeld is how long calls are held at most, whatever keeps coming in.
-	maxHeld = 100 * time.Millisecond
+	// maxHeld is how long calls are held at most, if the client does not answer. heldAgain is how long when it has just been
+	// asked, so that it is not flooded with pings.
+	maxHeld   = 500 * time.Millisecond
+	heldAgain = 20 * time.Millisecond
 )
 
 // late reports whether ca was kept from starting for so long that its caller may have cancelled it: then what else has been
@@ -38,7 +42,7 @@ func (c *serverConn) late(ca *serverCall) bool {
 		return true
 	}
 	// A request that was not on its way for long comes after everything that was.
-	if c.holding.Load() && ca.age < stalledAge/2 {
+	if ca.age < stalledAge/2 {
 		c.releaseHeld()
 	}
 	return false
@@ -66,7 +70,12 @@ func (c *serverConn) work() {
 		now := policy.Now()
 		if now.Sub(c.beat) > stalledAge && !c.first.held && c.cause == nil {
 			c.holdQueue()
-			break
+			mine := c.claimFlush()
+			c.mu.Unlock()
+			if mine {
+				c.flush(false)
+			}
+			return
 		}
 		c.beat = now
 		ca := c.first
@@ -93,15 +102,42 @@ func (c *serverConn) hold(ca *serverCall) bool {
 		return false
 	}
 	if len(c.held) == 0 {
-		c.heldSince = policy.Now()
+		now := policy.Now()
+		until := now.Add(heldAgain)
+		if now.Sub(c.pinged) >= heldAgain {
+			until = now.Add(maxHeld)
+			c.pinged = now
+			before := len(c.buf)
+			var t [8]byte
+			binary.LittleEndian.PutUint64(t[:], uint64(now))
+			c.buf = appendFrame(c.buf, typePing, 0, t[:]...)
+			c.appended += uint64(len(c.buf) - before)
+		}
+		c.holding.Store(int64(until))
 	}
 	ca.held = true
 	c.held = append(c.held, ca)
-	c.holding.Store(true)
 	return true
 }
 
-// holdQueue holds the calls of the whole queue, and has the reader look at what has been received. mu is held.
+// pong takes in PONG: if it is the answer to what hold asked, everything that the client had said by then has been read.
+func (c *serverConn) pong(f frame) error {
+	if len(f.payload) != 8 {
+		return fmt.Errorf("PONG of %d bytes: %w", len(f.payload), errMalformed)
+	}
+	if c.holding.Load() == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	ours := binary.LittleEndian.Uint64(f.payload) == uint64(c.pinged)
+	c.mu.Unlock()
+	if ours {
+		c.releaseHeld()
+	}
+	return nil
+}
+
+// holdQueue holds the calls of the whole queue, and has the reader notice that there are some. mu is held.
 func (c *serverConn) holdQueue() {
 	for c.first != nil {
 		ca := c.first
@@ -114,13 +150,13 @@ func (c *serverConn) holdQueue() {
 
 // releaseHeld lets the calls go that were held: those that nobody has given up start.
 func (c *serverConn) releaseHeld() {
-	if !c.holding.Load() {
+	if c.holding.Load() == 0 {
 		return
 	}
 	spawn := false
 	now := policy.Now()
 	c.mu.Lock()
-	c.holding.Store(false)
+	c.holding.Store(0)
 	held := c.held
 	c.held = nil
 	for _, ca := range held {

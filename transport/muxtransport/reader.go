@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// smallBuffer is what a connection keeps for reading while it is idle.
+	// smallBuffer is what a connection reads with while little arrives. One that is idle has nothing but room for the
+	// beginning of a frame.
 	smallBuffer = 512
+	tinyBuffer  = 16
 	// sparseReads is after how many small reads in a row a borrowed buffer goes back.
 	sparseReads = 32
 )
@@ -25,11 +27,11 @@ type reader struct {
 	buf      []byte
 	r, w     int // what is in buf and has not been used
 	borrowed *[]byte
-	small    []byte
+	tiny     [tinyBuffer]byte
 	full     bool // the last read filled the buffer
+	limited  bool // a read deadline is set for it
 	sparse   int
 	partial  policy.Time // since when a part of a frame has been waiting for its rest
-	limited  bool        // a read deadline is set for it
 	now      policy.Time // of the last read
 	// pings of the current second.
 	pings      int
@@ -37,44 +39,43 @@ type reader struct {
 }
 
 func newReader(l *link) *reader {
-	r := &reader{l: l, small: make([]byte, smallBuffer), now: policy.Now()}
-	r.buf = r.small
+	r := &reader{l: l, now: policy.Now()}
+	r.buf = r.tiny[:]
 	return r
 }
 
 // fork returns a reader that goes on after what r has handed out, while r's last frame is still in use.
 func (r *reader) fork() *reader {
 	n := newReader(r.l)
-	if r.w-r.r > len(n.small) {
-		n.grow()
+	if r.w-r.r > 0 {
+		n.grow(r.w - r.r)
 	}
 	n.w = copy(n.buf, r.buf[r.r:r.w])
-	r.l.big.Store(n.borrowed != nil)
 	n.partial, n.limited, n.now = r.partial, r.limited, r.now
 	n.pings, n.pingSecond = r.pings, r.pingSecond
 	return n
 }
 
-// release gives a borrowed buffer back. r must not be used any more, nor what it handed out.
+// release gives a borrowed buffer back. What r handed out must not be used any more.
 func (r *reader) release() {
 	if r.borrowed != nil {
 		r.l.sh.readBufs.Put(r.borrowed)
-		r.borrowed, r.buf = nil, nil
+		r.borrowed = nil
 	}
+	r.buf, r.r, r.w, r.full = r.tiny[:], 0, 0, false
 }
 
-func (r *reader) grow() {
-	r.borrowed = r.l.sh.borrow()
-	r.w = copy(*r.borrowed, r.buf[r.r:r.w])
-	r.r, r.buf, r.sparse = 0, *r.borrowed, 0
-	r.l.big.Store(true)
-}
-
-func (r *reader) shrink() {
-	r.l.sh.readBufs.Put(r.borrowed)
-	r.borrowed, r.buf = nil, r.small
-	r.r, r.w = 0, 0
-	r.l.big.Store(false)
+// grow moves what is in the buffer to a larger one with room for size bytes.
+func (r *reader) grow(size int) {
+	old := r.buf[r.r:r.w]
+	if len(r.buf) < smallBuffer && size <= smallBuffer {
+		r.buf = make([]byte, smallBuffer)
+	} else {
+		r.borrowed = r.l.sh.borrow()
+		r.buf = *r.borrowed
+	}
+	r.w = copy(r.buf, old)
+	r.r, r.sparse = 0, 0
 }
 
 // frameTooLongError means that what follows cannot be told apart any more.
@@ -101,24 +102,29 @@ func (r *reader) buffered() (f frame, ok bool, err error) {
 	return parseFrame(b[:n:n]), true, nil
 }
 
-// quietTime is for how long nothing must arrive for a connection to count as read up to its end.
-const quietTime = time.Millisecond
+// errIdle says that nothing has arrived for long, and that the buffer is gone.
+var errIdle = errors.New("idle")
 
-// errQuiet says that nothing more has arrived for the moment.
-var errQuiet = errors.New("nothing to read")
+// errTime says that fill's time is over.
+var errTime = errors.New("time is over")
 
-// fill waits for more bytes. While holding is set it does so for quietTime only, and then returns errQuiet; whoever sets it
-// while somebody waits has to end that wait with a deadline that has passed.
-func (r *reader) fill(holding *atomic.Bool) error {
+// fill waits for more bytes. While *until, a policy.Time, is not 0 it does so until then, and returns errTime; whoever sets it
+// while somebody waits has to end that wait with a deadline that has passed. until may be nil.
+func (r *reader) fill(until *atomic.Int64) error {
 	rest := r.w - r.r
 	if rest == 0 {
 		r.r, r.w, r.partial = 0, 0, 0
 	}
+	need := 0
+	if rest >= headerLen {
+		need = frameSize(r.buf[r.r:])
+	}
 	switch {
-	case r.borrowed == nil && (r.full || rest >= headerLen && frameSize(r.buf[r.r:]) > len(r.buf)):
-		r.grow()
+	case r.borrowed == nil && (r.full || need > len(r.buf)):
+		r.grow(max(need, 2*rest))
 	case rest == 0 && r.borrowed != nil && r.sparse >= sparseReads:
-		r.shrink()
+		r.release()
+		r.grow(smallBuffer)
 	case r.r > 0:
 		r.w = copy(r.buf, r.buf[r.r:r.w])
 		r.r = 0
@@ -130,17 +136,21 @@ func (r *reader) fill(holding *atomic.Bool) error {
 		if err := r.limit(); err != nil {
 			return err
 		}
-		var until policy.Time
-		if holding != nil && holding.Load() { // looked at after the deadline was set, so that a wake-up is not lost
-			until = policy.Now().Add(quietTime)
-			r.limited = true
-			_ = r.l.nc.SetReadDeadline(until.Clock())
+		var end policy.Time
+		if until != nil { // looked at after the deadline was set, so that a wake-up is not lost
+			if end = policy.Time(until.Load()); end != 0 {
+				r.limited = true
+				_ = r.l.nc.SetReadDeadline(end.Clock())
+			}
 		}
 		n, err := r.l.nc.Read(r.buf[r.w:])
 		if n > 0 {
 			r.w += n
 			r.now = policy.Now()
 			r.l.lastRead.Store(int64(r.now))
+			if !r.l.fat.Load() {
+				r.l.fat.Store(true)
+			}
 			r.full = r.w == len(r.buf)
 			if r.sparse++; n >= smallBuffer {
 				r.sparse = 0
@@ -150,13 +160,16 @@ func (r *reader) fill(holding *atomic.Bool) error {
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			// Told to let the large buffer go, or out of time for the frame; limit finds out which.
+			// Told to let the buffer go, or out of time for the frame; limit finds out which.
 			r.limited = true
-			if until != 0 && policy.Now() >= until {
-				return errQuiet
+			if end != 0 && policy.Now() >= end {
+				return errTime
 			}
-			if r.w == r.r && r.borrowed != nil {
-				r.shrink()
+			if r.w == r.r && r.l.letGo.Swap(false) {
+				r.release()
+				r.limited = false // here, and not on the small stack of whoever waits next
+				_ = r.l.nc.SetReadDeadline(time.Time{})
+				return errIdle
 			}
 		case errors.Is(err, io.EOF) && r.w > r.r:
 			return io.ErrUnexpectedEOF

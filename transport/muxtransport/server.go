@@ -59,8 +59,8 @@ func (s *Server) Counters() Counters { return s.sh.counters() }
 // that the client has not read.
 const lingerTime = time.Second
 
-// ServeConn implements transport.Server. When a handler is running on its goroutine as the connection ends, it returns
-// with that handler.
+// ServeConn implements transport.Server. It returns when hands have been shaken: an idle connection costs one goroutine
+// that has nothing on its stack. Close ends what it has begun, and Wait waits for it.
 func (s *Server) ServeConn(nc net.Conn) {
 	s.mu.Lock()
 	if s.draining || s.closed {
@@ -87,7 +87,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 	c := newServerConn(s, nc, peer, met)
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	c.read()
+	go c.read()
 }
 
 // shakeHands answers the client's preface. met is when its HELLO had arrived.
@@ -183,6 +183,16 @@ func (s *Server) Close() error {
 		<-c.done
 	}
 	return nil
+}
+
+// Wait waits, after Drain or Close, for the handlers that still run. It returns ctx's error if some do not end.
+func (s *Server) Wait(ctx context.Context) error {
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // recycle keeps ca for another call. Nobody may know it any more.

@@ -67,41 +67,40 @@ func (c *serverConn) busy() bool { return c.running > 0 || c.inline.Load()&1 == 
 // read holds the reader's role until the connection ends or the role is taken over.
 func (c *serverConn) read() {
 	rd := c.rd
-	defer rd.release()
 	for {
 		f, ok, err := rd.buffered()
 		if err == nil && ok {
 			var keep bool
 			if keep, err = c.handle(f); !keep {
+				rd.release()
 				return
 			}
 		} else if err == nil {
 			if err = c.beforeWait(); err == nil {
-				err = c.fill()
+				if err = c.fill(); errors.Is(err, errIdle) {
+					go c.read() // on a stack that has not grown
+					return
+				}
 			}
 		}
 		if err != nil {
 			c.refuseConn(err)
 			c.readFailed(err)
+			rd.release()
 			return
 		}
 	}
 }
 
-// fill waits for more bytes, and lets calls that are held go when there are no more.
+// fill waits for more bytes, and lets calls that are held go when it is time.
 func (c *serverConn) fill() error {
 	err := c.rd.fill(&c.holding)
-	if c.holding.Load() {
-		c.mu.Lock()
-		over := len(c.held) > 0 && policy.Now().Sub(c.heldSince) >= maxHeld
-		c.mu.Unlock()
-		if over || errors.Is(err, errQuiet) {
-			c.releaseHeld()
-		}
+	if until := c.holding.Load(); until != 0 && policy.Now() >= policy.Time(until) {
+		c.releaseHeld()
 	}
 	c.clock = c.rd.now
 	c.flushAt = c.clock.Add(flushInterval)
-	if errors.Is(err, errQuiet) {
+	if errors.Is(err, errTime) {
 		return nil
 	}
 	return err
@@ -166,7 +165,7 @@ func (c *serverConn) handle(f frame) (keep bool, err error) {
 	case typePing:
 		return true, c.rd.ping(f)
 	case typePong:
-		return true, nil
+		return true, c.pong(f)
 	}
 	return true, fmt.Errorf("a frame of type %d from a client: %w", f.typ, errMalformed)
 }
