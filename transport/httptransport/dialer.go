@@ -69,7 +69,8 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 func (c *conn) open(ctx context.Context) (net.Conn, *status.Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.d.opt.HandshakeTimeout)
 	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)()
+	stop := context.AfterFunc(c.ctx, cancel)
+	defer stop()
 	e := &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent, Message: "dial " + c.addr}
 	plain, err := c.d.opt.Dial(ctx, c.addr)
 	if err == nil {
