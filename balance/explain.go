@@ -38,7 +38,7 @@ type NodeState struct {
 	State   State  `json:"state"`
 	// Considered: attempts may go to it now, other than as a probe.
 	Considered bool `json:"considered"`
-	// Why is one sentence; empty for a ready node.
+	// Why is one sentence; empty for a ready node that is considered.
 	Why string `json:"why,omitempty"`
 	// Since is when it began to be avoided, Until when that ends without further proof, Probe when the next probe may go.
 	// Zero when it is not avoided.
@@ -104,7 +104,9 @@ func (p *Picker) Explain(now policy.Time) []NodeState {
 		case info.Absent && n.ok.Load() == 0:
 			s.State, s.Why = Absent, "discovery has lost it and it has not answered here"
 		default:
-			s.State, s.Considered = Ready, true
+			if s.State = Ready; !s.Considered {
+				s.Why = "it is kept for when others fail: farther away, outside the subset, or of a version without a share"
+			}
 		}
 		out = append(out, s)
 	}

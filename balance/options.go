@@ -3,6 +3,7 @@ package balance
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -18,6 +19,16 @@ type Options struct {
 	// Filter keeps nodes out that it returns false for; nil = none. It is called when the set of nodes changes, not for
 	// every call, under a lock: it must be quick and must not call the Picker.
 	Filter func(*registry.Node) bool
+	// Zone and Region are where the client is; empty = not known. Calls stay in the zone while at least 71 % of its nodes,
+	// by weight, are in good standing. Of fewer it gets 1.4 × that share of the calls; the rest goes to the region, and
+	// from there in the same way elsewhere.
+	Zone, Region string
+	// Versions gives versions a share of the calls, between 0 and 1, whatever the number of their nodes; all others
+	// together get the rest. nil = by the nodes. Calls with a key (Call.Hash) keep to their version. If a version has no
+	// node in good standing its share goes to the others; one of share 0 is called when nothing else is left.
+	Versions map[string]float64
+	// Subset keeps the client to a part of a large fleet; the zero value is all nodes.
+	Subset Subset
 	// SlowStart is how long a node that joins later than the first set takes to get its full share; 0 = 10 s, negative = none.
 	SlowStart time.Duration
 	// Decay is the time constant of latency estimates; 0 = 10 s.
@@ -107,6 +118,22 @@ func (o Options) with() (Options, error) {
 	}
 	if o.Decay < 0 {
 		errs = append(errs, fmt.Errorf("decay %v: latency estimates need a positive time constant", o.Decay))
+	}
+	sum := 0.0
+	for version, share := range o.Versions {
+		if sum += share; !(share >= 0 && share <= 1) {
+			errs = append(errs, fmt.Errorf("share %v of version %q: want 0 to 1", share, version))
+		}
+	}
+	if sum > 1+1e-9 {
+		errs = append(errs, fmt.Errorf("the versions' shares come to %v: want at most 1 together", sum))
+	}
+	o.Versions = maps.Clone(o.Versions)
+	if o.Subset.Size < 0 {
+		errs = append(errs, fmt.Errorf("subset size %d: want more than 0, or 0 for all nodes", o.Subset.Size))
+	}
+	if _, keyed := o.Strategy.(consistentHash); keyed && o.Subset.Size > 0 {
+		errs = append(errs, errors.New("consistent hash and a subset: clients with different subsets send a key to different nodes; choose one of the two"))
 	}
 	if e.Mode > policy.Off {
 		errs = append(errs, fmt.Errorf("ejection mode %d is none of on, dry-run, off", e.Mode))

@@ -39,6 +39,7 @@ type core struct {
 	mu        sync.Mutex
 	opt       Options
 	service   string
+	client    uint64 // stands for Subset.Client if that is not given
 	updates   uint64
 	nodes     []*Node // sorted by ID
 	byKey     map[key]*Node
@@ -70,7 +71,7 @@ func New(o Options) (*Picker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Picker{core: &core{byKey: map[key]*Node{}}}
+	p := &Picker{core: &core{byKey: map[key]*Node{}, client: rand.Uint64()}}
 	p.median.Store(noMedian)
 	p.mu.Lock()
 	p.configure(o)
@@ -204,7 +205,7 @@ func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 		}
 		fallthrough
 	default:
-		n = s.strategy.Choose(now, rnd, c, s.pool)
+		n = s.strategy.Choose(now, rnd, c, s.from(rnd, c))
 	}
 	if slot == 0 && hung > 0 && n.stalled(now) && n.flags.Load() == 0 && k.suspect(now, rnd, n) {
 		return p.pick(now, rnd, c, tried, hung-1)
@@ -213,14 +214,17 @@ func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 	return n, policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
 }
 
-// further chooses for a further attempt: among the untried in the pool, then the untried beyond it that may be
+// further chooses for a further attempt: among the untried in the call's part of the pool and then in all of it, then the untried beyond it that may be
 // reached, then those that were tried least. It returns nil if only nodes are left that were down twice.
 func (s *set) further(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) *Node {
 	buf, ok := s.scratch.Get().(*[]*Node)
 	if !ok {
 		buf = new([]*Node)
 	}
-	from := untried((*buf)[:0], s.pool, tried, 0)
+	from := untried((*buf)[:0], s.from(rnd, c), tried, 0)
+	if len(from) == 0 && s.lots != nil {
+		from = untried(from, s.pool, tried, 0)
+	}
 	if len(from) == 0 {
 		from = untried(from, s.spare, tried, 0)
 	}

@@ -36,7 +36,17 @@ func invariants(seed uint64) error {
 	if err != nil {
 		return err
 	}
-	p, err := New(Options{Strategy: strategy, Ejection: Ejection{MinCalls: 10, Sweep: 2 * time.Second, EjectSlow: true}})
+	o := Options{Strategy: strategy, Ejection: Ejection{MinCalls: 10, Sweep: 2 * time.Second, EjectSlow: true}}
+	if r.IntN(2) == 0 {
+		o.Zone = "a"
+	}
+	if r.IntN(2) == 0 {
+		o.Versions = map[string]float64{"2": float64(r.IntN(5)) / 4}
+	}
+	if _, keyed := strategy.(consistentHash); !keyed && r.IntN(2) == 0 {
+		o.Subset = Subset{Size: 1 + r.IntN(5), Client: seed}
+	}
+	p, err := New(o)
 	if err != nil {
 		return err
 	}
@@ -44,6 +54,7 @@ func invariants(seed uint64) error {
 	for i, n := range known {
 		n.Zone = string(rune('a' + i%2))
 		n.Weight = r.IntN(3) * 50
+		n.Version = string(rune('1' + r.IntN(2)))
 	}
 	sel, _ := ParseSelector("zone=a")
 	view := p.With(sel)

@@ -17,6 +17,8 @@ type set struct {
 	strategy Strategy
 	// pool are the nodes to choose from. spare are others that may be reached, for attempts after the pool was tried.
 	pool, spare []*Node
+	// lots are the parts of the pool if calls are divided among them by share; nil = there is one, the pool.
+	lots []lot
 	// avoided are the nodes in want of a probe.
 	avoided []*Node
 	// panicking: ejected nodes serve because too few others do. unreachable: every node of the pool is down.
@@ -122,6 +124,9 @@ func (k *core) assemble(nodes []*Node) *set {
 		s.pool, s.avoided = all(draining, absent), down
 	default:
 		s.pool, s.unreachable, s.panicking = down, true, len(down) > 0
+	}
+	if len(ready) > 0 {
+		k.divide(s, nodes)
 	}
 	s.reckon(k.opt.Ejection.Probe < 0)
 	return s
