@@ -50,7 +50,14 @@ func (c *attemptContext) timed() context.Context {
 	}
 	t := &timedContext{}
 	err := c.Err() // told before there was a timer
-	t.Context, t.cancel = context.WithDeadlineCause(c.Context, c.deadline.Clock(), ErrAttemptTimeout)
+	switch d, ok := c.Context.Deadline(); {
+	case !ok || At(d) > c.deadline:
+		t.Context, t.cancel = context.WithDeadlineCause(c.Context, c.deadline.Clock(), ErrAttemptTimeout)
+	case err == nil: // it is the call's own deadline, and for the call to say why
+		t.Context, t.cancel = context.WithCancel(c.Context)
+	default:
+		t.Context, t.cancel = context.WithDeadline(c.Context, c.deadline.Clock())
+	}
 	if !c.timer.CompareAndSwap(nil, t) {
 		t.cancel()
 		return c.timer.Load().Context
@@ -102,10 +109,13 @@ func (c *attemptContext) Err() error {
 }
 
 // Value asks the timed context once there is one, so that contexts derived from this one find their parent in it and need
-// no goroutine.
+// no goroutine. One that has told that its time is up needs it too, for context.Cause to find out why.
 func (c *attemptContext) Value(key any) any {
 	if t := c.timer.Load(); t != nil {
 		return t.Value(key)
+	}
+	if c.state.Load() == ctxExpired {
+		return c.timed().Value(key)
 	}
 	return c.Context.Value(key)
 }

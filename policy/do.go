@@ -88,13 +88,23 @@ func (f *function[T]) Run(ctx context.Context, a Attempt) error {
 		f.more[a.N] = v
 		f.mu.Unlock()
 	}
-	return timedOut(err, a.Deadline)
+	return meant(ctx, err, a.Deadline)
 }
 
-// timedOut is err, as a timeout if it says that an attempt's own deadline has passed.
-func timedOut(err error, deadline Time) error {
-	if err != nil && deadline != 0 && errors.Is(err, context.DeadlineExceeded) && !isStatus(err) {
-		err = &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Cause: err}
+// meant is err, as a timeout if it says that an attempt's deadline has passed, and as the end of the call's context if it is the
+// cause of that.
+func meant(ctx context.Context, err error, deadline Time) error {
+	switch {
+	case err == nil || isStatus(err):
+	case errors.Is(err, context.DeadlineExceeded):
+		if deadline != 0 {
+			err = &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Cause: err}
+		}
+	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		e := *status.From(ctx.Err())
+		e.Cause = err
+		err = &e
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
@@ -10,12 +9,13 @@ import (
 	"time"
 )
 
-// Causes of the end of an attempt's context, for context.Cause.
+// Causes of the end of an attempt's context, for context.Cause. They are context.DeadlineExceeded and context.Canceled too, so that
+// a function may return either the cause or the context's error.
 var (
 	// ErrAttemptTimeout: the attempt took longer than it was given; the call may go on with another.
-	ErrAttemptTimeout = errors.New("policy: the attempt took too long")
+	ErrAttemptTimeout = fmt.Errorf("policy: the attempt took too long: %w", context.DeadlineExceeded)
 	// ErrLost: another attempt of the same call has answered, or the call has ended otherwise.
-	ErrLost = errors.New("policy: the result is no longer wanted")
+	ErrLost = fmt.Errorf("policy: the result is no longer wanted: %w", context.Canceled)
 )
 
 // Runner performs the attempts of one call for Drive. A Runner that is an Observer is told what its own call came to.

@@ -120,7 +120,7 @@ func (s *straight) failed(ctx context.Context, err error) *drive {
 	d := s.started()
 	d.x.forsaken = ctx.Err() != nil
 	d.now = Now()
-	d.steps = d.x.Result(d.now, Source{}, 0, timedOut(err, s.call.deadline))
+	d.steps = d.x.Result(d.now, Source{}, 0, meant(ctx, err, s.call.deadline))
 	return d
 }
 
