@@ -32,7 +32,7 @@ type Alternative[T any] struct {
 	// It should heed its context, which ends early enough for the alternatives after it.
 	Run func(ctx context.Context, why error) (T, error)
 	// Needs is the least time in which Run can be of use. So much is kept back for it of what the caller has left, up to half
-	// in total for all alternatives, and it is not tried if less is left when its turn comes. 0 = it needs no time worth
+	// in total for all alternatives, and it is not tried if less is left when its turn comes. 0 or less = it needs no time worth
 	// mentioning, as a constant or a look into memory: it is tried even if the deadline has passed.
 	Needs time.Duration
 	// When reports whether it may take the place of a call that failed with why; nil = unless the failure is an answer that the
@@ -151,7 +151,7 @@ func degrade[T any](ctx context.Context, p *Pipeline, deadline Time, kept time.D
 	answered := answers(p, why)
 	for i := range alternatives {
 		alt := &alternatives[i]
-		kept -= min(kept, alt.Needs)
+		kept -= min(kept, max(alt.Needs, 0))
 		if alt.When != nil && !alt.When(why) || alt.When == nil && answered {
 			continue
 		}
@@ -205,10 +205,11 @@ func within[T any](ctx context.Context, deadline Time, fn func(context.Context) 
 
 // reserve is how much of what is left the call leaves to its alternatives.
 func reserve[T any](left time.Duration, alternatives []Alternative[T]) (sum time.Duration) {
+	most := max(left/2, 0)
 	for i := range alternatives {
-		sum += max(alternatives[i].Needs, 0)
+		sum += min(max(alternatives[i].Needs, 0), most-sum)
 	}
-	return max(min(sum, left/2), 0)
+	return sum
 }
 
 // As makes the status of the whole that of the call, also where an alternative says more.

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -217,4 +218,38 @@ func BenchmarkDoAnswer(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// A negative Needs is none: it does not take time from the alternatives.
+func TestNegativeNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		end, _ := ctx.Deadline()
+		a := policy.Alternative[string]{Name: "a", Needs: -500 * ms, Run: func(ctx context.Context, _ error) (string, error) {
+			if d, _ := ctx.Deadline(); !d.Equal(end) {
+				t.Errorf("it has %v, want the caller's second", time.Until(d))
+			}
+			return "a", nil
+		}}
+		if got, err := policy.DoAnswer(ctx, nil, func(context.Context) (string, error) { return "", errUnavailable }, texts{a}); got.From != "a" || err != nil {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+// However much the alternatives need, the call keeps half.
+func TestNeedsOfAnEternity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		a := says("a")
+		a.Needs = math.MaxInt64
+		_, _ = policy.DoAnswer(ctx, nil, func(ctx context.Context) (string, error) {
+			if d, _ := ctx.Deadline(); time.Until(d) != 500*ms {
+				t.Errorf("the call has %v, want half a second", time.Until(d))
+			}
+			return "", errUnavailable
+		}, texts{a, a})
+	})
 }

@@ -86,13 +86,26 @@ func (s *Stale[K, V]) Keep(now Time, key K, v V) {
 		old := e.Value.(*staleValue[K, V])
 		s.bytes += size - old.size
 		old.v, old.at, old.size = v, now, size
-		s.order.MoveToBack(e)
+		s.place(e)
+	case key != key: //nolint:staticcheck // not a number, or a struct with one: it could not be found again
+		return
 	default:
-		s.by[key] = s.order.PushBack(&staleValue[K, V]{key, v, now, size})
+		e = s.order.PushBack(&staleValue[K, V]{key, v, now, size})
+		s.by[key] = e
+		s.place(e)
 		s.bytes += size
 	}
 	for s.order.Len() > s.opt.Keys || s.opt.Size != nil && s.bytes > s.opt.Bytes {
 		s.remove(s.order.Front())
+	}
+}
+
+// place puts a value where it belongs by its time, nearly always at the back; the caller holds mu.
+func (s *Stale[K, V]) place(e *list.Element) {
+	s.order.MoveToBack(e)
+	at := e.Value.(*staleValue[K, V]).at
+	for p := e.Prev(); p != nil && p.Value.(*staleValue[K, V]).at > at; p = e.Prev() {
+		s.order.MoveBefore(e, p)
 	}
 }
 

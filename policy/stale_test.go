@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -138,5 +139,39 @@ func TestStaleAgainstAModel(t *testing.T) {
 		if s.Len() != len(model) {
 			t.Fatalf("%d kept instead of %d", s.Len(), len(model))
 		}
+	}
+}
+
+// The key that goes is the one whose value is oldest, also if values arrive in another order than they were begun in.
+func TestStaleDropsTheOldest(t *testing.T) {
+	s := mustStale(t, policy.StaleOptions[string]{Keys: 2})
+	s.Keep(20, 1, "newer")
+	s.Keep(30, 2, "newest")
+	s.Keep(10, 3, "oldest")
+	for key, want := range map[int]bool{1: true, 2: true, 3: false} {
+		if _, _, ok := s.Get(40, key); ok != want {
+			t.Errorf("key %d kept: %v", key, ok)
+		}
+	}
+	s.Keep(25, 1, "between")
+	s.Keep(26, 3, "also")
+	for key, want := range map[int]bool{1: false, 2: true, 3: true} {
+		if _, _, ok := s.Get(40, key); ok != want {
+			t.Errorf("then key %d kept: %v", key, ok)
+		}
+	}
+}
+
+// A key that is not itself can never be found again, so it must not take room either.
+func TestStaleOfNoNumber(t *testing.T) {
+	s, err := policy.NewStale[float64](policy.StaleOptions[string]{Keys: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		s.Keep(policy.Time(i+1), math.NaN(), "lost")
+	}
+	if s.Len() != 0 {
+		t.Errorf("%d are kept", s.Len())
 	}
 }
