@@ -83,11 +83,11 @@ func (c *serverConn) awaitRoom() bool { return c.awaitOutput(pendingLimit) }
 // connection is gone.
 func (c *serverConn) awaitOutput(limit int) bool {
 	for c.waiting(limit) {
-		room := c.roomChan()
+		room, done := c.roomChan(), c.doneChan()
 		c.mu.Unlock()
 		select {
 		case <-room:
-		case <-c.done:
+		case <-done:
 		}
 		c.mu.Lock()
 	}

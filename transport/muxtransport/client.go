@@ -55,6 +55,7 @@ const scanInterval = 2 * time.Millisecond
 func newClientConn(d *Dialer, nc net.Conn, peer hello, began policy.Time) *clientConn {
 	c := &clientConn{d: d, methods: make(map[string]uint32), began: began}
 	c.entry.conn = c
+	c.done = make(chan struct{})
 	c.init(nc, d.sh, peer, c)
 	go c.read()
 	return c

@@ -12,8 +12,8 @@ import (
 
 // keepalive finds out that the peer is gone when no packet says so. The link's mutex guards it.
 type keepalive struct {
-	timer    *time.Timer
-	slow     atomic.Bool // the timer is set for an idle connection
+	timer    *time.Timer // nil while the connection is in the idle list
+	slow     atomic.Bool // the connection is idle
 	pinged   policy.Time // when a ping that has not been answered was sent, 0 = none
 	lastPing policy.Time
 	due      policy.Time // when the timer should fire
@@ -36,8 +36,27 @@ func (l *link) startKeepalive(now policy.Time) {
 func (l *link) hurryKeepalive() {
 	if l.slow.Load() && l.cause == nil {
 		l.slow.Store(false)
-		l.due = policy.Now().Add(l.sh.opts.KeepaliveSilent)
-		l.timer.Reset(l.sh.opts.KeepaliveSilent)
+		now := policy.Now()
+		l.setTimer(now, now.Add(l.sh.opts.KeepaliveSilent))
+	}
+}
+
+// setTimer has the peer checked at next. mu is held.
+func (l *link) setTimer(now, next policy.Time) {
+	l.due = next
+	if l.timer != nil {
+		l.timer.Reset(next.Sub(now))
+		return
+	}
+	l.sh.idle.remove(l)
+	l.timer = time.AfterFunc(next.Sub(now), l.checkPeer)
+}
+
+// stopTimer ends what setTimer began. mu is held.
+func (l *link) stopTimer() {
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
 	}
 }
 
@@ -89,9 +108,15 @@ func (l *link) checkPeer() {
 		l.pinged, l.lastPing = now, now
 		next = now.Add(o.KeepaliveTimeout)
 	}
-	l.slow.Store(!busy && l.pinged == 0 && next.Sub(now) > o.KeepaliveSilent)
-	l.due = next
-	l.timer.Reset(next.Sub(now))
+	if slow := !busy && l.pinged == 0 && next.Sub(now) > o.KeepaliveSilent; slow {
+		l.slow.Store(true)
+		l.stopTimer()
+		l.due = next
+		l.sh.idle.add(l, now, next)
+	} else {
+		l.slow.Store(false)
+		l.setTimer(now, next)
+	}
 	l.mu.Unlock()
 	if mine {
 		l.flush(false)

@@ -16,12 +16,13 @@ import (
 type link struct {
 	nc    net.Conn
 	sh    *shared
-	peer  hello // what the other side accepts
+	peer  *hello // what the other side accepts
 	owner owner
 	entry watchEntry
 	// kickable: a Write under way can be interrupted with a deadline and continued. It is not so under TLS.
 	kickable bool
-	done     chan struct{} // closed when the connection is gone
+	done     chan struct{} // closed when the connection is gone; on a server made when somebody asks, by doneChan
+	idle     int           // the place in the idle list, counted from 1; guarded by that
 	lastRead atomic.Int64  // a policy.Time
 	// fat: the reader has read something since it let go of everything; letGo: it is told to do that.
 	fat, letGo atomic.Bool
@@ -31,6 +32,7 @@ type link struct {
 	keepalive
 	flow
 	cause *failure // why the connection ended, nil while it is up
+	over  bool     // and all that has to be done about it is done
 }
 
 // owner is the side-specific part of a link.
@@ -53,8 +55,8 @@ var (
 )
 
 func (l *link) init(nc net.Conn, sh *shared, peer hello, o owner) {
-	l.nc, l.sh, l.peer, l.owner = nc, sh, peer, o
-	l.done = make(chan struct{})
+	l.nc, l.sh, l.owner = nc, sh, o
+	l.peer = sh.intern(peer)
 	_, wrapped := nc.(interface{ NetConn() net.Conn })
 	l.kickable = !wrapped
 	l.flow.init(sh.opts, peer)
@@ -94,7 +96,8 @@ func (l *link) fail(kind status.Kind, err error) {
 	if kind == status.Protocol {
 		l.sh.protocolErrors.Add(1)
 	}
-	l.timer.Stop()
+	l.stopTimer()
+	l.sh.idle.remove(l)
 	l.wakeRoom()
 	l.wakeWindow()
 	writing := l.writing
@@ -109,7 +112,23 @@ func (l *link) fail(kind status.Kind, err error) {
 func (l *link) end() {
 	l.sh.conns.Add(-1)
 	l.owner.ended()
-	close(l.done)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	if l.done != nil {
+		close(l.done)
+	}
+}
+
+// doneChan returns what is closed when the connection is gone. mu is held.
+func (l *link) doneChan() <-chan struct{} {
+	if l.done == nil {
+		l.done = make(chan struct{})
+		if l.over {
+			close(l.done)
+		}
+	}
+	return l.done
 }
 
 // look implements watched for the writing half.

@@ -153,11 +153,23 @@ type Counters struct {
 type shared struct {
 	opts  Options
 	watch watch
+	idle  idleList
+	// hello is what the last peer said: most say the same.
+	hello atomic.Pointer[hello]
 	// readBufs holds *[]byte of maxFrame bytes, borrowed while more is to be read than fits the resident buffer.
 	readBufs sync.Pool
 
 	conns, accepted, handshakesFailed, protocolErrors, pingFloods, tooLarge, shed, expired, abandoned, panicked,
 	takeovers, handedOver, readStalls, writeStalls, keepaliveStalls atomic.Int64
+}
+
+// intern returns h, which most connections then have in common.
+func (s *shared) intern(h hello) *hello {
+	if last := s.hello.Load(); last != nil && *last == h {
+		return last
+	}
+	s.hello.Store(&h)
+	return &h
 }
 
 func (s *shared) counters() Counters {

@@ -180,7 +180,10 @@ func (s *Server) Close() error {
 	s.mu.Unlock()
 	for _, c := range s.all() {
 		c.fail(status.Reset, errClosed)
-		<-c.done
+		c.mu.Lock()
+		done := c.doneChan()
+		c.mu.Unlock()
+		<-done
 	}
 	return nil
 }

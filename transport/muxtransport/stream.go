@@ -337,7 +337,7 @@ func (s *stream) awaitWindow(rest int) (int, *status.Error) {
 		if left >= n && !full {
 			return n, nil
 		}
-		room, window := l.roomChan(), l.windowChan()
+		room, window, done := l.roomChan(), l.windowChan(), l.doneChan()
 		if !full {
 			room = nil
 		}
@@ -346,7 +346,7 @@ func (s *stream) awaitWindow(rest int) (int, *status.Error) {
 		case <-s.sendWake:
 		case <-window:
 		case <-room:
-		case <-l.done:
+		case <-done:
 		}
 		l.mu.Lock()
 		if l.cause != nil && s.sendEnd == nil {
