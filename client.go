@@ -1,6 +1,7 @@
 package hull
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,8 @@ type Client struct {
 	pool     *pool.Pool
 	calls    sync.Pool // of *unaryCall
 	seen     policy.Observer
+	events   sync.WaitGroup // logEvents
+	quiet    func()         // ends it; nil without a logger
 
 	mu       sync.Mutex
 	closed   bool
@@ -66,6 +69,11 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 	}
 	if c.registry, c.closeReg, err = c.opt.shared.openRegistry(); err != nil {
 		return nil, errors.Join(fmt.Errorf("hull: client: %w", err), c.pool.Close())
+	}
+	if l := c.opt.shared.log; l != nil {
+		var ctx context.Context
+		ctx, c.quiet = context.WithCancel(context.Background())
+		c.events.Go(func() { c.logEvents(ctx, l) })
 	}
 	return c, nil
 }
@@ -138,6 +146,10 @@ func (c *Client) Close() error {
 	}
 	direct := c.targets
 	c.mu.Unlock()
+	if c.quiet != nil {
+		c.quiet()
+		c.events.Wait()
+	}
 	err := c.pool.Close()
 	for _, v := range views {
 		v.Close()

@@ -113,7 +113,8 @@ func WithRegistry(r *registry.Registry) Option {
 	return bothOption{func(o *clientOptions) error { return set(&o.shared) }, func(o *serverOptions) error { return set(&o.shared) }}
 }
 
-// WithLogger says where changes of state are logged. Without it only panics of handlers are, to slog's default logger.
+// WithLogger says where changes of state are logged, a line each: nodes that cannot be reached, and a client's policies (a breaker that
+// opened, a budget that ran empty) within a second. Without it only panics of handlers are, to slog's default logger.
 func WithLogger(l *slog.Logger) Option {
 	return bothOption{func(o *clientOptions) error { o.shared.log, o.mux.Logger = l, l; return nil },
 		func(o *serverOptions) error { o.shared.log, o.log, o.mux.Logger = l, l, l; return nil }}
