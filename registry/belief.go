@@ -13,10 +13,13 @@ import (
 // A node the engine lists is present. One that is missing is gone at once if its departure is proved, if it said that
 // it was draining, if callers fail to reach it, or if its address now belongs to another node. Otherwise it has merely
 // vanished: a few at a time are believed to be gone, but when more than share of the fleet vanish within window, or
-// all of it, they are kept as absent until callers fail to reach them, or grace has passed without a caller's success.
+// all of it, they are kept as absent until callers fail to reach them, or grace has passed without a success of which it is certain that the
+// node meant was the one that answered.
 type belief struct {
 	share         float64
 	window, grace time.Duration
+	// probing says that somebody looks at absent nodes that identify themselves.
+	probing bool
 
 	entries map[string]*entry
 	absent  int
@@ -180,7 +183,7 @@ func (b *belief) expire(now time.Time) bool {
 	}
 	changed := false
 	for id, e := range b.entries {
-		if !e.absent.IsZero() && now.Sub(e.vouched) >= b.grace {
+		if !e.absent.IsZero() && !now.Before(b.end(e)) {
 			changed = b.remove(id)
 		}
 	}
@@ -195,11 +198,23 @@ func (b *belief) deadline() time.Time {
 		return t
 	}
 	for _, e := range b.entries {
-		if !e.absent.IsZero() && (t.IsZero() || e.vouched.Before(t)) {
-			t = e.vouched
+		if e.absent.IsZero() {
+			continue
+		}
+		if end := b.end(e); t.IsZero() || end.Before(t) {
+			t = end
 		}
 	}
-	return t.Add(b.grace)
+	return t
+}
+
+// end is when an absent node goes if nobody vouches for it any more. One that is asked who it is, and does not answer,
+// need not be given as long as one of which nothing is heard.
+func (b *belief) end(e *entry) time.Time {
+	if b.probing && e.node.Identifies {
+		return e.vouched.Add(min(b.grace, silence))
+	}
+	return e.vouched.Add(b.grace)
 }
 
 func (b *belief) remove(id string) bool {

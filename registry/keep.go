@@ -9,7 +9,25 @@ const (
 	probeEvery   = 10 * time.Second
 	probeTimeout = 2 * time.Second
 	maxProbes    = 8
+	// silence is how long an absent node that can be asked who it is may say nothing.
+	silence = 30 * time.Second
 )
+
+// Sighting is what a probe of an absent node has found.
+type Sighting int
+
+// What a probe finds.
+const (
+	// Unsure: nothing was heard, or somebody who does not say who they are. The zero value.
+	Unsure Sighting = iota
+	// Lives: that very instance answered.
+	Lives
+	// Gone: nobody can be reached at the node's address, or another instance lives there now.
+	Gone
+)
+
+// Probe looks at an absent node that has not been heard of for a while. Its context ends after 2 s.
+type Probe func(ctx context.Context, n *Node) Sighting
 
 // touch asks the housekeeper to look at a service.
 func (r *Registry) touch(w *watch) {
@@ -115,7 +133,8 @@ func (w *watch) tend(now time.Time) time.Time {
 
 // probeDue starts the probes of absent nodes if it is time, and returns when it will be; w.mu is held.
 func (w *watch) probeDue(now time.Time) time.Time {
-	if w.r.opt.Probe == nil || w.b.absent == 0 {
+	probe := w.prober()
+	if probe == nil || w.b.absent == 0 {
 		return time.Time{}
 	}
 	if end := w.probed.Add(probeEvery); end.After(now) {
@@ -129,12 +148,36 @@ func (w *watch) probeDue(now time.Time) time.Time {
 		}
 	}
 	if len(nodes) > 0 {
-		w.r.wg.Go(func() { w.probe(nodes) })
+		w.r.wg.Go(func() { w.look(probe, nodes) })
 	}
 	return now.Add(probeEvery)
 }
 
-func (w *watch) probe(nodes []*Node) {
+// prober returns who can look at absent nodes, or nil; w.mu is held.
+func (w *watch) prober() Probe {
+	for _, p := range w.probes {
+		return p
+	}
+	return w.r.opt.Probe
+}
+
+// setProbe adds a view's probe, or takes it away.
+func (w *watch) setProbe(v *View, p Probe) {
+	w.mu.Lock()
+	if p == nil {
+		delete(w.probes, v)
+	} else {
+		if w.probes == nil {
+			w.probes = map[*View]Probe{}
+		}
+		w.probes[v] = p
+	}
+	w.b.probing = w.prober() != nil
+	w.mu.Unlock()
+	w.r.touch(w)
+}
+
+func (w *watch) look(probe Probe, nodes []*Node) {
 	slots := make(chan struct{}, maxProbes)
 	for _, n := range nodes {
 		slots <- struct{}{}
@@ -142,8 +185,8 @@ func (w *watch) probe(nodes []*Node) {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(w.ctx, probeTimeout)
 			defer cancel()
-			if healthy := w.r.opt.Probe(ctx, n); w.ctx.Err() == nil {
-				w.report(n.ID, healthy)
+			if found := probe(ctx, n); found != Unsure && w.ctx.Err() == nil {
+				w.report(n.ID, found == Lives)
 			}
 		}()
 	}

@@ -65,6 +65,9 @@ type Node struct {
 	Draining bool `json:"draining,omitempty"`
 	// Started is when the instance started, by its own clock; zero = not known.
 	Started time.Time `json:"started,omitzero"`
+	// Identifies says that the instance knows this ID as its own: it answers who it is when asked, and refuses calls that
+	// are meant for another. Hull's servers set it. What is said of other nodes cannot be checked.
+	Identifies bool `json:"identifies,omitempty"`
 	// Absent is set by the Registry alone: the engine no longer lists the node and the Registry does not believe it
 	// (see the package comment). A balancer takes such a node as long as it answers; one that never answered here only
 	// when no other is left.
@@ -87,7 +90,7 @@ func (n *Node) Equal(m *Node) bool {
 	}
 	return n.ID == m.ID && n.Service == m.Service && n.Version == m.Version && n.Address == m.Address &&
 		n.Zone == m.Zone && n.Region == m.Region && n.Weight == m.Weight && n.Draining == m.Draining &&
-		n.Absent == m.Absent && n.Started.Equal(m.Started) && slices.Equal(n.Protocols, m.Protocols) &&
+		n.Absent == m.Absent && n.Identifies == m.Identifies && n.Started.Equal(m.Started) && slices.Equal(n.Protocols, m.Protocols) &&
 		slices.Equal(n.Methods, m.Methods) && maps.Equal(n.Labels, m.Labels)
 }
 

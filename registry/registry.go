@@ -36,7 +36,8 @@ type Options struct {
 	// Disbelieve is the share of a service's nodes above which vanishing at once is disbelieved, from 0 to 1;
 	// 0 = 0.15. With 1 only an empty answer is.
 	Disbelieve float64
-	// Grace is how long a vanished node is kept without a caller's success; 0 = 60 s.
+	// Grace is how long a vanished node is kept without a sign of life that is certainly its own; 0 = 60 s. One that can be
+	// asked who it is (Node.Identifies) goes after 30 s without an answer, if there is a Probe.
 	Grace time.Duration
 	// Linger is how long a service stays watched after its last View was closed; 0 = 30 s, negative = not at all.
 	Linger time.Duration
@@ -44,9 +45,9 @@ type Options struct {
 	// while the engine is down; empty = none. It belongs to one program and one engine. A set is believed for 24 h.
 	// A directory that cannot be used is logged, not fatal.
 	Snapshot string
-	// Probe looks at an absent node nobody has called for 10 s, and reports whether that very instance answers; nil =
-	// such nodes go after Grace. It is called on a goroutine of its own, with at most 8 at a time.
-	Probe func(ctx context.Context, n *Node) bool
+	// Probe looks at an absent node that has not been heard of for 10 s, where no View has a probe; nil = such nodes go
+	// after Grace. It is called on a goroutine of its own, with at most 8 at a time.
+	Probe Probe
 	// Logger is told about bad entries, disbelief, sick engines and their return; nil = nobody is.
 	Logger *slog.Logger
 	// Rand is the source of jitter and of IDs, used under a lock; nil = randomly seeded.

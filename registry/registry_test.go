@@ -328,38 +328,78 @@ func TestAbsentNodesGoInTime(t *testing.T) {
 }
 
 func TestProbeOfAbsentNodes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newTestDriver()
-		var mu sync.Mutex
-		probes := map[string]int{}
-		r := mustNew(t, d, Options{Probe: func(ctx context.Context, n *Node) bool {
-			mu.Lock()
-			probes[n.ID]++
-			mu.Unlock()
-			if n.ID == "hangs" {
-				<-ctx.Done()
-				return false
-			}
-			return n.ID == "lives"
-		}})
-		defer r.Close()
-		v := r.Open("greeter")
-		d.feed <- Update{Nodes: testNodes("lives", "dead", "hangs")}
-		d.feed <- Update{}
-		time.Sleep(15 * time.Second)
-		if got := show(v.Snapshot().Nodes); got != "(lives)" {
-			t.Errorf("%q", got)
-		}
-		time.Sleep(time.Hour)
-		if got := show(v.Snapshot().Nodes); got != "(lives)" {
-			t.Errorf("after an hour: %q", got)
-		}
+	for _, byView := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by view %v", byView), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { probeAbsent(t, byView) }) })
+	}
+}
+
+func probeAbsent(t *testing.T, byView bool) {
+	d := newTestDriver()
+	var mu sync.Mutex
+	probes := map[string]int{}
+	probe := func(ctx context.Context, n *Node) Sighting {
 		mu.Lock()
-		defer mu.Unlock()
-		if n := probes["lives"]; n < 350 || n > 362 || probes["dead"] != 1 || probes["hangs"] != 1 {
-			t.Errorf("probes: %v", probes)
+		probes[n.ID]++
+		mu.Unlock()
+		switch n.ID {
+		case "lives":
+			return Lives
+		case "dead":
+			return Gone
+		case "hangs":
+			<-ctx.Done()
 		}
-	})
+		return Unsure
+	}
+	o := Options{Probe: probe}
+	if byView {
+		o.Probe = nil
+	}
+	r := mustNew(t, d, o)
+	defer r.Close()
+	v := r.Open("greeter")
+	if byView {
+		v.Probe(probe)
+	}
+	nodes := testNodes("lives", "dead", "hangs", "stranger")
+	for _, n := range nodes[:3] {
+		n.Identifies = true
+	}
+	d.feed <- Update{Nodes: nodes}
+	d.feed <- Update{}
+	synctest.Wait()
+	began := time.Now()
+	for _, step := range []struct {
+		at   time.Duration
+		want string
+	}{
+		{9 * time.Second, "(dead) (hangs) (lives) (stranger)"},
+		{15 * time.Second, "(hangs) (lives) (stranger)"},
+		{29 * time.Second, "(hangs) (lives) (stranger)"},
+		{31 * time.Second, "(lives) (stranger)"},
+		{59 * time.Second, "(lives) (stranger)"},
+		{61 * time.Second, "(lives)"},
+		{time.Hour, "(lives)"},
+	} {
+		time.Sleep(time.Until(began.Add(step.at)))
+		if got := show(v.Snapshot().Nodes); got != step.want {
+			t.Errorf("after %v: %q, want %q", step.at, got, step.want)
+		}
+	}
+	mu.Lock()
+	if n := probes["lives"]; n < 350 || n > 362 || probes["dead"] != 1 || probes["hangs"] > 3 || probes["stranger"] > 6 {
+		t.Errorf("probes: %v", probes)
+	}
+	mu.Unlock()
+	_ = v.Close()
+	if byView {
+		u := r.Open("greeter")
+		defer u.Close()
+		time.Sleep(2 * time.Minute)
+		if got := show(u.Snapshot().Nodes); got != "" {
+			t.Errorf("nobody can look any more: %q", got)
+		}
+	}
 }
 
 func TestOptions(t *testing.T) {

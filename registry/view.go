@@ -26,6 +26,14 @@ func (v *View) Changed() <-chan struct{} { return v.w.snap.Load().next }
 // Report is Registry.Report for this service, without looking it up.
 func (v *View) Report(nodeID string, healthy bool) { v.w.report(nodeID, healthy) }
 
+// Probe has p look at absent nodes of the service that have not been heard of for 10 s, until the view is closed. It is
+// called on goroutines of its own, at most 8 at a time; of several views' probes any one is. nil = this view has none.
+func (v *View) Probe(p Probe) {
+	if v.w.r != nil && !v.closed.Load() {
+		v.w.setProbe(v, p)
+	}
+}
+
 // Wait returns the first snapshot that has nodes. If ctx ends before, the error says why there is none: the service is
 // not known (*NotFoundError, with the names that come near), or the engine does not answer.
 func (v *View) Wait(ctx context.Context) (*Service, error) { return v.wait(ctx, true) }
@@ -33,6 +41,7 @@ func (v *View) Wait(ctx context.Context) (*Service, error) { return v.wait(ctx, 
 // Close ends the view; the watch goes on while others use it. The last snapshot stays readable. Always nil.
 func (v *View) Close() error {
 	if v.closed.CompareAndSwap(false, true) && v.w.r != nil {
+		v.w.setProbe(v, nil)
 		v.w.r.release(v.w)
 	}
 	return nil

@@ -41,13 +41,14 @@ type watch struct {
 	savedAt   time.Time
 	unsaved   bool
 	probed    time.Time
+	probes    map[*View]Probe
 	reported  map[string]struct{} // bad entries already complained about
 }
 
 func newWatch(r *Registry, name string) *watch {
 	w := &watch{r: r, name: name, began: time.Now()}
 	w.ctx, w.cancel = context.WithCancel(r.ctx)
-	w.b = belief{share: r.opt.Disbelieve, window: r.opt.TTL, grace: r.opt.Grace, entries: map[string]*entry{}}
+	w.b = belief{share: r.opt.Disbelieve, window: r.opt.TTL, grace: r.opt.Grace, probing: r.opt.Probe != nil, entries: map[string]*entry{}}
 	w.snap.Store(&Service{Name: name, next: make(chan struct{})})
 	return w
 }
