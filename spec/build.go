@@ -61,27 +61,37 @@ func (b Breaker) options() breaker.Options {
 // picking is the options of a service's picker.
 func (s *Service) picking() balance.Options {
 	e := &s.Ejection
-	return balance.Options{
-		Strategy:  strategy(s.Balancer),
+	o := balance.Options{
+		Strategy:  s.strategy(),
+		Zone:      s.Locality.Zone,
+		Region:    s.Locality.Region,
+		Subset:    balance.Subset{Size: s.Subset.Size, Client: uint64(s.Subset.Client)},
 		SlowStart: orNone(s.SlowStart),
 		Decay:     time.Duration(s.Decay),
 		Ejection: balance.Ejection{Mode: e.Mode.Slot(), Consecutive: e.Consecutive, Base: time.Duration(e.Base), Max: time.Duration(e.Max),
 			Share: float64(e.Share), Sweep: orNone(e.Sweep), Deviations: e.Deviations, MinNodes: e.MinNodes, MinCalls: e.MinCalls,
 			SlowFactor: e.SlowFactor, EjectSlow: value(e.EjectSlow), Probe: orNone(e.Probe), Stall: orNone(e.Stall)},
 	}
+	if s.Canary.Version != "" {
+		o.Versions = map[string]float64{s.Canary.Version: float64(value(s.Canary.Share))}
+	}
+	return o
 }
 
-func strategy(name string) balance.Strategy {
-	switch name {
-	case "round-robin":
-		return balance.RoundRobin()
-	case "random":
-		return balance.Random()
-	case "least-connections":
-		return balance.LeastConnections()
+// strategy is a new one each time: it belongs to one picker.
+func (s *Service) strategy() balance.Strategy {
+	if s.Balancer == keyed {
+		return balance.ConsistentHash(s.HashBound)
 	}
-	return balance.P2C()
+	o, err := balance.StrategyNamed(s.Balancer)
+	if err != nil {
+		return balance.P2C() // the document was validated, so the name is one of the choices
+	}
+	return o
 }
+
+// keyed is the balancer that needs the same nodes in all clients.
+const keyed = "consistent-hash"
 
 // options needs a source of its own for each limiter.
 func (c Concurrency) options() (concurrency.Options, error) {

@@ -108,6 +108,30 @@ func (v *faults) together(ls []level) {
 		}
 	}
 	v.rate(ls)
+	v.nodes(ls)
+}
+
+// nodes checks how nodes are chosen.
+func (v *faults) nodes(ls []level) {
+	balancer, size := leafAt("balancer"), leafAt("subset.size")
+	if val, from, ok := balancer.find(ls); ok && val.String() == keyed {
+		if _, other, ok := size.find(ls); ok {
+			near, l, far, l2 := from, balancer, other, size
+			if v.nearer(ls, other, from) {
+				near, l, far, l2 = other, size, from, balancer
+			}
+			v.once(near, l, far, l2, "%s does not go with a subset, in which each client chooses among other nodes: leave one of them out", keyed)
+		}
+	}
+	version, share := leafAt("canary.version"), leafAt("canary.share")
+	_, at, named := version.find(ls)
+	_, from, shared := share.find(ls)
+	switch {
+	case named && !shared:
+		v.once(at, version, at, share, "it needs share: say which part of the calls the version gets, such as 5%%")
+	case shared && !named:
+		v.once(from, share, from, version, "it needs version: say which version gets the share")
+	}
 }
 
 // rate checks that a rate limit can be kept.

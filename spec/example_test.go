@@ -23,7 +23,7 @@ services:
 	// Output:
 	// spec: policies.yaml: 3 faults
 	//   line 3: defaults.timeuot: there is no such field; did you mean timeout?
-	//   line 6: services.greeter.balancer: "roundrobin" is none of p2c, round-robin, random, least-connections; did you mean round-robin?
+	//   line 6: services.greeter.balancer: "roundrobin" is none of p2c, round-robin, random, weighted, least-connections, consistent-hash, prequal; did you mean round-robin?
 	//   line 7: services.greeter.retry.base: 500ms is more than cap, which is 100ms
 }
 

@@ -187,7 +187,7 @@ func (r *reference) page() string {
 	for _, f := range reflect.VisibleFields(t) {
 		if f.Type.Kind() == reflect.Struct && !f.Anonymous {
 			where := "for a service"
-			if leafAt(fieldName(f) + ".mode").method {
+			if _, ok := reflect.TypeFor[Policy]().FieldByName(f.Name); ok {
 				where = "for each method"
 			}
 			intro := "`" + fieldName(f) + "`" + strings.TrimPrefix(r.docs[f.Type.Name()], f.Type.Name())

@@ -103,7 +103,9 @@ func (p *parts) adjust(now policy.Time, before *Service) error {
 
 // samePicker and same compare what was made of the options: a mode belongs to the slot and not to what is in it.
 func (s *Service) samePicker(o *Service) bool {
-	return s.Balancer == o.Balancer && value(s.SlowStart) == value(o.SlowStart) && s.Decay == o.Decay && reflect.DeepEqual(s.Ejection, o.Ejection)
+	return s.Balancer == o.Balancer && s.HashBound == o.HashBound && s.Locality == o.Locality && s.Subset == o.Subset &&
+		s.Canary.Version == o.Canary.Version && value(s.Canary.Share) == value(o.Canary.Share) &&
+		value(s.SlowStart) == value(o.SlowStart) && s.Decay == o.Decay && reflect.DeepEqual(s.Ejection, o.Ejection)
 }
 
 // same leaves out the limit too, which setLimits changes while calls are under way, and what a fixed one does not look at.

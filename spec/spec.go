@@ -11,9 +11,19 @@ type Spec struct {
 // Service is what holds for one service: the policies of its methods, and those that all its methods share.
 type Service struct {
 	Policy `yaml:",inline"`
-	// Balancer says how calls are spread: by latency and load over the better of two nodes, in turn, by chance, or to the
-	// node with the fewest calls under way.
-	Balancer string `yaml:"balancer,omitempty" json:"balancer,omitempty" default:"p2c" choices:"p2c round-robin random least-connections"`
+	// Balancer says how calls are spread: by latency and load over the better of two nodes (p2c), in turn, by chance, in
+	// turn with each node exactly at its weight (weighted), to the node with the fewest calls under way, by the call's key
+	// (consistent-hash), or by latency over those of a few nodes that are not hot (prequal).
+	Balancer string `yaml:"balancer,omitempty" json:"balancer,omitempty" default:"p2c" choices:"p2c round-robin random weighted least-connections consistent-hash prequal"`
+	// HashBound is how many times its part of the calls under way a node may have before consistent-hash sends a key's
+	// calls to its next node.
+	HashBound float64 `yaml:"hash_bound,omitempty" json:"hash_bound,omitzero" default:"1.25" range:"1.01 1000"`
+	// Locality is where this client runs: calls stay near as long as enough nodes there are well.
+	Locality Locality `yaml:"locality,omitempty" json:"locality,omitzero"`
+	// Subset keeps this client to a part of a large fleet.
+	Subset Subset `yaml:"subset,omitempty" json:"subset,omitzero"`
+	// Canary gives one version a share of the calls, however many nodes it has.
+	Canary Canary `yaml:"canary,omitempty" json:"canary,omitzero"`
 	// SlowStart is how long a node that joins takes to get its full share of calls; 0s = it gets it at once.
 	SlowStart *Duration `yaml:"slow_start,omitempty" json:"slow_start,omitempty" default:"10s"`
 	// Decay is the time constant of the latency estimates that balancing works with.
@@ -148,6 +158,33 @@ type Breaker struct {
 	Successes int `yaml:"successes,omitempty" json:"successes,omitempty" default:"3" range:"1 1000"`
 	// Ramp is how long the share of admitted calls grows from 10 to 100 % after closing; 0s = all at once.
 	Ramp *Duration `yaml:"ramp,omitempty" json:"ramp,omitempty" default:"1s"`
+}
+
+// Locality is where this client runs. Calls stay in its zone while at least 71 % of the nodes there are well; of fewer the zone
+// gets 1.4 × that share of the calls, and the rest goes to the region, and from there elsewhere in the same way.
+type Locality struct {
+	// Zone that nodes are preferred of.
+	Zone string `yaml:"zone,omitempty" json:"zone,omitempty" auto:"all zones are alike"`
+	// Region that nodes are preferred of when the zone has too few.
+	Region string `yaml:"region,omitempty" json:"region,omitempty" auto:"all regions are alike"`
+}
+
+// Subset keeps this client to a part of a large fleet, so that not every client keeps connections to every node. It does not go
+// with the balancer consistent-hash, for which all clients have to choose among the same nodes.
+type Subset struct {
+	// Size is how many nodes that are well the client keeps to.
+	Size int `yaml:"size,omitempty" json:"size,omitempty" auto:"all nodes" range:"1 1048576"`
+	// Client is this client's number among its equals, counted from 1. Clients with numbers load all nodes alike.
+	Client int `yaml:"client,omitempty" json:"client,omitempty" auto:"drawn by chance at each start" range:"1 1048576"`
+}
+
+// Canary gives one version a share of the calls, however many nodes it has. Calls with the same key keep to their version while
+// the share grows. When no node of the version is well the others get its share.
+type Canary struct {
+	// Version that gets the share.
+	Version string `yaml:"version,omitempty" json:"version,omitempty" auto:"none: calls are spread by nodes"`
+	// Share of the calls, which a version needs; 0% = it is called when nothing else is left.
+	Share *Percent `yaml:"share,omitempty" json:"share,omitempty" auto:"no version, no share" range:"0% 100%"`
 }
 
 // Ejection keeps calls away from nodes that fail, never from all of them.

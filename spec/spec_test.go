@@ -2,6 +2,8 @@ package spec
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,5 +143,56 @@ func TestSwitchingABreakerOffAndOnKeepsItsState(t *testing.T) {
 	}
 	if m1.Breaker != m2.Breaker || m2.Unary.Options().Breaker.Mode != policy.Off {
 		t.Errorf("same breaker: %v, mode %v", m1.Breaker == m2.Breaker, m2.Unary.Options().Breaker.Mode)
+	}
+}
+
+// TestPicking: what the document says about choosing nodes arrives at the picker, and a reload replaces it.
+func TestPicking(t *testing.T) {
+	s, err := Parse("test.yaml", []byte(`
+services:
+  keys: {balancer: consistent-hash, hash_bound: 2}
+  big: {balancer: prequal, subset: {size: 20, client: 7}, locality: {zone: eu-1a, region: eu-1}, canary: {version: "2.0", share: 5%}}
+  dark: {canary: {version: "2.0", share: 0%}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(service string) balance.Options {
+		t.Helper()
+		sv := s.Service(service)
+		return sv.picking()
+	}
+	if got, want := of("keys").Strategy, balance.ConsistentHash(2); got != want {
+		t.Errorf("keys: %v, want %v", got, want)
+	}
+	o := of("big")
+	if fmt.Sprint(o.Strategy) != "prequal" || o.Subset != (balance.Subset{Size: 20, Client: 7}) || o.Zone != "eu-1a" || o.Region != "eu-1" || o.Versions["2.0"] != 0.05 {
+		t.Errorf("big: %+v", o)
+	}
+	if share, ok := of("dark").Versions["2.0"]; !ok || share != 0 {
+		t.Errorf("dark: %+v", of("dark").Versions)
+	}
+	if o := of("other"); fmt.Sprint(o.Strategy) != "p2c" || o.Versions != nil || o.Subset.Size != 0 {
+		t.Errorf("other: %+v", o)
+	}
+	if l := leafAt("balancer"); !slices.Equal(l.choices, balance.StrategyNames()) {
+		t.Errorf("the document can ask for %v, there are %v", l.choices, balance.StrategyNames())
+	}
+	for _, name := range balance.StrategyNames() {
+		if got := fmt.Sprint((&Service{Balancer: name}).strategy()); got != name {
+			t.Errorf("balancer %s is made as %s", name, got)
+		}
+	}
+	a, b := s.Service("big"), s.Service("big")
+	if !a.samePicker(&b) {
+		t.Error("a service's picker differs from itself")
+	}
+	share := Percent(0.1)
+	for _, change := range []func(){func() { b.HashBound = 3 }, func() { b.Locality.Zone = "x" }, func() { b.Subset.Size = 1 }, func() { b.Canary.Share = &share }} {
+		b = s.Service("big")
+		change()
+		if a.samePicker(&b) {
+			t.Errorf("a change of the picker's options is not noticed: %+v", b)
+		}
 	}
 }
