@@ -317,9 +317,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // trace notes how far the request came. Notes are never taken back: http.Transport may try another connection by itself.
 func (at *attempt) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GetConn:      func(string) { at.asked.Store(true) },
-		GotConn:      func(httptrace.GotConnInfo) { at.connected.Store(true) },
-		WroteHeaders: func() { at.wrote.Store(true) },
+		GetConn: func(string) { at.asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { at.connected.Store(true) },
+		// Not WroteHeaders: HTTP/2 tells of that when the frame is out, and the server may have answered by then.
+		WroteHeaderField: func(string, []string) { at.wrote.Store(true) },
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
 			if err != nil {
 				at.shook.Store(true)
