@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/hull-go/hull/internal/cli"
+	"github.com/hull-go/hull/registry/consulregistry"
 	"github.com/hull-go/hull/registry/dnsregistry"
 	"github.com/hull-go/hull/registry/etcdregistry"
 	"github.com/hull-go/hull/registry/fileregistry"
@@ -47,6 +48,13 @@ func drivers() []cli.Driver {
 			Usage:      "NATS 2.11 or later with JetStream; USER alone is a token",
 			Parameters: natsregistry.Parameters(),
 			Open:       natsregistry.FromURL,
+		},
+		{
+			Scheme:     "consul",
+			Form:       "consul://TOKEN@HOST:PORT,…",
+			Usage:      "a Consul agent, or several that take each other's place",
+			Parameters: consulregistry.Parameters(),
+			Open:       consulregistry.FromURL,
 		},
 		{
 			Scheme:     "zk",

@@ -1,0 +1,206 @@
+package consulregistry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/hull-go/hull/registry"
+)
+
+const (
+	// maxAnswer bounds what an agent sends at once, maxComplaint what is shown of its errors, in bytes.
+	maxAnswer, maxComplaint = 256 << 20, 200
+)
+
+var (
+	errSilent   = errors.New("the Consul agent does not answer")
+	errFiltered = errors.New("the token may not see the service, or its nodes")
+)
+
+// statusError is an answer other than 200.
+type statusError struct {
+	code int
+	text string
+}
+
+// Error implements error.
+func (e *statusError) Error() string { return fmt.Sprintf("%d: %s", e.code, e.text) }
+
+func isStatus(err error, code int) bool {
+	e, ok := errors.AsType[*statusError](err)
+	return ok && e.code == code
+}
+
+// service is a service as an agent has it, and as it is registered.
+type service struct {
+	ID, Name, Service string `json:",omitempty"` // answers have Service for the name
+	Tags              []string
+	Address           string
+	Port              int
+	Meta              map[string]string
+	Weights           *weights `json:",omitempty"`
+	Check             *check   `json:",omitempty"`
+	ContentHash       string   `json:",omitempty"`
+}
+
+type weights struct{ Passing, Warning int }
+
+// check is a TTL check as it is registered.
+type check struct {
+	CheckID, Name, TTL, Status     string
+	DeregisterCriticalServiceAfter string
+}
+
+// health is one entry of a service's health.
+type health struct {
+	Node    struct{ Node, Address, Datacenter string }
+	Service service
+	Checks  []struct{ Status string }
+}
+
+// alive reports whether no check is critical.
+func (h *health) alive() bool {
+	for _, c := range h.Checks {
+		if c.Status == "critical" {
+			return false
+		}
+	}
+	return true
+}
+
+// get asks an agent for something, and returns the index of the answer.
+func (d *Driver) get(ctx context.Context, agent, path string, q url.Values, into any) (uint64, error) {
+	return d.do(ctx, http.MethodGet, agent, path, q, nil, into)
+}
+
+func (d *Driver) put(ctx context.Context, agent, path string, q url.Values, body any) error {
+	_, err := d.do(ctx, http.MethodPut, agent, path, q, body, nil)
+	return err
+}
+
+func (d *Driver) do(ctx context.Context, method, agent, path string, q url.Values, body, into any) (uint64, error) {
+	if d.ctx.Err() != nil {
+		return 0, registry.ErrClosed
+	}
+	token, err := d.opt.Token()
+	if err != nil {
+		return 0, err
+	}
+	scheme := "http"
+	if d.opt.TLS != nil {
+		scheme = "https"
+	}
+	u := url.URL{Scheme: scheme, Host: agent, Path: path, RawQuery: q.Encode()}
+	var data io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return 0, err
+		}
+		data = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), data)
+	if err != nil {
+		return 0, err
+	}
+	if token != "" {
+		req.Header.Set("X-Consul-Token", token)
+	}
+	res, err := d.client.Do(req)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.leaveAgent(agent)
+		}
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // the address is said anyway
+		}
+		return 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return 0, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return 0, &statusError{code: res.StatusCode, text: printable(text)}
+	}
+	if res.Header.Get("X-Consul-Results-Filtered-By-ACLs") == "true" && len(bytes.TrimSpace(text)) <= len("[]") {
+		return 0, errFiltered // empty for want of permission, which must not look like nothing
+	}
+	index, err := strconv.ParseUint(res.Header.Get("X-Consul-Index"), 10, 64)
+	if err != nil {
+		index = 0 // an answer without one
+	}
+	if into == nil {
+		return index, nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return 0, fmt.Errorf("an answer that is none of Consul's: %w", err)
+	}
+	return index, nil
+}
+
+// printable is what an agent complains about, made fit for a line.
+func printable(b []byte) string {
+	s := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, string(b[:min(len(b), maxComplaint)]))
+	return strings.TrimSpace(s)
+}
+
+// health asks for all entries of a service.
+func (d *Driver) health(ctx context.Context, agent, service string, q url.Values) ([]health, uint64, error) {
+	var entries []health
+	index, err := d.get(ctx, agent, "/v1/health/service/"+d.serviceName(service), q, &entries)
+	return entries, index, err
+}
+
+// local asks for what the agent itself has of an ID, nil = nothing, and whether its checks are good.
+func (d *Driver) local(ctx context.Context, agent, sid string) (*service, bool, error) {
+	var s service
+	if _, err := d.get(ctx, agent, "/v1/agent/service/"+sid, nil, &s); isStatus(err, http.StatusNotFound) {
+		return nil, false, nil
+	} else if err != nil {
+		return nil, false, err
+	}
+	var h struct{ AggregatedStatus string }
+	_, err := d.get(ctx, agent, "/v1/agent/health/service/id/"+sid, nil, &h)
+	switch {
+	case isStatus(err, http.StatusNotFound):
+		return nil, false, nil
+	case isStatus(err, http.StatusServiceUnavailable):
+		return &s, false, nil
+	case err == nil, isStatus(err, http.StatusTooManyRequests): // a warning
+		return &s, true, nil
+	}
+	return nil, false, err
+}
+
+// explain says what an error of an agent means.
+func (d *Driver) explain(agent string, err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, registry.ErrClosed), errors.Is(err, registry.ErrTaken),
+		errors.Is(err, registry.ErrLost), errors.Is(err, errSilent):
+		return err
+	case errors.Is(err, errFiltered), isStatus(err, http.StatusForbidden), isStatus(err, http.StatusUnauthorized):
+		return fmt.Errorf("the Consul agent at %s denies the permission: %w; check the token, and what it may do", agent, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w at %s in time", errSilent, agent)
+	}
+	if _, answered := errors.AsType[*statusError](err); answered {
+		return fmt.Errorf("the Consul agent at %s: %w", agent, err)
+	}
+	return fmt.Errorf("%w at %s: %w", errSilent, agent, err)
+}
