@@ -21,20 +21,23 @@ func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, er
 		return f.of(winner), err
 	}
 	var s straight
+	defer s.broken()
 	if d := s.begin(ctx, p, c); d != nil {
+		s.left = true
 		f := function[T]{fn: fn}
 		winner, err := d.goOn(ctx, &f)
 		return f.of(winner), err
 	}
-	defer s.broken()
 	v, err := fn(&s.call.attemptContext)
-	s.returned = true
 	if err == nil {
+		s.left = true
 		s.succeeded()
 		return v, nil
 	}
+	d := s.failed(ctx, err)
+	s.left = true
 	f := function[T]{fn: fn, value: v}
-	winner, err := s.failed(ctx, err).goOn(ctx, &f)
+	winner, err := d.goOn(ctx, &f)
 	return f.of(winner), err
 }
 

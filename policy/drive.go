@@ -127,6 +127,12 @@ func (d *drive) grant() grant {
 // plain runs the call. Steps never start two attempts at once here: without hedging, one attempt follows the other.
 // With open it returns as soon as an attempt has succeeded, before its result is reported.
 func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, error) {
+	over := false
+	defer func() {
+		if !over {
+			d.broken(r)
+		}
+	}()
 	now := Now()
 	d.x.alone = true
 	var s Steps
@@ -135,7 +141,20 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, er
 	} else {
 		s = d.x.Begin(now, Source{}, d.p, c, d, false)
 	}
-	return d.turn(ctx, r, s, now, open)
+	k, err := d.turn(ctx, r, s, now, open)
+	over = true
+	return k, err
+}
+
+// broken ends a call in which a policy has panicked, unless it has ended already.
+func (d *drive) broken(r Runner) {
+	if d.x.phase == phaseDone {
+		return
+	}
+	now := Now()
+	s := d.x.broke(now, Source{})
+	d.p.release(now, Source{}, s.Release)
+	d.p.observe(now, &d.x, &d.story, r)
 }
 
 // turn does what the steps say, until the call has its result.
@@ -196,13 +215,15 @@ func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Step
 		d.p.observe(now, &d.x, &d.story, r)
 	}()
 	err := r.Run(ctx, d.x.Attempt(k))
-	returned = true
 	if open && err == nil {
+		returned = true
 		return Steps{}, 0, true
 	}
 	d.x.forsaken = err != nil && ctx.Err() != nil
 	now = Now()
-	return d.x.Result(now, Source{}, k, err), now, false
+	s = d.x.Result(now, Source{}, k, err)
+	returned = true // not before: the user's own Classify may panic
+	return s, now, false
 }
 
 // wait passes the time until wake, a verdict, or the end of ctx. If several are there, the end of ctx comes first: nothing

@@ -21,6 +21,7 @@ type concurrent struct {
 	cancelled Set
 	timer     *time.Timer
 	ended     bool
+	ending    int // the attempt whose result the machine is given, or −1
 	panics    *panicError
 	done      chan struct{} // closed when the call has its result
 }
@@ -81,23 +82,7 @@ func (d *concurrent) Granted(tag uint32, v Verdict) {
 // says that it can, else −1.
 func (d *concurrent) turn(event func(now Time) Steps, keep bool) (inline int) {
 	inline = -1
-	d.mu.Lock()
-	now := Now()
-	s := event(now)
-	d.cancelled |= s.Cancel
-	for k := range MaxAttempts {
-		if s.Cancel.Has(k) && d.cancels[k] != nil {
-			d.cancels[k](ErrLost)
-		}
-	}
-	if s.Wake != 0 {
-		d.wakeAt(s.Wake.Sub(now))
-	}
-	if s.Done && !d.ended {
-		d.ended = true
-		close(d.done)
-	}
-	d.mu.Unlock()
+	s, now := d.step(event)
 	d.x.Release(now, Source{}, d.p, s.Release)
 	for k := range MaxAttempts {
 		if !s.Start.Has(k) {
@@ -114,6 +99,48 @@ func (d *concurrent) turn(event func(now Time) Steps, keep bool) (inline int) {
 		}()
 	}
 	return inline
+}
+
+// step gives the machine an event and does what is to be done with the mutex held.
+func (d *concurrent) step(event func(now Time) Steps) (s Steps, now Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now = Now()
+	s = d.unbroken(now, event)
+	d.cancelled |= s.Cancel
+	for k := range MaxAttempts {
+		if s.Cancel.Has(k) && d.cancels[k] != nil {
+			d.cancels[k](ErrLost)
+		}
+	}
+	if s.Wake != 0 {
+		d.wakeAt(s.Wake.Sub(now))
+	}
+	if s.Done && !d.ended {
+		d.ended = true
+		close(d.done)
+	}
+	return s, now
+}
+
+// unbroken gives the machine an event. If a policy panics in it the call ends, and the panic goes on where the caller waits.
+func (d *concurrent) unbroken(now Time, event func(now Time) Steps) (s Steps) {
+	d.ending = -1
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if !d.ended {
+			d.panics = recovered(v)
+		}
+		if d.ending < 0 {
+			s = d.x.broke(now, Source{})
+		} else {
+			s = d.x.Panicked(now, Source{}, d.ending)
+		}
+	}()
+	return event(now)
 }
 
 func (d *concurrent) wakeAt(after time.Duration) {
@@ -166,6 +193,7 @@ func (d *concurrent) run(k int, callers bool) (next int) {
 	cancel(nil)
 	return d.turn(func(now Time) Steps {
 		d.x.forsaken = err != nil && d.ctx.Err() != nil
+		d.ending = k
 		return d.x.Result(now, Source{}, k, err)
 	}, true)
 }

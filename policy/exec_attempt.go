@@ -83,7 +83,7 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 func (x *Exec) run(now Time, k int) {
 	a := &x.att[k]
 	o := &x.p.opt
-	a.stage, a.start, a.deadline = stageRunning, now, x.call.Deadline
+	a.deadline = x.call.Deadline
 	if o.Timeouts != nil {
 		left, _ := x.call.Left(now)
 		last := x.p.last(&x.call, int(x.n), x.probe)
@@ -94,6 +94,8 @@ func (x *Exec) run(now Time, k int) {
 	if x.p.dry != nil {
 		x.dryBegun(now, k)
 	}
+	x.scheduleHedge(now)
+	a.stage, a.start = stageRunning, now // not before: if a policy panics the attempt does not start
 	x.running |= one(k)
 	x.steps.Start |= one(k)
 	switch {
@@ -107,7 +109,6 @@ func (x *Exec) run(now Time, k int) {
 		x.counted = true
 		x.p.n.straight.Add(1)
 	}
-	x.scheduleHedge(now)
 }
 
 // last reports whether no other attempt can follow the nth.
@@ -205,8 +206,8 @@ func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
 		return x.take(now)
 	}
 	a := &x.att[k]
-	x.running &^= one(k)
 	if x.lost.Has(k) { // given up long ago; only its place was still in use
+		x.running &^= one(k)
 		x.lost &^= one(k)
 		x.p.n.abandoned.Add(-1)
 		if a.hasPlace {
@@ -215,19 +216,40 @@ func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
 		}
 		return x.take(now)
 	}
+	cl := x.classify(now, a, err) // first, since the user's own Classify may panic
+	x.running &^= one(k)
 	if x.phase == phaseDone {
 		x.p.n.abandoned.Add(-1)
 	}
 	a.err = err
-	x.ended(now, rnd, k, x.classify(now, a, err), true)
+	x.ended(now, rnd, k, cl, true)
 	return x.take(now)
 }
 
-// Panicked reports that attempt k has ended by a panic or by runtime.Goexit: nobody is left to make another, so the call
-// ends with it.
+// Panicked reports that attempt k has ended by a panic or by runtime.Goexit, or that a policy panicked in its Result: nobody is left
+// to make another, so the call ends with it. It counts as ClassInternal.
 func (x *Exec) Panicked(now Time, rnd rand.Source, k int) Steps {
+	if !x.running.Has(k) {
+		return x.broke(now, rnd)
+	}
 	x.att[k].fatal = true
 	return x.Result(now, rnd, k, errPanicked)
+}
+
+// broke ends a call in which a policy has panicked, and gives back what it holds.
+func (x *Exec) broke(now Time, rnd rand.Source) Steps {
+	x.said = nil
+	x.count()
+	if x.phase != phaseDone {
+		cl := ClassRefused
+		for i := range x.att[:x.n] {
+			if x.att[i].start != 0 {
+				cl = ClassInternal
+			}
+		}
+		x.finishErr(now, rnd, cl, errPanicked)
+	}
+	return x.take(now)
 }
 
 var errPanicked = &status.Error{Code: status.Internal, Kind: status.Panicked, Message: "the function panicked or ended its goroutine"}
@@ -284,6 +306,9 @@ func final(cl Class) bool {
 
 // classify sorts a result, and tells whose deadline it was that passed.
 func (x *Exec) classify(now Time, a *attempt, err error) Class {
+	if a.fatal {
+		return ClassInternal
+	}
 	cl := x.p.opt.Classify(err)
 	if cl != ClassTimeout && cl != ClassCancelled {
 		return cl

@@ -16,7 +16,9 @@ type straight struct {
 
 	gate                         uint8 // call-level gates that have admitted it
 	probe, hasThrottle, hasPlace bool
-	returned                     bool // the function has
+	running                      bool   // the function was begun
+	left                         bool   // it is over, or another's to end
+	d                            *drive // what it became
 
 	throttle, place Permit
 	held            [maxGates]Permit
@@ -37,6 +39,7 @@ func (p *Pipeline) straightens() bool {
 // begin asks the gates. nil means that the function may run; else the call needs the drive that is returned.
 func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	sc := &straightCall{attemptContext: attemptContext{Context: ctx}}
+	s.p, s.call = p, sc
 	if len(c) > 0 {
 		sc.c = c[0]
 	}
@@ -44,7 +47,7 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 		sc.c.Deadline = Earliest(sc.c.Deadline, At(d))
 	}
 	now, o := Now(), &p.opt
-	s.p, s.call, s.began = p, sc, now
+	s.began = now
 	if sc.c.Deadline != 0 && now >= sc.c.Deadline {
 		d := s.becomes()
 		d.x.begin(now, Source{})
@@ -85,6 +88,7 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 		}
 	}
 	p.n.straight.Add(1)
+	s.running = true
 	return nil
 }
 
@@ -124,16 +128,25 @@ func (s *straight) failed(ctx context.Context, err error) *drive {
 	return d
 }
 
-// broken ends the call whose function has panicked or ended its goroutine. It does nothing if the function has returned.
+// broken ends the call whose function, or a policy of it, has panicked or ended its goroutine. It does nothing if that has been
+// seen to.
 func (s *straight) broken() {
-	if s.returned {
+	if s.left {
 		return
 	}
 	s.call.end()
-	d, now := s.started(), Now()
-	p := s.p
-	p.release(now, Source{}, d.x.Panicked(now, Source{}, 0).Release)
-	p.put(d)
+	p, now := s.p, Now()
+	if s.d == nil {
+		if s.running {
+			s.started()
+		} else {
+			x := &s.becomes().x
+			x.phase, x.n = phaseAttempts, 1
+			x.att[0] = attempt{throttle: s.throttle, hasThrottle: s.hasThrottle, place: s.place, hasPlace: s.hasPlace}
+		}
+	}
+	p.release(now, Source{}, s.d.x.Panicked(now, Source{}, 0).Release)
+	p.put(s.d)
 }
 
 // leave makes the call an Exec at a gate that did not simply admit it.
@@ -167,6 +180,7 @@ func (s *straight) started() *drive {
 // becomes makes the call an Exec that holds the permits of its gates.
 func (s *straight) becomes() *drive {
 	d := s.p.get()
+	s.d = d
 	x := &d.x
 	x.init(s.began, s.p, s.call.c, d, false)
 	x.alone, x.probe, x.gate, x.held = true, s.probe, s.gate, s.held
@@ -176,7 +190,14 @@ func (s *straight) becomes() *drive {
 
 // goOn drives a call that was straight to its end.
 func (d *drive) goOn(ctx context.Context, r Runner) (int, error) {
+	over := false
+	defer func() {
+		if !over {
+			d.broken(r)
+		}
+	}()
 	winner, err := d.turn(ctx, r, d.steps, d.now, false)
+	over = true
 	d.p.put(d)
 	return winner, err
 }
