@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,8 +27,19 @@ const (
 	HeaderPushback = "grpc-retry-pushback-ms"
 )
 
-// AppendHop appends what a request says of its place in the call tree.
+// without returns md without the fields of some keys; a copy if there are any.
+func without(md Metadata, keys ...string) Metadata {
+	ours := func(f Field) bool { return slices.Contains(keys, f.Key) }
+	if !slices.ContainsFunc(md, ours) {
+		return md
+	}
+	return slices.DeleteFunc(slices.Clone(md), ours)
+}
+
+// AppendHop appends what a request says of its place in the call tree. Metadata that says it already, because a handler passes on what
+// it was sent, does not count.
 func AppendHop(md Metadata, pathAttempt int, c policy.Criticality) Metadata {
+	md = without(md, HeaderAttempt, HeaderCriticality)
 	if pathAttempt > 1 {
 		md = append(md, Field{HeaderAttempt, strconv.Itoa(pathAttempt)})
 	}
@@ -59,11 +71,13 @@ func ReadHop(get func(key string) string) (pathAttempt int, c policy.Criticality
 // maxCriticality is one more than the last of policy's criticalities.
 const maxCriticality = 4
 
-// AppendFacts appends what an answer says of a failure, beside its code, message and details.
+// AppendFacts appends what an answer says of a failure, beside its code, message and details. Metadata that says it already, because a
+// handler passes on what it was answered, does not count: it would claim that a call which ran was never begun.
 func AppendFacts(md Metadata, e *status.Error) Metadata {
 	if e == nil {
 		return md
 	}
+	md = without(md, HeaderOrigin, HeaderKind, HeaderFate)
 	if e.Origin != status.Self {
 		md = append(md, Field{HeaderOrigin, e.Origin.String()})
 	}
@@ -95,7 +109,7 @@ func ReadFacts(get func(key string) string, e *status.Error) {
 	}
 	if s := get(HeaderKind); s != "" {
 		for k := status.Answered; k.Valid(); k++ {
-			if k.String() == s {
+			if k.String() == s && !oneSided(k) {
 				e.Kind = k
 			}
 		}
@@ -108,4 +122,13 @@ func ReadFacts(get func(key string) string, e *status.Error) {
 			e.Pushback = time.Duration(min(ms, int64(24*time.Hour/time.Millisecond))) * time.Millisecond
 		}
 	}
+}
+
+// oneSided reports whether only the caller's side can know of a failure of that kind, so that an answer cannot be one.
+func oneSided(k status.Kind) bool {
+	switch k {
+	case status.Dial, status.Handshake, status.Unsent, status.Reset, status.Refused, status.NoNode:
+		return true
+	}
+	return false
 }

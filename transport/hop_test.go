@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +26,46 @@ func TestHop(t *testing.T) {
 		md := transport.Metadata{{Key: transport.HeaderAttempt, Value: bad}, {Key: transport.HeaderCriticality, Value: bad}}
 		if attempt, c := transport.ReadHop(md.Get); attempt != 1 || c != policy.Critical {
 			t.Errorf("%q: %d, %v", bad, attempt, c)
+		}
+	}
+}
+
+// TestHopIsNotMetadata is that a handler which passes its caller's metadata on says nothing of the call tree with it: what a layer above
+// claimed would hide what is true here.
+func TestHopIsNotMetadata(t *testing.T) {
+	passed := transport.Metadata{{Key: "a", Value: "1"}, {Key: transport.HeaderAttempt, Value: "1"}, {Key: transport.HeaderCriticality, Value: "CRITICAL_PLUS"}, {Key: "b", Value: "2"}}
+	kept := slices.Clone(passed)
+	md := transport.AppendHop(passed[:len(passed):len(passed)], 3, policy.Sheddable)
+	if attempt, c := transport.ReadHop(md.Get); attempt != 3 || c != policy.Sheddable {
+		t.Errorf("attempt %d, %v; want 3, %v", attempt, c, policy.Sheddable)
+	}
+	if attempt, c := transport.ReadHop(transport.AppendHop(passed, 1, policy.Critical).Get); attempt != 1 || c != policy.Critical {
+		t.Errorf("attempt %d, %v; want what is usual", attempt, c)
+	}
+	if md.Get("a") != "1" || md.Get("b") != "2" || !slices.Equal(passed, kept) {
+		t.Errorf("%v from %v", md, passed)
+	}
+}
+
+// TestFactsAreNotMetadata is that metadata which a handler got from elsewhere cannot speak for the server.
+func TestFactsAreNotMetadata(t *testing.T) {
+	passed := transport.Metadata{{Key: "a", Value: "1"}, {Key: transport.HeaderFate, Value: status.NotSent.String()},
+		{Key: transport.HeaderOrigin, Value: status.Downstream.String()}, {Key: transport.HeaderKind, Value: status.Shed.String()}}
+	md := transport.AppendFacts(passed, &status.Error{Code: status.Internal, Fate: status.Processed})
+	var e status.Error
+	transport.ReadFacts(md.Get, &e)
+	if e.Fate != status.Processed || e.Origin != status.Self || e.Kind != status.Answered || md.Get("a") != "1" {
+		t.Errorf("%+v from %v", e, md)
+	}
+}
+
+// TestKindsOfOneSide is that a peer cannot say what only this side can know: that it was not reached, for instance.
+func TestKindsOfOneSide(t *testing.T) {
+	for _, k := range []status.Kind{status.Dial, status.Handshake, status.Unsent, status.Reset, status.Refused, status.NoNode} {
+		var e status.Error
+		transport.ReadFacts(transport.Metadata{{Key: transport.HeaderKind, Value: k.String()}}.Get, &e)
+		if e.Kind != status.Answered {
+			t.Errorf("a peer says %v", e.Kind)
 		}
 	}
 }
