@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"time"
 )
@@ -28,6 +29,7 @@ const (
 const (
 	wordBegin = "begin" // server: collect garbage, then tell the usage
 	wordEnd   = "end"   // server: tell the usage
+	wordRest  = "rest"  // server: give unused memory back to the system, then tell the usage
 	wordGo    = "go"    // client: measure
 )
 
@@ -116,6 +118,8 @@ func serveRole(ctx context.Context, r Rival, profile string, in io.Reader, out i
 				if err := stop(); err != nil {
 					return err
 				}
+			case wordRest:
+				debug.FreeOSMemory()
 			}
 			if err := enc.Encode(takeUsage()); err != nil {
 				return err

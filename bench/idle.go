@@ -33,7 +33,8 @@ type idleResult struct {
 }
 
 // runIdle measures what idle connections cost a server: its resident memory
-// with n of them, opened by several processes, less that without.
+// with n of them, opened by several processes, less that without. Both are
+// taken when the runtime has given back what it does not use.
 func runIdle(ctx context.Context, exe string, args []string, out, progress io.Writer) error {
 	fs := flag.NewFlagSet("bench idle-cost", flag.ContinueOnError)
 	fs.SetOutput(progress)
@@ -78,7 +79,7 @@ func (r *runner) idle(ctx context.Context, rival string, n, procs int, settle ti
 		return idleResult{}, err
 	}
 	var without, with usage
-	if err := srv.ask(wordBegin, &without); err != nil {
+	if err := srv.ask(wordRest, &without); err != nil {
 		return idleResult{}, err
 	}
 	for i := range procs {
@@ -101,7 +102,7 @@ func (r *runner) idle(ctx context.Context, rival string, n, procs int, settle ti
 	case <-ctx.Done():
 		return idleResult{}, ctx.Err()
 	}
-	if err := srv.ask(wordBegin, &with); err != nil {
+	if err := srv.ask(wordRest, &with); err != nil {
 		return idleResult{}, err
 	}
 	after, err := r.busy(ctx, rival, h.Addr)

@@ -29,7 +29,8 @@ const settleTime = time.Second
 func (l *link) startKeepalive(now policy.Time) {
 	l.lastPing = now
 	l.due = now.Add(settleTime)
-	l.timer = time.AfterFunc(settleTime, l.checkPeer)
+	l.slow.Store(true)
+	l.sh.idle.add(l, now, l.due)
 }
 
 // hurryKeepalive sets the timer for a connection with calls. mu is held.
