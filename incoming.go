@@ -116,7 +116,9 @@ func (c *incoming) Value(key any) any {
 	case incomingKey{}:
 		return c
 	case c.from.keys.metadata:
-		return toMD(c.md)
+		md := toMD(c.md)
+		delete(md, headerNode) // who passes it on would have it sent to another
+		return md
 	case c.from.keys.peer:
 		return peerOf(c.from.addr, c.from.tls)
 	case c.from.keys.stream:

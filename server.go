@@ -290,7 +290,7 @@ func (s *Server) describe(addr net.Addr) (registry.Node, error) {
 		if err != nil {
 			return n, err
 		}
-		n.Address = a
+		n.Address, n.Identifies = a, true // one that was advertised may be a proxy's, with several instances behind it
 	}
 	n.Protocols = []string{protocolNative, protocolGRPC, protocolHTTP}
 	for _, name := range slices.Sorted(maps.Keys(s.methods)) {
@@ -327,6 +327,10 @@ type handler struct{ *Server }
 
 // Unary implements transport.Handler.
 func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.Outgoing {
+	self, wrong := s.meant(in)
+	if wrong != nil {
+		return transport.Outgoing{Status: wrong, Trailer: self}
+	}
 	m := s.methods[in.Method]
 	if m == nil || m.unary == nil {
 		return transport.Outgoing{Status: s.unknown(in.Method, m)}
@@ -344,6 +348,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	s.release(d)
 	out := transport.Outgoing{Codec: cd, Message: v, Load: transport.Load{InFlight: uint32(n)}}
 	out.Header, out.Trailer = c.metadata()
+	out.Trailer = append(out.Trailer, self...)
 	if err != nil {
 		out.Message = nil
 		out.Status = s.failed(c, err)
@@ -353,6 +358,10 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 
 // Stream implements transport.Handler.
 func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transport.ServerStream) transport.Outgoing {
+	self, wrong := s.meant(in)
+	if wrong != nil {
+		return transport.Outgoing{Status: wrong, Trailer: self}
+	}
 	m := s.methods[in.Method]
 	if m == nil || m.stream == nil {
 		return transport.Outgoing{Status: s.unknown(in.Method, m)}
@@ -369,6 +378,7 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 	err := m.stream(&serverStream{c: c, s: st})
 	var out transport.Outgoing
 	out.Header, out.Trailer = c.metadata()
+	out.Trailer = append(out.Trailer, self...)
 	if err != nil {
 		out.Status = s.failed(c, err)
 	}
@@ -386,7 +396,11 @@ func (s *handler) failed(c *incoming, err error) *status.Error {
 
 // unknownCall answers calls of methods that are not served, or not in that shape.
 func (s *handler) unknownCall(_ context.Context, in *transport.Incoming) transport.Outgoing {
-	return transport.Outgoing{Status: s.unknown(in.Method, s.methods[in.Method])}
+	self, wrong := s.meant(in)
+	if wrong == nil {
+		wrong = s.unknown(in.Method, s.methods[in.Method])
+	}
+	return transport.Outgoing{Status: wrong, Trailer: self}
 }
 
 func (s *handler) unknown(name string, m *method) *status.Error {

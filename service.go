@@ -165,6 +165,7 @@ func (s *service) open() (*registry.View, *status.Error) {
 		return v, nil
 	}
 	v := s.registry.Open(s.name)
+	v.Probe(s.probe)
 	s.seen.Store(nil) // another view counts its revisions anew
 	s.view.Store(v)
 	s.resting.Store(false)
@@ -238,16 +239,11 @@ func (s *service) node(n *balance.Node) *pool.Node {
 	return s.c.pool.Node(n.Info().Address)
 }
 
-// report tells discovery what calls experience, where it matters: that a node cannot be reached, or that one which discovery no
-// longer lists answers as a node of this service does.
-func (s *service) report(n *balance.Node, err *status.Error) {
-	info := n.Info()
-	switch {
-	case err == nil && !info.Absent:
-	case err == nil, err.Fate == status.Processed && err.Kind == status.Answered && info.Absent:
-		s.view.Load().Report(info.ID, true)
-	case err.Kind == status.Dial:
-		s.view.Load().Report(info.ID, false)
+// report tells discovery what calls experience, where it matters: that a node cannot be reached, or that it is certain who
+// answered.
+func (s *service) report(n *registry.Node, found registry.Sighting) {
+	if found != registry.Unsure {
+		s.view.Load().Report(n.ID, found == registry.Lives)
 	}
 }
 

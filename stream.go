@@ -12,6 +12,7 @@ import (
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -102,18 +103,25 @@ type clientStream struct {
 	stop                         func() bool
 	once                         sync.Once
 	answered                     bool // where one answer is expected, it was received
+	doubted                      bool // the node was asked who it is
 }
 
 // Run implements policy.Runner: it opens the stream.
 func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 	n := a.Node.(*balance.Node)
 	s.req.Deadline, s.req.PathAttempt = a.Deadline, pathAttempt(&s.call, a)
+	req := &s.req
+	if s.doubted = s.s.doubts(n.Info()); s.doubted {
+		req = addressed(req, n.Info())
+	}
 	conn, err := s.s.node(n).Get(ctx, a.Deadline)
 	if err == nil {
-		s.ClientStream, err = conn.Open(ctx, &s.req)
+		s.ClientStream, err = conn.Open(ctx, req)
 	}
 	if err != nil {
-		s.s.report(n, err)
+		if err.Kind == status.Dial {
+			s.s.report(n.Info(), registry.Gone)
+		}
 		return err
 	}
 	return nil
@@ -138,6 +146,10 @@ func (s *clientStream) settle(err *status.Error) {
 			rep.Header, _ = s.ClientStream.Header()
 		}
 		rep.Trailer = s.ClientStream.Trailer()
+		if s.doubted {
+			info := a.Node.(*balance.Node).Info()
+			s.s.report(info, recognise(info, &rep))
+		}
 		if err == nil {
 			s.opened.End(nil)
 			s.tell(a.N, a.Node, &rep, nil)

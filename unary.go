@@ -7,6 +7,7 @@ import (
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -86,13 +87,25 @@ func pathAttempt(c *policy.Call, a policy.Attempt) int { return max(c.PathAttemp
 // send makes one attempt on the node that was picked for it.
 func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Request, rep *transport.Reply) *status.Error {
 	n := a.Node.(*balance.Node)
+	info := n.Info()
 	s.budget.Peak(a.Start, n.InFlight())
+	doubted := s.doubts(info)
+	if doubted {
+		req = addressed(req, info)
+	}
 	conn, err := s.node(n).Get(ctx, a.Deadline)
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
 	}
-	if err != nil || n.Info().Absent {
-		s.report(n, err)
+	if doubted {
+		found := recognise(info, rep)
+		if found == registry.Gone && err != nil && err.Fate == status.NotSent {
+			err = elsewhere(err)
+		}
+		s.report(info, found)
+	}
+	if err != nil && err.Kind == status.Dial {
+		s.report(info, registry.Gone)
 	}
 	return err
 }

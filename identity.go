@@ -1,0 +1,93 @@
+package hull
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// headerNode says in a request which instance it is meant for, and in the answer which one it came from. It is sent where
+// discovery is in doubt, because it is silent or has lost the node: the address may be another service's by now.
+const headerNode = "hull-node"
+
+// identity is headerNode's value; neither name has a slash.
+func identity(service, id string) string { return service + "/" + id }
+
+// meant refuses a call that is meant for another instance, and returns what the answer's trailer says to whoever asked.
+func (s *Server) meant(in *transport.Incoming) (transport.Metadata, *status.Error) {
+	want := in.Metadata.Get(headerNode)
+	if want == "" {
+		return nil, nil
+	}
+	s.mu.Lock()
+	id := s.node.ID
+	s.mu.Unlock()
+	self := identity(s.service, id)
+	md := transport.Metadata{{Key: headerNode, Value: self}}
+	if self == want {
+		return md, nil
+	}
+	return md, &status.Error{Code: status.Unavailable, Kind: status.Draining, Fate: status.NotSent,
+		Message: fmt.Sprintf("the call is meant for %.100q, but %q lives here now", want, self)}
+}
+
+// doubts reports whether a node has to be asked who it is, and can be.
+func (s *service) doubts(n *registry.Node) bool {
+	if !n.Identifies {
+		return false
+	}
+	if n.Absent {
+		return true
+	}
+	snap := s.seen.Load()
+	return snap != nil && snap.Stale
+}
+
+// addressed returns a copy of a request that says whom it is meant for.
+func addressed(req *transport.Request, n *registry.Node) *transport.Request {
+	r := *req
+	r.Metadata = append(slices.Clip(req.Metadata), transport.Field{Key: headerNode, Value: identity(n.Service, n.ID)})
+	return &r
+}
+
+// recognise returns what is known of a node from the answer to a request that was addressed to it.
+func recognise(n *registry.Node, rep *transport.Reply) registry.Sighting {
+	switch rep.Trailer.Get(headerNode) {
+	case "":
+		return registry.Unsure
+	case identity(n.Service, n.ID):
+		return registry.Lives
+	}
+	return registry.Gone
+}
+
+// elsewhere is how a call ends at an address that is another instance's: as if nobody were there.
+func elsewhere(err *status.Error) *status.Error {
+	return &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent, Message: "the node has left its address", Cause: err}
+}
+
+// probe is registry.Probe: it looks at a node that discovery has lost and that no call has gone to for a while.
+func (s *service) probe(ctx context.Context, n *registry.Node) registry.Sighting {
+	deadline := policy.Now().Add(time.Second)
+	conn, err := s.c.pool.Node(n.Address).Get(ctx, deadline)
+	switch {
+	case err != nil && err.Kind == status.Dial:
+		return registry.Gone
+	case err != nil, !n.Identifies: // it is not called: whoever has the address by now did not ask for it
+		return registry.Unsure
+	}
+	rep := transport.Reply{Message: new(healthpb.HealthCheckResponse)}
+	req := transport.Request{Method: "grpc.health.v1.Health/Check", Codec: codec.Proto{}, Message: new(healthpb.HealthCheckRequest),
+		Deadline: deadline, PathAttempt: 1}
+	_ = conn.Call(ctx, addressed(&req, n), &rep) // whatever the answer is, it says whose it is
+	return recognise(n, &rep)
+}
