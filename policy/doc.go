@@ -2,8 +2,9 @@
 //
 // # Protect a function
 //
-//	p, err := policy.New(policy.Options{Key: "db", Retries: retries, Timeouts: timeouts,
-//		Breaker: policy.Slot{Name: "breaker", Gate: brk}})
+//	again, err := retry.New(retry.Options{})       // three attempts
+//	brk, err := breaker.New(breaker.Options{})     // opens at half of 20 calls in 10 s
+//	p, err := policy.New(policy.Options{Key: "db", Retries: again, Breaker: policy.Slot{Name: "breaker", Gate: brk}})
 //	v, err := policy.Do(ctx, p, func(ctx context.Context) (int, error) { return query(ctx) })
 //
 // The policies themselves are packages below this one: breaker, retry, hedge, timeout, concurrency, rate, throttle. Each is a small
