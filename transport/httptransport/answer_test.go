@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -126,6 +127,9 @@ func TestRoutes(t *testing.T) {
 			`GET /v1/users/a%2Fb%20c?limit=3&tags=x&tags=y%26z `, status.OK},
 		{"put", httptransport.Route{Verb: "PUT", Path: "/v1/users/{id}/tags"}, message{ID: "7", Tags: []string{"x"}}, `PUT /v1/users/7/tags {"tags":["x"]}`, status.OK},
 		{"delete", httptransport.Route{Verb: "DELETE", Path: "/v1/users/{id}"}, message{ID: "7"}, `DELETE /v1/users/7 `, status.OK},
+		{"dots in a name", httptransport.Route{Path: "/v1/users/{id}"}, message{ID: "..a"}, `POST /v1/users/..a {}`, status.OK},
+		{"out of the path", httptransport.Route{Verb: "DELETE", Path: "/v1/users/{id}"}, message{ID: ".."}, "", status.InvalidArgument},
+		{"on the path", httptransport.Route{Verb: "GET", Path: "/v1/users/{id}/x"}, message{ID: "."}, "", status.InvalidArgument},
 		{"field missing", httptransport.Route{Path: "/v1/users/{id}"}, message{}, "", status.InvalidArgument},
 		{"field too deep", httptransport.Route{Verb: "GET", Path: "/v1/users"}, message{Deep: map[string]int{"a": 1}}, "", status.InvalidArgument},
 	}
@@ -216,6 +220,51 @@ func TestInvalidMetadata(t *testing.T) {
 		&transport.Reply{Message: new(int)})
 	if err == nil || err.Kind != status.Refused || err.Fate != status.NotSent || !c.Usable() {
 		t.Errorf("%+v, usable %v", err, c.Usable())
+	}
+}
+
+// TestPassedOnMetadata is a handler that passes on all that it was sent: what belongs to HTTP itself stays behind.
+func TestPassedOnMetadata(t *testing.T) {
+	c := foreign(t, httptransport.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(r.Header.Get("X-Mine") + r.Header.Get("Accept-Encoding") + r.Header.Get("Upgrade"))
+	})
+	var got string
+	err := c.Call(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.JSON{}, Message: 1, Metadata: transport.Metadata{{Key: ":authority", Value: "a"},
+		{Key: "x-mine", Value: "1"}, {Key: "accept-encoding", Value: "br"}, {Key: "connection", Value: "upgrade"}, {Key: "upgrade", Value: "x"}}}, &transport.Reply{Message: &got})
+	if err != nil || got != "1gzip" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestFarDeadline is a deadline that is further away than can be said.
+func TestFarDeadline(t *testing.T) {
+	c := foreign(t, httptransport.Options{}, func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%q", r.Header.Get("Connect-Timeout-Ms")) })
+	var got string
+	err := c.Call(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.JSON{}, Message: 1, Deadline: policy.Now().Add(365 * 24 * time.Hour)}, &transport.Reply{Message: &got})
+	if err != nil || got != "9999999999" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestGivenUpBeforeWriting is a call whose context ends while net/http is about to write it, which HTTP/2 may do after the call has returned.
+func TestGivenUpBeforeWriting(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name string
+		ctx  context.Context //nolint:containedctx // of the case
+		came func(*httptrace.ClientTrace)
+		want bool
+	}{
+		{"waits for a connection", ended, func(tr *httptrace.ClientTrace) { tr.GetConn("") }, false},
+		{"has a connection", ended, func(tr *httptrace.ClientTrace) { tr.GotConn(httptrace.GotConnInfo{}) }, true},
+		{"lost a connection", t.Context(), func(tr *httptrace.ClientTrace) { tr.GotConn(httptrace.GotConnInfo{}) }, false},
+		{"wrote", t.Context(), func(tr *httptrace.ClientTrace) { tr.WroteHeaderField("", nil) }, true},
+	}
+	for _, tt := range tests {
+		if got := httptransport.MaybeSent(tt.ctx, tt.came); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
 	}
 }
 

@@ -20,15 +20,22 @@ import (
 )
 
 // attempt is how far a request came. Notes are never taken back: net/http may try another connection by itself.
-type attempt struct{ asked, wrote atomic.Bool }
+type attempt struct{ asked, got, wrote atomic.Bool }
 
 // trace makes the notes. A request counts as written from its first header field on, which is told before the header can leave; that the
 // whole is written HTTP/2 tells too late, when the server may have begun already.
 func (at *attempt) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn:          func(string) { at.asked.Store(true) },
+		GotConn:          func(httptrace.GotConnInfo) { at.got.Store(true) },
 		WroteHeaderField: func(string, []string) { at.wrote.Store(true) },
 	}
+}
+
+// maybeSent reports whether the server may have got the request. When ctx has ended net/http returns at once, but the goroutine that
+// writes HTTP/2 may be just about to: then a request that has a connection is as good as written.
+func (at *attempt) maybeSent(ctx context.Context) bool {
+	return at.wrote.Load() || ctx.Err() != nil && at.got.Load()
 }
 
 // Call implements transport.Conn.
@@ -60,7 +67,7 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 		return e
 	}
 	if deadline != 0 {
-		left := (deadline.Sub(now) + time.Millisecond - 1) / time.Millisecond // up, or the server gives up first
+		left := min((deadline.Sub(now)+time.Millisecond-1)/time.Millisecond, maxTimeout) // up, or the server gives up first
 		hr.Header.Set(httppolicy.HeaderConnect, strconv.FormatInt(int64(left), 10))
 	}
 	if e := c.enter(); e != nil {
@@ -96,6 +103,9 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 	}
 	return nil
 }
+
+// maxTimeout is the most milliseconds that Connect-Timeout-Ms can say: servers refuse more than ten digits.
+const maxTimeout = 9999999999
 
 // request makes the HTTP request of a call.
 func (c *conn) request(ctx context.Context, cd codec.Codec, req *transport.Request) (*http.Request, *status.Error) {
@@ -153,7 +163,7 @@ func read(resp *http.Response, limit int) ([]byte, error) {
 // failure says what an error of net/http means, and what is proved about it.
 func (c *conn) failure(parent, ctx context.Context, at *attempt, err error) *status.Error {
 	e := &status.Error{Code: status.Unavailable, Kind: status.Reset, Message: "connection lost before the answer", Cause: err}
-	if !at.wrote.Load() {
+	if !at.maybeSent(ctx) {
 		e.Fate = status.NotSent
 	}
 	dial, dialled := errors.AsType[*status.Error](err) // of connect

@@ -82,6 +82,11 @@ func (r Route) apply(msg []byte) (target string, body []byte, err error) {
 	if err != nil {
 		return "", nil, err
 	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "." || part == ".." { // servers would take it for another path
+			return "", nil, fmt.Errorf("the message's fields make the path %s, whose part %q leads elsewhere", path, part)
+		}
+	}
 	if !r.bare() {
 		body, err = json.Marshal(fields)
 		return path, body, err

@@ -22,6 +22,9 @@ const (
 // outgoing sets a request's metadata with what Hull adds, and returns how many bytes it has.
 func outgoing(h http.Header, req *transport.Request) (size int) {
 	for _, f := range transport.AppendHop(req.Metadata[:len(req.Metadata):len(req.Metadata)], req.PathAttempt, req.Criticality) {
+		if strings.HasPrefix(f.Key, ":") || ofProtocol(f.Key) {
+			continue
+		}
 		v := f.Value
 		if strings.HasSuffix(f.Key, binary) {
 			v = base64.RawStdEncoding.EncodeToString([]byte(v))
@@ -30,6 +33,16 @@ func outgoing(h http.Header, req *transport.Request) (size int) {
 		h.Add(f.Key, v)
 	}
 	return size
+}
+
+// ofProtocol reports whether a field of a request is HTTP's own. A handler that passes its caller's metadata on has some.
+func ofProtocol(key string) bool {
+	switch strings.ToLower(key) {
+	case "accept-encoding", "connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
+		"transfer-encoding", "upgrade", "connect-timeout-ms", "grpc-timeout":
+		return true
+	}
+	return false
 }
 
 // incoming returns what a response says to the caller.
