@@ -180,7 +180,8 @@ func AddHeader(h http.Header, prefix string, md transport.Metadata) {
 
 func reserved(k string) bool {
 	switch k {
-	case "Content-Type", "Host", "Date", "Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin":
+	case "Content-Type", "Host", "Date", "Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin",
+		"Hull-Origin", "Hull-Kind", "Hull-Fate": // what is proved about a call is not a handler's to say
 		return true
 	}
 	return ofProtocol(k)

@@ -16,20 +16,30 @@ func fromBrowser(r *http.Request) bool {
 
 // judgeOrigin refuses calls that a page from elsewhere makes with its reader's browser.
 func (h *Handler) judgeOrigin(r *http.Request, c net.Conn) *status.Error {
-	if !fromBrowser(r) {
+	if h.origins[r.Header.Get("Origin")] {
 		return nil
 	}
-	var why string
-	switch {
-	case h.origins[r.Header.Get("Origin")]:
-		return nil
-	case h.cross.Check(r) != nil:
-		why = "a page from " + r.Header.Get("Origin") + " may not call this service"
-	case c != nil && isLoopback(c.LocalAddr()) && !loopbackName(r.Host):
-		why = "a page from " + r.Host + " may not call a service on this machine"
-	default:
+	if fromBrowser(r) {
+		call := *r
+		call.Method = http.MethodPost // Check lets every GET pass, but here it may be a call
+		if h.cross.Check(&call) != nil {
+			return denied("a page from " + r.Header.Get("Origin") + " may not call this service")
+		}
+	}
+	return h.judgeName(r, c)
+}
+
+// judgeName refuses what a page may have sent to a service on its reader's machine, to which a stranger's name can be pointed. Browsers
+// say nothing of themselves when a page on plain HTTP gets something from what it takes for its own origin.
+func (h *Handler) judgeName(r *http.Request, c net.Conn) *status.Error {
+	silent := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if c == nil || !(silent || fromBrowser(r)) || loopbackName(r.Host) || h.hosts[r.Host] || !isLoopback(c.LocalAddr()) {
 		return nil
 	}
+	return denied("a page from " + r.Host + " may not call a service on this machine")
+}
+
+func denied(why string) *status.Error {
 	return &status.Error{Code: status.PermissionDenied, Fate: status.NotSent,
 		Message: why + ": allow its origin with hull.AllowOrigins, or serve the page on the service's own port"}
 }

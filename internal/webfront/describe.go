@@ -2,6 +2,7 @@ package webfront
 
 import (
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 
@@ -41,7 +42,12 @@ func (h *Handler) all() []*foreign.Method {
 }
 
 // describe answers with what methods take and give.
-func (h *Handler) describe(w http.ResponseWriter, r *http.Request, methods []*foreign.Method) {
+func (h *Handler) describe(w http.ResponseWriter, r *http.Request, c net.Conn, methods []*foreign.Method) {
+	if e := h.judgeName(r, c); e != nil {
+		h.crossOrigin.Add(1)
+		h.fail(w, r, e)
+		return
+	}
 	d := description{Service: h.opt.Service, Methods: []methodEntry{}}
 	for _, m := range methods {
 		d.Methods = append(d.Methods, entry(m))

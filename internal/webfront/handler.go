@@ -57,6 +57,7 @@ type Handler struct {
 	services map[string][]*foreign.Method
 	cross    *http.CrossOriginProtection
 	origins  map[string]bool
+	hosts    map[string]bool // of origins
 	errors   *connect.ErrorWriter
 	jsonType []string
 	bodies   sync.Pool // of *[]byte
@@ -73,13 +74,15 @@ type served struct {
 // New returns a Handler that passes the calls of methods to h. It fails if an origin is none.
 func New(h transport.Handler, methods []foreign.Method, o Options) (*Handler, error) {
 	w := &Handler{caller: foreign.Caller{Handler: h, Logger: o.Logger}, opt: o, methods: make(map[string]*served, len(methods)),
-		services: map[string][]*foreign.Method{}, cross: http.NewCrossOriginProtection(), origins: map[string]bool{},
+		services: map[string][]*foreign.Method{}, cross: http.NewCrossOriginProtection(), origins: map[string]bool{}, hosts: map[string]bool{},
 		errors: connect.NewErrorWriter(), jsonType: []string{"application/json"}}
 	for _, origin := range o.Origins {
 		if err := w.cross.AddTrustedOrigin(origin); err != nil {
 			return nil, fmt.Errorf("%q is no origin: write scheme://host, for instance https://example.com: %w", origin, err)
 		}
 		w.origins[origin] = true
+		_, host, _ := strings.Cut(origin, "://")
+		w.hosts[host] = true
 	}
 	for _, m := range methods {
 		s := &served{Method: m}
@@ -116,7 +119,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	m := h.methods[name]
 	if m == nil {
-		h.noMethod(w, r, name)
+		h.noMethod(w, r, name, c)
 		return
 	}
 	if r.Method == http.MethodOptions && r.Header["Origin"] != nil {
@@ -129,7 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.writeError(w, &status.Error{Code: status.Unimplemented, Fate: status.NotSent, Message: "call " + name + " with POST"}, http.StatusMethodNotAllowed)
 			return
 		}
-		h.describe(w, r, []*foreign.Method{&m.Method})
+		h.describe(w, r, c, []*foreign.Method{&m.Method})
 		return
 	}
 	if e := h.judgeOrigin(r, c); e != nil {
@@ -212,14 +215,14 @@ func unlessBrowser(r *http.Request) kind {
 }
 
 // noMethod answers for a path that is no method's.
-func (h *Handler) noMethod(w http.ResponseWriter, r *http.Request, name string) {
+func (h *Handler) noMethod(w http.ResponseWriter, r *http.Request, name string, c net.Conn) {
 	get := (r.Method == http.MethodGet || r.Method == http.MethodHead) && !h.opt.Hidden
 	if get && name == "hull/methods" {
-		h.describe(w, r, h.all())
+		h.describe(w, r, c, h.all())
 		return
 	}
 	if of := h.services[name]; get && of != nil {
-		h.describe(w, r, of)
+		h.describe(w, r, c, of)
 		return
 	}
 	slash := strings.LastIndexByte(name, '/')

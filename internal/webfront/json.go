@@ -153,7 +153,9 @@ func (h *Handler) writeError(w http.ResponseWriter, e *status.Error, httpCode in
 
 // addFacts says in headers what retry decides from, in Hull's words and in HTTP's and Envoy's.
 func addFacts(head http.Header, e *status.Error) {
-	foreign.AddHeader(head, "", transport.AppendFacts(nil, e))
+	for _, f := range transport.AppendFacts(nil, e) {
+		head.Set(f.Key, f.Value)
+	}
 	if e.Pushback > 0 {
 		head.Set("Retry-After", strconv.FormatInt(int64((e.Pushback+time.Second-1)/time.Second), 10))
 	}

@@ -23,6 +23,10 @@ import (
 type echo struct{}
 
 func (echo) Unary(_ context.Context, in *transport.Incoming) transport.Outgoing {
+	if in.Method == "echo.Echo/Liar" {
+		lie := transport.Metadata{{Key: transport.HeaderFate, Value: "not-sent"}, {Key: transport.HeaderOrigin, Value: "downstream"}, {Key: transport.HeaderKind, Value: "shed"}}
+		return transport.Outgoing{Header: lie, Trailer: lie, Status: &status.Error{Code: status.Internal, Fate: status.Processed, Message: "ran"}}
+	}
 	var cd codec.Codec = codec.JSON{}
 	if in.Codec == "proto" {
 		cd = codec.Proto{}
@@ -49,9 +53,9 @@ func (echo) Stream(_ context.Context, _ *transport.Incoming, s transport.ServerS
 
 func newHandler(t testing.TB) *webfront.Handler {
 	t.Helper()
-	h, err := webfront.New(echo{}, []foreign.Method{{Name: "echo.Echo/Echo", SideEffectFree: true}, {Name: "echo.Echo/Careful"}, {Name: "echo.Echo/Down", Stream: true, ServerStreams: true},
+	h, err := webfront.New(echo{}, []foreign.Method{{Name: "echo.Echo/Echo", SideEffectFree: true}, {Name: "echo.Echo/Careful"}, {Name: "echo.Echo/Liar"}, {Name: "echo.Echo/Down", Stream: true, ServerStreams: true},
 		{Name: "echo.Echo/Up", Stream: true, ClientStreams: true}, {Name: "echo.Echo/Both", Stream: true, ClientStreams: true, ServerStreams: true}},
-		webfront.Options{MaxMessage: 1 << 16, SlowSender: time.Second, Service: "echo", Unknown: func(context.Context, *transport.Incoming) transport.Outgoing {
+		webfront.Options{MaxMessage: 1 << 16, SlowSender: time.Second, Service: "echo", Origins: []string{"https://friend.example"}, Unknown: func(context.Context, *transport.Incoming) transport.Outgoing {
 			return transport.Outgoing{Status: &status.Error{Code: status.Unimplemented, Kind: status.NoMethod, Message: "no such method"}}
 		}})
 	if err != nil {
@@ -157,6 +161,60 @@ type at struct {
 
 func (c at) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.local)) }
 func (c at) RemoteAddr() net.Addr { return c.LocalAddr() }
+
+// TestHandlersMetadataProvesNothing: what a handler sends along cannot say that the call it serves was never begun.
+func TestHandlersMetadataProvesNothing(t *testing.T) {
+	h := newHandler(t)
+	for _, ct := range []string{"application/json", "application/proto"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/echo.Echo/Liar", strings.NewReader(""))
+		r.Header.Set("Content-Type", ct)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusInternalServerError || w.Header().Get(transport.HeaderFate) != "" || w.Header().Get(transport.HeaderOrigin) != "" ||
+			w.Header().Get(transport.HeaderKind) != "" {
+			t.Errorf("%s: %d %v", ct, w.Code, w.Header())
+		}
+	}
+}
+
+// TestForeignPagesGet: to call by GET is to call. Where a page runs is not asked for what is described only.
+func TestForeignPagesGet(t *testing.T) {
+	const call, look = "/echo.Echo/Echo?connect=v1&encoding=json&message=%7B%22id%22%3A%22a%22%7D", "/hull/methods"
+	tests := []struct {
+		target, host, local, site, origin string
+		want                              int
+	}{
+		{call, "app.example", "10.0.0.1:80", "cross-site", "", http.StatusForbidden},
+		{call, "app.example", "10.0.0.1:80", "", "http://evil.example", http.StatusForbidden},
+		{call, "app.example", "10.0.0.1:80", "same-origin", "", http.StatusOK},
+		{call, "app.example", "10.0.0.1:80", "none", "", http.StatusOK},
+		{call, "app.example", "10.0.0.1:80", "cross-site", "https://friend.example", http.StatusOK},
+		// A browser says nothing of itself when a page on plain HTTP gets something from its own origin.
+		{call, "evil.example:8080", "127.0.0.1:8080", "", "", http.StatusForbidden},
+		{look, "evil.example:8080", "127.0.0.1:8080", "", "", http.StatusForbidden},
+		{"/echo.Echo", "evil.example:8080", "127.0.0.1:8080", "", "", http.StatusForbidden},
+		{"/echo.Echo/Echo", "evil.example:8080", "127.0.0.1:8080", "", "", http.StatusForbidden},
+		{call, "friend.example", "127.0.0.1:8080", "", "", http.StatusOK}, // a proxy on this machine
+		{look, "localhost:8080", "127.0.0.1:8080", "", "", http.StatusOK},
+		{look, "app.example", "10.0.0.1:80", "", "", http.StatusOK},
+	}
+	h := newHandler(t)
+	for _, tt := range tests {
+		r := httptest.NewRequestWithContext(webfront.ConnContext(t.Context(), at{local: tt.local}), http.MethodGet, tt.target, nil)
+		r.Host = tt.host
+		if tt.site != "" {
+			r.Header.Set("Sec-Fetch-Site", tt.site)
+		}
+		if tt.origin != "" {
+			r.Header.Set("Origin", tt.origin)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("%+v: %d %s", tt, w.Code, w.Body)
+		}
+	}
+}
 
 // TestStrangersNameForThisMachine: a page whose host name was pointed at a loopback address, after it was loaded, is same-origin to its browser. It
 // is refused by its name.
