@@ -17,7 +17,7 @@ import (
 // service planted, node p1, into it that no process keeps.
 func Commands(t *testing.T, registry string, plant func(value string)) {
 	t.Helper()
-	h := &hull{t: t, binary: filepath.Join(t.TempDir(), "hull"), env: append(os.Environ(), "HULL_REGISTRY="+registry, "HULL_TIMEOUT=1m")}
+	h := &program{t: t, binary: filepath.Join(t.TempDir(), "hull"), env: append(os.Environ(), "HULL_REGISTRY="+registry, "HULL_TIMEOUT=1m")}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", h.binary, "./cmd/hull")
 	build.Dir = filepath.Join("..", "..") // the module above
 	if out, err := build.CombinedOutput(); err != nil {
@@ -60,15 +60,15 @@ func Commands(t *testing.T, registry string, plant func(value string)) {
 	h.line(watch, "left       greeter  g1")
 }
 
-// hull is the program.
-type hull struct {
+// program is the hull program.
+type program struct {
 	t      *testing.T
 	binary string
 	env    []string
 }
 
 // says runs a command to its end.
-func (h *hull) says(want string, code int, args ...string) {
+func (h *program) says(want string, code int, args ...string) {
 	h.t.Helper()
 	cmd := exec.CommandContext(h.t.Context(), h.binary, args...)
 	cmd.Env = h.env
@@ -85,7 +85,7 @@ func (h *hull) says(want string, code int, args ...string) {
 }
 
 // start starts a command that runs until it is stopped, and returns its lines.
-func (h *hull) start(args ...string) (lines <-chan string, stop func()) {
+func (h *program) start(args ...string) (lines <-chan string, stop func()) {
 	h.t.Helper()
 	cmd := exec.CommandContext(h.t.Context(), h.binary, args...)
 	cmd.Env = h.env
@@ -122,7 +122,7 @@ func (h *hull) start(args ...string) (lines <-chan string, stop func()) {
 }
 
 // line waits for a line that says something.
-func (h *hull) line(lines <-chan string, want string) {
+func (h *program) line(lines <-chan string, want string) {
 	h.t.Helper()
 	var seen []string
 	late := time.After(time.Minute)
