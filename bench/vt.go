@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"unsafe"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -15,11 +14,15 @@ import (
 	"github.com/hull-go/hull/bench/echovt"
 )
 
-// toVT and fromVT change the type of a message and nothing else: both packages
-// are generated from the same text, and a test compares what comes of it field
-// by field. The message's reflection is not used by the rivals below.
-func toVT(m *echopb.Msg) *echovt.Msg   { return (*echovt.Msg)(unsafe.Pointer(m)) }
-func fromVT(m *echovt.Msg) *echopb.Msg { return (*echopb.Msg)(unsafe.Pointer(m)) }
+// toVT and fromVT carry a message from one generated type to the other. That
+// costs each call two allocations that the other rivals do not have.
+func toVT(m *echopb.Msg) *echovt.Msg {
+	return &echovt.Msg{Id: m.Id, Text: m.Text, N: m.N, Ok: m.Ok, Data: m.Data}
+}
+
+func fromVT(m *echovt.Msg) *echopb.Msg {
+	return &echopb.Msg{Id: m.GetId(), Text: m.GetText(), N: m.GetN(), Ok: m.GetOk(), Data: m.GetData()}
+}
 
 // vtEcho is the service of both rivals.
 type vtEcho struct{ echovt.UnimplementedEchoServer }
@@ -34,7 +37,7 @@ func (grpcVTRival) Info() Info {
 	return Info{
 		Name:   "grpc-vt",
 		Module: "google.golang.org/grpc",
-		Setup:  "as grpc, with vtprotobuf's methods through a codec of its own on both sides",
+		Setup:  "as grpc, deadlines included, with vtprotobuf's methods through a codec of its own on both sides; two allocations a call are the bench's",
 	}
 }
 
@@ -122,7 +125,7 @@ func (hullVTRival) Info() Info {
 	return Info{
 		Name:   "hull-vt",
 		Module: "github.com/hull-go/hull",
-		Setup:  "as hull, with vtprotobuf's methods on the message",
+		Setup:  "as hull, deadlines included, with vtprotobuf's methods on the message; two allocations a call are the bench's",
 	}
 }
 
