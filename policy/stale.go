@@ -87,7 +87,7 @@ func (s *Stale[K, V]) Keep(now Time, key K, v V) {
 		s.bytes += size - old.size
 		old.v, old.at, old.size = v, now, size
 		s.place(e)
-	case key != key: //nolint:staticcheck // not a number, or a struct with one: it could not be found again
+	case key != key: // not a number, or a struct with one: it could not be found again
 		return
 	default:
 		e = s.order.PushBack(&staleValue[K, V]{key, v, now, size})

@@ -12,7 +12,10 @@ import (
 )
 
 // Valuer is where a Context's values come from; a context.Context is one.
-type Valuer interface{ Value(key any) any }
+type Valuer interface {
+	// Value is context.Context's.
+	Value(key any) any
+}
 
 // Context is a context.Context that somebody else ends, or its deadline. The zero value has neither deadline nor values and
 // is ready for use. It is safe for concurrent use and must not be copied. It implements the AfterFunc that the context
@@ -166,10 +169,10 @@ func (c *Context) watchDeadline() {
 func (c *Context) end(err error) {
 	a := c.asked
 	switch {
-	case a == nil && err == context.Canceled:
+	case a == nil && err == context.Canceled: //nolint:errorlint // what wraps it is kept
 		c.asked = cancelled
 		return
-	case a == nil && err == context.DeadlineExceeded:
+	case a == nil && err == context.DeadlineExceeded: //nolint:errorlint // the same
 		c.asked = expired
 		return
 	case a == nil:

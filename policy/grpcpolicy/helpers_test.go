@@ -79,7 +79,7 @@ func begin(t *testing.T, e *echo, server []grpc.ServerOption, client []grpc.Dial
 		_ = w.conn.Close()
 		srv.Stop()
 		<-served
-		time.Sleep(time.Second) // handlers may outlive their calls for a moment
+		<-time.After(time.Second) // handlers may outlive their calls for a moment
 	}
 }
 

@@ -158,7 +158,7 @@ func TestHTTP2Timeout(t *testing.T) {
 			t.Error(err)
 		}
 		if began.Load() {
-			<-ended // else the handler's context lives on
+			_ = <-ended // else the handler's context lives on
 		}
 	})
 }

@@ -125,8 +125,9 @@ func TestServerStopped(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for !stopped(t, cmd.Process.Pid) {
-		time.Sleep(time.Millisecond)
+	var state syscall.WaitStatus
+	if _, err := syscall.Wait4(cmd.Process.Pid, &state, syscall.WUNTRACED, nil); err != nil || !state.Stopped() {
+		t.Fatalf("the server did not stop: %v, %v", state, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -151,8 +152,9 @@ func TestServerStopped(t *testing.T) {
 	if err := <-patient; err != nil {
 		t.Error(err)
 	}
-	list()
-	time.Sleep(50 * time.Millisecond) // whatever was to start has started
+	for range 100 { // whatever was to start has started
+		list()
+	}
 	started := strings.Fields(list())
 	for _, s := range started {
 		if s != "before" && s != "patient" {
@@ -162,14 +164,4 @@ func TestServerStopped(t *testing.T) {
 	if len(started) != 101 {
 		t.Errorf("%d handlers ran, want 101", len(started))
 	}
-}
-
-// stopped reports whether the process has stopped.
-func stopped(t *testing.T, pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, state, _ := strings.Cut(string(b), ") ")
-	return strings.HasPrefix(state, "T")
 }
