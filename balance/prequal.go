@@ -9,8 +9,10 @@ import (
 )
 
 // Prequal returns the strategy of "Load is not what you should balance" (Wydrowski et al., NSDI '24): of a few nodes
-// drawn by chance, those that have more in flight than 84 % of what is usual are hot; the quickest of the others is
-// taken, or the one with the least in flight if all are hot. It knows loads and latencies by what this client sees and
+// drawn by chance, those that have more in flight than 84 % of what is usual are hot; of the others the one is taken at
+// which latency × (in flight + 1) is least, or if all are hot the one with the least in flight. (The paper goes by
+// latency alone among the others. It asks nodes just before each call; by what was learned from earlier answers
+// everybody would run to the node that was quickest a while ago.) It knows loads and latencies by what this client sees and
 // by the reports that come with answers (Node.Report), and sends no probes of its own.
 func Prequal() Strategy { return new(prequal) }
 
@@ -31,15 +33,15 @@ func (s *prequal) Choose(now policy.Time, rnd rand.Source, _ *policy.Call, nodes
 	}
 	hot := math.Float32frombits(s.hot.Load())
 	var cold, least *Node
-	var quickest, fewest float32
+	var cheapest, fewest float32
 	for i := range min(prequalDraws, len(nodes)) {
 		n := draw(now, rnd, nodes)
 		load := n.load(now) / math.Float32frombits(n.share.Load())
 		if least == nil || load < fewest {
 			least, fewest = n, load
 		}
-		if took := n.latency(now); load <= hot && (cold == nil || took < quickest) {
-			cold, quickest = n, took
+		if cost := n.latency(now) * (load + 1); load <= hot && (cold == nil || cost < cheapest) {
+			cold, cheapest = n, cost
 		}
 		if i == 0 {
 			s.learn(hot, load, len(nodes))

@@ -21,6 +21,9 @@ type sim struct {
 	src  *rand.PCG
 	p    *Picker
 
+	clients  []*Picker // nil = p alone
+	reports  bool      // answers say how much their server has in flight
+	keys     uint64    // calls have one of so many keys; 0 = none
 	servers  map[string]*server
 	timeout  time.Duration // of an attempt
 	attempts int           // per call
@@ -40,6 +43,8 @@ type server struct {
 	hung  bool
 	busy  int
 	queue []func()
+	// inFlight is how many attempts it has, in slots and queue, of all clients.
+	inFlight int
 }
 
 type event struct {
@@ -121,6 +126,13 @@ func (s *sim) call() {
 		s.offered++
 	}
 	c := &policy.Call{Idempotent: s.attempts > 1}
+	if s.keys > 0 {
+		c.Hash = mix(1 + s.rnd.Uint64N(s.keys))
+	}
+	p := s.p
+	if s.clients != nil {
+		p = s.clients[s.rnd.IntN(len(s.clients))]
+	}
 	var tried []policy.Node
 	var try func()
 	finish := func(class policy.Class) {
@@ -137,7 +149,7 @@ func (s *sim) call() {
 		s.took = append(s.took, s.now.Sub(began))
 	}
 	try = func() {
-		n, v := s.p.Pick(s.now, s.src, c, tried)
+		n, v := p.Pick(s.now, s.src, c, tried)
 		if v.Decision != policy.Admit {
 			finish(policy.ClassRefused)
 			return
@@ -154,11 +166,16 @@ func (s *sim) call() {
 				return
 			}
 			ended = true
+			s.servers[n.ID()].inFlight--
 			delete(s.flying[n.ID()], id)
-			s.p.Done(s.now, s.src, n, v.Permit, policy.Ended{Class: class, Took: s.now.Sub(v.Permit.Start)})
+			if s.reports && class == policy.ClassOK {
+				n.(*Node).Report(s.servers[n.ID()].inFlight)
+			}
+			p.Done(s.now, s.src, n, v.Permit, policy.Ended{Class: class, Took: s.now.Sub(v.Permit.Start)})
 			finish(class)
 		}
 		s.flying[n.ID()][id] = end
+		s.servers[n.ID()].inFlight++
 		s.after(s.timeout, func() { end(policy.ClassTimeout) })
 		s.servers[n.ID()].serve(s, &ended, end)
 	}
