@@ -2,6 +2,7 @@ package hull_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -78,8 +79,9 @@ func bank(t *testing.T, w *hulltest.World, host string) (calls *atomic.Int64) {
 	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		<-done
-		_ = reg.Close()
+		if err := errors.Join(<-done, reg.Close()); err != nil {
+			t.Error(err)
+		}
 	})
 	<-s.Ready()
 	return calls
