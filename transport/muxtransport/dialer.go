@@ -82,7 +82,7 @@ func checkTLS(nc net.Conn) error {
 	if !ok {
 		return nil
 	}
-	if err := t.Handshake(); err != nil {
+	if err := t.HandshakeContext(context.Background()); err != nil { // nc has a deadline
 		return tlsError(err)
 	}
 	if p := t.ConnectionState().NegotiatedProtocol; p != ALPN {
