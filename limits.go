@@ -106,8 +106,8 @@ func AllowOrigins(origins ...string) ServerOption {
 	})
 }
 
-// HideMethods keeps a server from telling which methods it serves: without gRPC's reflection, and without the descriptions that GET answers with. Calls
-// are not affected, nor what discovery publishes.
+// HideMethods keeps a server from telling which methods it serves: without gRPC's reflection, without the descriptions that GET
+// answers with, and without suggestions for a name that it does not serve. Calls are not affected, nor what discovery publishes.
 func HideMethods() ServerOption {
 	return serverOption(func(o *serverOptions) error { o.hidden = true; return nil })
 }

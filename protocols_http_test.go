@@ -211,6 +211,9 @@ func TestDescription(t *testing.T) {
 				t.Errorf("hidden %s: %s: %s", path, res.Status, body)
 			}
 		}
+		if _, err := hull.Call[helloReply](t.Context(), w.Client("nosy").To("quiet"), "typed.Greeter/Helo", &helloRequest{}); err == nil || strings.Contains(err.Error(), "Hello") {
+			t.Errorf("a name that resembles a hidden one: %v", err)
+		}
 	})
 }
 

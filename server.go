@@ -412,7 +412,7 @@ func (s *handler) unknown(name string, m *method) *status.Error {
 		e.Message = fmt.Sprintf("%s is a unary method, not a stream", name)
 	default:
 		e.Message = fmt.Sprintf("service %q has no method %s", s.service, name)
-		if near := nearest.Find(name, slices.Collect(maps.Keys(s.methods))); len(near) > 0 {
+		if near := nearest.Find(name, slices.Collect(maps.Keys(s.methods))); len(near) > 0 && !s.opt.hidden {
 			e.Message += "; did you mean " + strings.Join(near, " or ") + "?"
 		}
 	}
