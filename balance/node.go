@@ -161,7 +161,7 @@ const wholeShare = 0x3f800000
 
 // cost is what one more attempt on the node costs: P2C compares it.
 func (n *Node) cost(now policy.Time) float32 {
-	return n.latency(now) * (n.load(now) + 1) / math.Float32frombits(n.share.Load())
+	return n.latency(now) * float32(n.inflight.Load()+1) / math.Float32frombits(n.share.Load())
 }
 
 // begin counts an attempt in.

@@ -28,8 +28,7 @@ func RoundRobin() Strategy { return new(roundRobin) }
 func LeastConnections() Strategy { return leastConnections{} }
 
 // P2C returns the default strategy: of two nodes drawn by chance it takes the one at which another attempt costs less,
-// where cost = latency (peak-EWMA) × (in flight + 1) ÷ weight. What others have in flight counts as far as nodes report
-// it (Node.Report).
+// where cost = latency (peak-EWMA) × (in flight + 1) ÷ weight.
 func P2C() Strategy { return p2c{} }
 
 // named are the strategies that configuration can ask for, in the order in which they are listed.
