@@ -82,7 +82,7 @@ func (f *front) wait() {
 		f.port.Wait()
 		close(done)
 	}()
-	err := errors.Join(f.grpc.Wait(ctx), f.web.Wait(ctx))
+	err := errors.Join(f.wire.Wait(ctx), f.grpc.Wait(ctx), f.web.Wait(ctx))
 	select {
 	case <-done:
 	case <-ctx.Done():
