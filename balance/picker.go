@@ -71,7 +71,7 @@ func New(o Options) (*Picker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Picker{core: &core{byKey: map[key]*Node{}, client: rand.Uint64()}}
+	p := &Picker{core: &core{byKey: map[key]*Node{}, client: rand.Uint64()}} //nolint:forbidigo // who the client is, not what it decides; simulations set Subset.Client
 	p.median.Store(noMedian)
 	p.mu.Lock()
 	p.configure(o)

@@ -53,13 +53,13 @@ func perMyriad(part, of int) float64 { return 1e4 * float64(part) / float64(of) 
 
 // quality is one row for one seed.
 func quality(t testing.TB, seed uint64, name string) (row [len(measures)]float64) {
-	make := func(nodes int) *sim {
+	world := func(nodes int) *sim {
 		s := newSim(t, seed, Options{Strategy: strategyOf(t, name)}, nodes)
 		s.keys, s.reports = 10_000, true
 		return s
 	}
 
-	s := make(10)
+	s := world(10)
 	s.run(6400, time.Second)
 	s.measuring = true
 	s.run(6400, 3*time.Second)
@@ -73,7 +73,7 @@ func quality(t testing.TB, seed uint64, name string) (row [len(measures)]float64
 		}
 	}
 
-	s = make(10)
+	s = world(10)
 	s.servers["n03"].service = exponential(100 * time.Millisecond)
 	s.run(4000, 2*time.Second)
 	s.measuring = true
@@ -81,7 +81,7 @@ func quality(t testing.TB, seed uint64, name string) (row [len(measures)]float64
 	s.drain()
 	row[4] = milliseconds(s.quantile(0.99))
 
-	s = make(10)
+	s = world(10)
 	s.run(1000, 2*time.Second)
 	s.servers["n03"].class = func(*rand.Rand) policy.Class { return policy.ClassUnavailable }
 	s.measuring = true
@@ -89,7 +89,7 @@ func quality(t testing.TB, seed uint64, name string) (row [len(measures)]float64
 	s.drain()
 	row[5] = perMyriad(s.failed, s.offered)
 
-	s = make(5)
+	s = world(5)
 	s.timeout, s.attempts = 500*time.Millisecond, 3
 	s.run(1000, 3*time.Second)
 	s.servers["n01"].hung = true

@@ -34,7 +34,7 @@ type jsonMsg struct {
 }
 
 // hullJSONRival is the client of http-json that calls a Go function on a Hull server.
-type hullJSONRival struct{ httpJSONRival }
+type hullJSONRival struct{}
 
 func (hullJSONRival) Info() Info {
 	return Info{

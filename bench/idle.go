@@ -11,13 +11,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/hull-go/hull/transport"
-	"github.com/hull-go/hull/transport/muxtransport"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/hull-go/hull/bench/echopb"
+	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/muxtransport"
 )
 
 // roleIdle is a child that opens connections and leaves them alone.

@@ -89,7 +89,7 @@ func watch(t *testing.T, d registry.Driver) *watching {
 	go func() { w.ended <- d.Watch(ctx, "greeter", func(up registry.Update) { w.updates <- up }) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-w.ended
+		t.Log("the watch ended:", <-w.ended)
 		_ = d.(io.Closer).Close()
 	})
 	return w

@@ -18,8 +18,12 @@ func Index() uint {
 	return uint(uint64(uintptr(unsafe.Pointer(&here))>>11) * golden >> 62)
 }
 
-// Counter is a number that many processors add to at the same time. Its zero value is zero; it must not be copied.
-type Counter struct{ parts [N]part }
+// Counter is a number that many processors may add to at the same time. It is one word until two of them meet in it, and then
+// spreads over places of their own. Its zero value is zero; it must not be copied.
+type Counter struct {
+	n      atomic.Int64
+	spread atomic.Pointer[[N]part]
+}
 
 type part struct {
 	n atomic.Int64
@@ -27,20 +31,37 @@ type part struct {
 }
 
 // Add adds d.
-func (c *Counter) Add(d int64) { c.parts[Index()].n.Add(d) }
+func (c *Counter) Add(d int64) {
+	if spread := c.spread.Load(); spread != nil {
+		spread[Index()].n.Add(d)
+		return
+	}
+	if v := c.n.Load(); !c.n.CompareAndSwap(v, v+d) {
+		c.n.Add(d)
+		c.spreadOut()
+	}
+}
+
+func (c *Counter) spreadOut() { c.spread.CompareAndSwap(nil, new([N]part)) }
 
 // Load returns the sum. What is added at the same time may or may not be in it.
-func (c *Counter) Load() (sum int64) {
-	for i := range c.parts {
-		sum += c.parts[i].n.Load()
+func (c *Counter) Load() int64 {
+	sum := c.n.Load()
+	if spread := c.spread.Load(); spread != nil {
+		for i := range spread {
+			sum += spread[i].n.Load()
+		}
 	}
 	return sum
 }
 
 // Take returns the sum and begins again from zero. Nothing that is added at the same time is lost or counted twice.
-func (c *Counter) Take() (sum int64) {
-	for i := range c.parts {
-		sum += c.parts[i].n.Swap(0)
+func (c *Counter) Take() int64 {
+	sum := c.n.Swap(0)
+	if spread := c.spread.Load(); spread != nil {
+		for i := range spread {
+			sum += spread[i].n.Swap(0)
+		}
 	}
 	return sum
 }

@@ -7,22 +7,30 @@ import (
 
 func TestCounterLosesNothing(t *testing.T) {
 	var c Counter
-	var wg sync.WaitGroup
-	for range 16 {
-		wg.Go(func() {
-			for range 1000 {
-				c.Add(2)
-				c.Add(-1)
-			}
-		})
+	fill := func(want int64) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for range 1000 {
+					c.Add(2)
+					c.Add(-1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := c.Load(); n != want {
+			t.Errorf("counted %d of %d", n, want)
+		}
 	}
-	wg.Wait()
-	if n := c.Load(); n != 16_000 {
-		t.Errorf("counted %d of 16000", n)
+	fill(16_000)
+	c.spreadOut() // as if two had met, which a single processor's never do
+	c.spreadOut()
+	fill(32_000)
+	if n := c.Take(); n != 32_000 || c.Load() != 0 {
+		t.Errorf("took %d of 32000 and left %d", n, c.Load())
 	}
-	if n := c.Take(); n != 16_000 || c.Load() != 0 {
-		t.Errorf("took %d of 16000 and left %d", n, c.Load())
-	}
+	fill(16_000)
 }
 
 func TestGoroutinesSpread(t *testing.T) {
