@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 		{"hash bound", "defaults: {hash_bound: 1}", "1 is not between 1.01 and 1000"},
 		{"canary without share", `defaults: {canary: {version: "2"}}`, "defaults.canary.version: it needs share"},
 		{"canary without version", "defaults: {canary: {share: 5%}}", "defaults.canary.share: it needs version"},
-		{"canary misspelt", "defaults: {canary: {verison: 2}}", "version"},
+		{"canary misspelt", "defaults: {canary: {versio: 2}}", "version"},
 		{"method's name", "services: {a: {methods: {/a.B/C: {}}}}", "without a leading slash"},
 		{"a method's bare name", "services: {a: {methods: {C: {}}}}", "with a slash"},
 		{"service's name", "services: {a b: {}}", "services.a b:"},
