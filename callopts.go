@@ -68,6 +68,15 @@ func Select(selector string) CallOption {
 	return selectOption{sel: sel, err: err}
 }
 
+type keyOption struct {
+	grpc.EmptyCallOption
+	hash uint64
+}
+
+// Key says what a call belongs to, a user or a session for instance: calls of one key go to the same node as long as it lives and has
+// room, if the service is balanced by consistent-hash, and to the same version if it has a canary. Any other balancer does not look at it.
+func Key(key string) CallOption { return keyOption{hash: balance.Key(key)} }
+
 type infoOption struct {
 	grpc.EmptyCallOption
 	info *CallInfo
@@ -107,6 +116,7 @@ type callOptions struct {
 	timeout                    time.Duration
 	info                       *CallInfo
 	sel                        *balance.Selector
+	hash                       uint64
 	codec                      codec.Codec
 	maxReply, maxSend          int
 	authority, compressor      string
@@ -130,6 +140,8 @@ func (c *callOptions) apply(opts []CallOption) {
 				c.err = o.err
 			}
 			c.sel = &o.sel
+		case keyOption:
+			c.hash = o.hash
 		case infoOption:
 			c.info = o.info
 		case codecOption:

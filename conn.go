@@ -109,7 +109,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	}
 	now := policy.Now()
 	p.parent = above(ctx)
-	p.call = policy.Call{Service: c.s.name, Method: method}
+	p.call = policy.Call{Service: c.s.name, Method: method, Hash: p.opt.hash}
 	if p.parent != nil {
 		p.call.PathAttempt, p.call.Criticality = int(p.parent.pathAttempt), p.parent.criticality
 	}
