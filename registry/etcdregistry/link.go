@@ -168,7 +168,7 @@ func (d *Driver) follow(l *link) {
 func (d *Driver) verify(l *link) bool {
 	ctx, cancel := context.WithTimeout(l.client.Ctx(), requestTimeout)
 	defer cancel()
-	floor := d.reached(0)
+	known := d.known()
 	res, err := l.client.Get(ctx, d.opt.Prefix+epochKey)
 	if err != nil {
 		_ = d.explain(l, err) // notes refused credentials
@@ -178,7 +178,7 @@ func (d *Driver) verify(l *link) bool {
 	if len(res.Kvs) > 0 {
 		epoch = string(res.Kvs[0].Value)
 	}
-	d.same(epoch, res.Header.GetRevision(), floor)
+	d.same(epoch, res.Header.GetRevision(), known)
 	d.mu.Lock()
 	held := slices.Collect(maps.Values(d.held))
 	for _, s := range d.sessions {
@@ -191,16 +191,30 @@ func (d *Driver) verify(l *link) bool {
 	return true
 }
 
-// same reports whether an epoch and a revision can be those of the data known so far, and if not tells all watches.
-// floor is the revision that was known before they were asked for.
-func (d *Driver) same(epoch string, revision, floor int64) bool {
+// data is what tells one etcd's data from another's.
+type data struct {
+	epoch    string // empty = it had none, or it was not read yet
+	revision int64
+}
+
+// known returns what is known of the data now.
+func (d *Driver) known() data {
+	revision := d.reached(0)
 	d.mu.Lock()
-	same := revision >= floor && (d.epoch == "" || d.epoch == epoch)
-	d.epoch = epoch
+	defer d.mu.Unlock()
+	return data{d.epoch, revision}
+}
+
+// same reports whether an epoch and a revision can be those of the data known so far, and if not tells all watches. known is what was
+// known before they were asked for: an answer from before the first epoch was written may arrive after it.
+func (d *Driver) same(epoch string, revision int64, known data) bool {
+	d.mu.Lock()
+	same := revision >= known.revision && (known.epoch == "" || known.epoch == epoch) && (epoch == "" || d.epoch == "" || d.epoch == epoch)
 	if same {
+		d.epoch = cmp.Or(d.epoch, epoch)
 		d.revision = max(d.revision, revision)
 	} else {
-		d.revision = revision
+		d.epoch, d.revision = epoch, revision
 	}
 	d.mu.Unlock()
 	if !same {

@@ -81,7 +81,7 @@ func (d *Driver) list(ctx context.Context, l *link, service string) (*registry.R
 	defer cancel()
 	prefix := d.serviceKey(service)
 	end := clientv3.GetPrefixRangeEnd(prefix)
-	floor := d.reached(0)
+	known := d.known()
 	page := clientv3.OpGet(prefix, clientv3.WithRange(end), clientv3.WithLimit(listPage))
 	first, err := l.client.Txn(ctx).Then(clientv3.OpGet(d.opt.Prefix+epochKey), page).Commit()
 	if err != nil {
@@ -91,7 +91,7 @@ func (d *Driver) list(ctx context.Context, l *link, service string) (*registry.R
 	if kvs := first.Responses[0].GetResponseRange().GetKvs(); len(kvs) > 0 {
 		epoch = string(kvs[0].GetValue())
 	}
-	if !d.same(epoch, revision, floor) {
+	if !d.same(epoch, revision, known) {
 		return nil, 0, errOther // and all watches have been told
 	}
 	s := registry.NewRoster(service)
