@@ -60,7 +60,7 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 		if !v.Decision.Admits() {
 			return s.leave(now, phaseGates, stageThrottle, v)
 		}
-		keep(&s.held[i], &v.Permit)
+		s.held[i] = v.Permit
 		s.probe = s.probe || v.Decision == Probe && g.Mode == On
 		s.gate++
 	}
@@ -69,7 +69,7 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 		if !v.Decision.Admits() {
 			return s.leave(now, phaseAttempts, stageThrottle, v)
 		}
-		keep(&s.throttle, &v.Permit)
+		s.throttle = v.Permit
 		s.hasThrottle = true
 	}
 	if g := o.Concurrency.Gate; g != nil {
@@ -77,7 +77,7 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 		if !v.Decision.Admits() {
 			return s.leave(now, phaseAttempts, stageConcurrency, v)
 		}
-		keep(&s.place, &v.Permit)
+		s.place = v.Permit
 		s.hasPlace = true
 	}
 	sc.deadline = sc.c.Deadline
@@ -91,9 +91,6 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	s.running = true
 	return nil
 }
-
-// keep copies a permit field by field: the processor cannot yet read it in one piece when it has just been written in several.
-func keep(to, from *Permit) { to.Start, to.Gen, to.Slot = from.Start, from.Gen, from.Slot }
 
 // succeeded ends the call whose function has returned without an error.
 func (s *straight) succeeded() {
