@@ -181,7 +181,7 @@ func (p *Port) route(c net.Conn) {
 	case p.opt.TLS != nil && b == recordHandshake:
 		p.secure(c, c2)
 	case p.opt.TLS != nil:
-		refusePlain(c2, b)
+		p.refusePlain(c2, b)
 		p.fail(c)
 	case b == recordHandshake:
 		_, _ = c2.Write(noTLS)
@@ -260,11 +260,16 @@ const recordHandshake = 0x16
 // noTLS is the alert by which a TLS client learns that there is none here: fatal, protocol version.
 var noTLS = []byte{0x15, 3, 1, 0, 2, 2, 70}
 
-// refusePlain tells a client that speaks no TLS to a port that does, if its first byte looks like HTTP.
-func refusePlain(c net.Conn, b byte) {
-	if b < 'A' || b > 'Z' {
-		return
+// tlsOnly is the alert by which a client of the native protocol learns that there is TLS here: fatal, unexpected message.
+var tlsOnly = []byte{0x15, 3, 1, 0, 2, 2, 10}
+
+// refusePlain tells a client that speaks no TLS to a port that does, if its first byte looks like the native protocol or HTTP.
+func (p *Port) refusePlain(c net.Conn, b byte) {
+	switch {
+	case b == p.magic:
+		_, _ = c.Write(tlsOnly)
+	case b >= 'A' && b <= 'Z':
+		_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+			"this port speaks TLS: use https\n"))
 	}
-	_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
-		"this port speaks TLS: use https\n"))
 }

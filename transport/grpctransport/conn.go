@@ -1,6 +1,7 @@
 package grpctransport
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -146,6 +147,7 @@ func (c *conn) suspect(start policy.Time) {
 type netConn struct {
 	net.Conn
 	heard  atomic.Int64 // policy.Time; 0 = never
+	first  atomic.Pointer[[]byte]
 	failed atomic.Pointer[error]
 
 	once   sync.Once
@@ -156,6 +158,10 @@ type netConn struct {
 func (n *netConn) Read(b []byte) (int, error) {
 	k, err := n.Conn.Read(b)
 	if k > 0 {
+		if n.heard.Load() == 0 {
+			first := bytes.Clone(b[:min(k, maxWords)])
+			n.first.Store(&first)
+		}
 		n.heard.Store(int64(policy.Now()))
 	}
 	if err != nil && !n.isClosed() {
@@ -177,6 +183,15 @@ func (n *netConn) isClosed() bool {
 	default:
 		return false
 	}
+}
+
+// maxWords is as far as a peer's first words are looked at for what it says of TLS.
+const maxWords = 512
+
+// wantsTLS reports whether the peer answered that it speaks TLS, to a client that does not.
+func (n *netConn) wantsTLS() bool {
+	p := n.first.Load()
+	return p != nil && transport.WantsTLS(*p)
 }
 
 // lost reports whether the connection ended from the other side.

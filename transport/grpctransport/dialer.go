@@ -98,6 +98,9 @@ func (c *conn) dialError(ctx context.Context, addr string) *status.Error {
 		e.Cause = errors.New("the peer does not speak gRPC, or not under these credentials")
 		if secured := c.d.opt.TLS != nil; !secured {
 			e.Cause = errors.New("the peer does not speak gRPC over plain HTTP/2")
+			if nc.wantsTLS() {
+				e.Cause = transport.ErrTLS
+			}
 		}
 	case ctx.Err() != nil:
 		e.Cause = context.Cause(ctx)

@@ -92,6 +92,9 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 	switch {
 	case err != nil && (resp.StatusCode < 300 || ctx.Err() != nil):
 		return c.failure(parent, ctx, at, err)
+	case resp.StatusCode == http.StatusBadRequest && c.d.opt.TLS == nil && transport.WantsTLS(body[:min(len(body), maxWords)]):
+		c.lose()
+		return needsTLS(c.addr)
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return failed(resp, body)
 	case len(body) > limit:
@@ -179,6 +182,9 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, err error) *sta
 		c.unusable.Store(true)
 	case !at.asked.Load(): // metadata that is none, for instance: nobody else's fault
 		return refused(status.InvalidArgument, "net/http does not send the request", err)
+	case c.d.opt.TLS == nil && wantsTLS(err):
+		c.lose()
+		return needsTLS(c.addr)
 	default:
 		if e.Fate == status.NotSent {
 			e.Kind, e.Message = status.Unsent, "connection lost before the request was sent"

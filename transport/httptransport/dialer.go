@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -32,8 +33,87 @@ const (
 	pingTimeout = 2 * time.Second
 )
 
-// Dial implements transport.Dialer. It makes the first of the Conn's network connections.
+// Dial implements transport.Dialer. It makes the first of the Conn's network connections, and sends nothing yet: whether the server speaks
+// HTTP at all shows with the first call. Prove finds out.
 func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status.Error) {
+	c, err := d.start(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Prove is Dial for a server of which nobody knows what it speaks: it asks OPTIONS *, which does nothing and which every HTTP server answers
+// in some way. No answer at all within ctx is a failure of kind Dial, one that is not HTTP of kind Handshake.
+func (d *Dialer) Prove(ctx context.Context, addr string) (transport.Conn, *status.Error) {
+	c, e := d.start(ctx, addr)
+	if e != nil {
+		return nil, e
+	}
+	if e = c.prove(ctx); e != nil {
+		_ = c.Close()
+		return nil, e
+	}
+	return c, nil
+}
+
+func (c *conn) prove(ctx context.Context) *status.Error {
+	ctx, cancel := context.WithTimeout(ctx, c.d.opt.HandshakeTimeout)
+	defer cancel()
+	e := &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent, Message: "dial " + c.addr}
+	req, err := http.NewRequestWithContext(ctx, http.MethodOptions, c.scheme+"://"+host(c.addr), nil)
+	if err != nil {
+		e.Cause = err
+		return e
+	}
+	req.URL.Opaque = "*"
+	req.Header.Set("User-Agent", c.d.opt.UserAgent)
+	c.inFlight.Add(1) // or an answer that closes the connection would end it
+	defer c.inFlight.Add(-1)
+	resp, err := c.rt.RoundTrip(req)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		e.Code, e.Kind, e.Cause = status.Canceled, status.Cancelled, context.Cause(ctx)
+		return e
+	case err != nil && ctx.Err() == nil && noHTTP(err):
+		e.Kind, e.Message, e.Cause = status.Handshake, "handshake with "+c.addr, err
+		if c.d.opt.TLS == nil && wantsTLS(err) {
+			e.Cause = transport.ErrTLS
+		}
+		return e
+	case err != nil:
+		e.Cause = err
+		return e
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxWords)) // that HTTP is spoken is known
+	_ = resp.Body.Close()
+	if c.d.opt.TLS == nil && transport.WantsTLS(body) {
+		return needsTLS(c.addr)
+	}
+	if resp.Close {
+		c.brief.Store(true)
+	}
+	c.broken.Store(false)
+	return nil
+}
+
+// maxWords is as far as an answer is looked at for what its server says of TLS.
+const maxWords = 512
+
+// noHTTP reports whether an error of net/http's says that something came that is not HTTP. net/http has no type for it.
+func noHTTP(err error) bool {
+	return strings.Contains(err.Error(), "malformed HTTP") || strings.Contains(err.Error(), errEarly.Error())
+}
+
+// wantsTLS reports whether what came instead of HTTP, which net/http quotes, is a TLS alert.
+func wantsTLS(err error) bool { return strings.Contains(err.Error(), `"\x15\x03`) }
+
+// needsTLS is the error of a server that speaks TLS where this client does not. It cannot have understood a call.
+func needsTLS(addr string) *status.Error {
+	return &status.Error{Code: status.Unavailable, Kind: status.Handshake, Fate: status.NotSent, Message: "handshake with " + addr, Cause: transport.ErrTLS}
+}
+
+func (d *Dialer) start(ctx context.Context, addr string) (*conn, *status.Error) {
 	c := &conn{d: d, addr: addr, scheme: "http", done: make(chan struct{}), conns: map[*netConn]struct{}{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.rt = &http.Transport{

@@ -157,6 +157,9 @@ func readPreface(nc net.Conn) (preface, error) {
 	}
 	// A peer that speaks something else is told apart by its first byte; the rest may never come.
 	if b[0] != Magic[0] {
+		if _, secured := nc.(*tls.Conn); b[0] == recordAlert && !secured {
+			return preface{}, needsTLS
+		}
 		return parsePreface(b[:])
 	}
 	if _, err := io.ReadFull(nc, b[1:]); err != nil {
@@ -190,3 +193,12 @@ func readHello(nc net.Conn) (hello, error) {
 type handshakeError string
 
 func (e handshakeError) Error() string { return string(e) }
+
+// Is lets needsTLS be known as transport.ErrTLS.
+func (e handshakeError) Is(target error) bool { return e == needsTLS && target == transport.ErrTLS }
+
+// needsTLS is the answer of a server that speaks TLS: an alert, which begins with recordAlert.
+const (
+	needsTLS    = handshakeError("the server speaks TLS, and this client does not: give it hull.WithTLS, or Options.TLS of its transport")
+	recordAlert = 0x15
+)
