@@ -83,7 +83,8 @@ type peeker struct {
 	buf   []byte // what has been read, without what the server must not see
 	at    int    // buf before it has been looked at
 	acked bool   // the acknowledgement of our SETTINGS has come
-	pings int
+	pings int    // in the second that began at since
+	since time.Time
 }
 
 // fill reads more.
@@ -153,6 +154,9 @@ func (k *peeker) request(w *waiting, timeout time.Duration) (isGRPC bool, err er
 			k.acked = true
 			k.drop(len(whole))
 		case typ == framePing && flags&flagAck == 0 && size == 8:
+			if now := time.Now(); now.Sub(k.since) >= time.Second {
+				k.since, k.pings = now, 0
+			}
 			if k.pings++; k.pings > k.hc.port.opt.MaxControl {
 				k.hc.port.n.controlFloods.Add(1)
 				return false, errControlFlood

@@ -10,7 +10,7 @@ import (
 
 // Options say what a Port accepts. The zero value of each field is the default; negative values are errors.
 type Options struct {
-	// TLS makes the port speak TLS, and only TLS. Its NextProtos are replaced.
+	// TLS makes the port speak TLS, and only TLS. Its NextProtos are replaced, and those of what its GetConfigForClient returns.
 	TLS *tls.Config
 	// Handshake is how long a connection may take to say what it speaks, TLS included; 0 = 5 s.
 	Handshake time.Duration
@@ -67,10 +67,27 @@ func (o *Options) complete() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.TLS != nil {
-		o.TLS = o.TLS.Clone()
-		o.TLS.NextProtos = []string{alpnNative, "h2", "http/1.1"}
+		o.TLS = named(o.TLS)
 	}
 	return nil
+}
+
+// named returns cfg with the port's protocols, whichever configuration it chooses for a client.
+func named(cfg *tls.Config) *tls.Config {
+	cfg = cfg.Clone()
+	cfg.NextProtos = []string{alpnNative, "h2", "http/1.1"}
+	if choose := cfg.GetConfigForClient; choose != nil {
+		cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			if chosen == nil || err != nil {
+				return nil, err
+			}
+			chosen = chosen.Clone() // sessions are resumed with the outer configuration's keys, or those set in the chosen one
+			chosen.NextProtos = cfg.NextProtos
+			return chosen, nil
+		}
+	}
+	return cfg
 }
 
 // alpnNative names the native protocol in TLS.
