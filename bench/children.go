@@ -42,6 +42,7 @@ type hello struct {
 // loadResult is the client's part of a measurement.
 type loadResult struct {
 	Calls  uint64        `json:"calls"`
+	Bulk   int64         `json:"bulk"`
 	Took   time.Duration `json:"took_ns"`
 	P50    time.Duration `json:"p50_ns"`
 	P99    time.Duration `json:"p99_ns"`
@@ -63,6 +64,7 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 	size := fs.Int("size", 100, "bytes of a message")
 	d := fs.Duration("d", time.Second, "how long to measure")
 	warm := fs.Duration("warm", time.Second, "how long to warm up")
+	shape := fs.String("shape", shapeUnary, "shape of the load")
 	profile := fs.String("profile", "", "file for a CPU profile of the measurement")
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
@@ -84,7 +86,11 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 	if err != nil {
 		return err
 	}
-	return loadRole(newLoad(caller, *c, *size), *warm, *d, *profile, in, out)
+	l := newLoad(caller, *c, *size)
+	if err := l.as(*shape); err != nil {
+		return err
+	}
+	return loadRole(l, *warm, *d, *profile, in, out)
 }
 
 func serveRole(ctx context.Context, r Rival, profile string, in io.Reader, out io.Writer) error {
@@ -157,7 +163,7 @@ func loadRole(l *load, warm, d time.Duration, profile string, in io.Reader, out 
 	if err := stop(); err != nil {
 		return err
 	}
-	res.Calls = l.calls()
+	res.Calls, res.Bulk = l.calls(), l.bulk
 	q := l.quantiles(0.50, 0.99)
 	res.P50, res.P99 = q[0], q[1]
 	return enc.Encode(res)

@@ -28,15 +28,17 @@ func (r grpcRival) Info() Info {
 		}
 	}
 	return Info{
-		Name:   "grpc",
-		Module: "google.golang.org/grpc",
-		Setup:  "defaults: one connection, a goroutine per call; deadline by context",
+		Name:    "grpc",
+		Module:  "google.golang.org/grpc",
+		Setup:   "defaults: one connection, a goroutine per call; deadline by context",
+		Streams: true,
 	}
 }
 
 func (grpcRival) Serve(ctx context.Context, ln net.Listener) error {
 	srv := grpc.NewServer()
 	echopb.RegisterEchoServer(srv, grpcEcho{})
+	registerStreams(srv)
 	stop := context.AfterFunc(ctx, srv.Stop)
 	defer stop()
 	return srv.Serve(ln)
@@ -77,5 +79,8 @@ func (c *grpcCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, erro
 	defer cancel()
 	return c.client.Echo(ctx, m)
 }
+
+// Streams implements Streamer.
+func (c *grpcCaller) Streams() grpc.ClientConnInterface { return c.cc }
 
 func (c *grpcCaller) Close() error { return c.cc.Close() }

@@ -22,14 +22,18 @@ type hullRival struct{}
 
 func (hullRival) Info() Info {
 	return Info{
-		Name:   "hull",
-		Module: "github.com/hull-go/hull",
-		Setup:  "defaults, every policy on, generated gRPC code; discovery by a fixed address; deadline by the default of 5 s",
+		Name:    "hull",
+		Module:  "github.com/hull-go/hull",
+		Setup:   "defaults, every policy on, generated gRPC code; discovery by a fixed address; deadline by the default of 5 s",
+		Streams: true,
 	}
 }
 
 func (hullRival) Serve(ctx context.Context, ln net.Listener) error {
-	return serveHull(ctx, ln, func(r grpc.ServiceRegistrar) { echopb.RegisterEchoServer(r, grpcEcho{}) })
+	return serveHull(ctx, ln, func(r grpc.ServiceRegistrar) {
+		echopb.RegisterEchoServer(r, grpcEcho{})
+		registerStreams(r)
+	})
 }
 
 func (hullRival) Dial(_ context.Context, addr string) (Caller, error) {
@@ -49,6 +53,9 @@ type hullCaller struct {
 func (c *hullCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, error) {
 	return c.echo.Echo(ctx, m)
 }
+
+// Streams implements Streamer.
+func (c *hullCaller) Streams() grpc.ClientConnInterface { return c.client.To(hullService) }
 
 // serveHull serves what register registers, with Hull's defaults.
 func serveHull(ctx context.Context, ln net.Listener, register func(grpc.ServiceRegistrar)) error {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hull-go/hull/bench/echopb"
@@ -69,6 +71,14 @@ func (w *worker) run(caller Caller, start time.Time, d time.Duration) {
 	}
 }
 
+// count counts what has taken since the last count, or the start.
+func (w *worker) count(start time.Time) {
+	now := time.Since(start)
+	w.hist.add(now - w.last)
+	w.calls++
+	w.last = now
+}
+
 // check compares in nanoseconds what tells answers apart: the number is the
 // call's own. The tests compare whole messages.
 func check(got, want *echopb.Msg) error {
@@ -83,6 +93,9 @@ func check(got, want *echopb.Msg) error {
 type load struct {
 	caller  Caller
 	workers []*worker
+	shape   string
+	streams grpc.ClientConnInterface // nil for shapeUnary
+	bulk    int64                    // bytes that came beside the calls of the last run
 }
 
 func newLoad(caller Caller, c, size int) *load {
@@ -93,18 +106,51 @@ func newLoad(caller Caller, c, size int) *load {
 	return l
 }
 
+// as makes l a load of another shape than shapeUnary. It fails if the caller does not stream.
+func (l *load) as(shape string) error {
+	if l.shape = shape; shape == shapeUnary {
+		return nil
+	}
+	s, ok := l.caller.(Streamer)
+	if !ok {
+		return errors.New("it does not stream here")
+	}
+	l.streams = s.Streams()
+	return nil
+}
+
+// work is what one worker does.
+func (l *load) work(w *worker, start time.Time, d time.Duration) {
+	switch l.shape {
+	case "", shapeUnary, shapeBesideCalls, shapeBesideStreams:
+		w.run(l.caller, start, d)
+	default:
+		w.err = w.stream(l.streams, l.shape, start, d)
+	}
+}
+
 // run lets all workers work for d, after forgetting what they counted before.
 // It returns how long that took, to the end of the last call.
 func (l *load) run(d time.Duration) (time.Duration, error) {
 	for _, w := range l.workers {
 		*w = worker{msg: w.msg}
 	}
+	var beside *bulk
+	if l.shape == shapeBesideCalls || l.shape == shapeBesideStreams {
+		beside = startBulk(l.streams, l.shape)
+	}
 	var wg sync.WaitGroup
 	start := time.Now()
 	for _, w := range l.workers {
-		wg.Go(func() { w.run(l.caller, start, d) })
+		wg.Go(func() { l.work(w, start, d) })
 	}
 	wg.Wait()
+	if beside != nil {
+		var err error
+		if l.bulk, err = beside.stop(); err != nil {
+			return 0, err
+		}
+	}
 	var took time.Duration
 	for i, w := range l.workers {
 		if w.err != nil {

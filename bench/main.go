@@ -4,6 +4,7 @@
 //
 //	go run . -rounds 5 -d 2s -c 1,100,1000
 //	go run . -only grpc,hull -size 100,1024 -json > result.json
+//	go run . -only grpc,hull -c 1 -shape bidi,up,down
 //	go run . idle-cost -n 19000
 //
 // Rounds are interleaved: each round measures every rival once at every level,
@@ -67,6 +68,7 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 	warm := fs.Duration("warm", 500*time.Millisecond, "how long to warm up before each")
 	cs := fs.String("c", "1,100,1000", "numbers of `workers`, each in flight with one call")
 	sizes := fs.String("size", "100", "`bytes` of a message in protobuf, at least 64")
+	shape := fs.String("shape", shapeUnary, "`shapes` of load: "+strings.Join(shapes(), ", "))
 	only := fs.String("only", "", "`names` of rivals to measure; all if empty")
 	base := fs.String("base", all[0].Info().Name, "`name` of the rival that ratios compare with")
 	pin := fs.Bool("pin", true, "at c=1, keep client and server on different CPUs (Linux)")
@@ -92,7 +94,7 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 	if *rounds < 1 || *d <= 0 || *warm < 0 {
 		return errors.New("-rounds and -d must be positive, -warm not negative")
 	}
-	levels, err := parseLevels(*cs, *sizes)
+	levels, err := parseLevels(*shape, *cs, *sizes)
 	if err != nil {
 		return err
 	}
@@ -117,6 +119,9 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 		for _, lv := range levels {
 			for _, rv := range picked {
 				name := rv.Info().Name
+				if rep.row(lv, name) == nil {
+					continue
+				}
 				m, err := r.measure(ctx, name, lv)
 				if ctx.Err() != nil {
 					return ctx.Err()
@@ -127,7 +132,7 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 					failed = append(failed, err)
 					continue
 				}
-				fmt.Fprintf(progress, "round %d/%d  %-14v %-15s %8.0f req/s  p50 %6.0f µs  p99 %7.0f µs\n",
+				fmt.Fprintf(progress, "round %d/%d  %-24v %-15s %8.0f req/s  p50 %6.0f µs  p99 %7.0f µs\n",
 					round+1, *rounds, lv, name, m.PerSecond, m.P50, m.P99)
 				rep.add(round, lv, name, m)
 			}
@@ -150,8 +155,12 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 	return nil
 }
 
-// parseLevels combines every number of workers with every size.
-func parseLevels(cs, sizes string) ([]level, error) {
+// parseLevels combines every shape with every number of workers and every size.
+func parseLevels(shapes, cs, sizes string) ([]level, error) {
+	ss, err := parseShapes(shapes)
+	if err != nil {
+		return nil, fmt.Errorf("-shape: %w", err)
+	}
 	ns, err := parseInts(cs, 1, maxConns)
 	if err != nil {
 		return nil, fmt.Errorf("-c: %w", err)
@@ -161,9 +170,11 @@ func parseLevels(cs, sizes string) ([]level, error) {
 		return nil, fmt.Errorf("-size: %w", err)
 	}
 	var levels []level
-	for _, b := range bs {
-		for _, n := range ns {
-			levels = append(levels, level{C: n, Size: b})
+	for _, s := range ss {
+		for _, b := range bs {
+			for _, n := range ns {
+				levels = append(levels, level{C: n, Size: b, Shape: s})
+			}
 		}
 	}
 	return levels, nil

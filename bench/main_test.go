@@ -57,7 +57,7 @@ func TestRunMeasuresInProcesses(t *testing.T) {
 	if err := run(t.Context(), testRivals(), append(args, dir), &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []string{"grpc-c1-100-client.prof", "raw-tcp-c3-1024-server.prof"} {
+	for _, f := range []string{"grpc-unary-c1-100-client.prof", "raw-tcp-unary-c3-1024-server.prof"} {
 		if info, err := os.Stat(filepath.Join(dir, f)); err != nil || info.Size() == 0 {
 			t.Errorf("no profile %s: %v", f, err)
 		}

@@ -16,11 +16,20 @@ import (
 
 // A level is one kind of load: so many workers, messages of such a size.
 type level struct {
-	C    int `json:"c"`
-	Size int `json:"size"`
+	C     int    `json:"c"`
+	Size  int    `json:"size"`
+	Shape string `json:"shape"`
 }
 
-func (l level) String() string { return fmt.Sprintf("c=%d, %d B", l.C, l.Size) }
+func (l level) String() string {
+	if l.Shape == shapeUnary {
+		return fmt.Sprintf("c=%d, %d B", l.C, l.Size)
+	}
+	return fmt.Sprintf("%s, c=%d, %d B", l.Shape, l.C, l.Size)
+}
+
+// pinned reports whether client and server run on different CPUs.
+func (l level) pinned() bool { return l.C == 1 && (l.Shape == shapeUnary || l.Shape == shapePingPong) }
 
 // A measure is what one rival did at one level in one round. CPU is processor
 // time, Allocs are heap objects, both divided by the number of requests.
@@ -35,6 +44,8 @@ type measure struct {
 	ServerAllocs float64 `json:"server_allocs"`
 	ClientRSS    float64 `json:"client_rss_mib"`
 	ServerRSS    float64 `json:"server_rss_mib"`
+	// Bulk is what came beside the calls, in MiB per second.
+	Bulk float64 `json:"bulk_mib_per_second,omitempty"`
 }
 
 // cpu is that of both sides.
@@ -57,7 +68,7 @@ type runner struct {
 // side on the same CPU or on another decides the latency by a factor of five.
 // In life they are on different machines, so here they are on different CPUs.
 func (r *runner) cpus(lv level) (client, server []int) {
-	if lv.C == 1 {
+	if lv.pinned() {
 		return r.clientCPUs, r.serverCPUs
 	}
 	return nil, nil
@@ -82,7 +93,7 @@ func (r *runner) measure(ctx context.Context, rival string, lv level) (measure, 
 	}
 
 	cl, err := r.start(ctx, clientCPUs, roleLoad, "-rival", rival, "-addr", h.Addr,
-		"-c", strconv.Itoa(lv.C), "-size", strconv.Itoa(lv.Size),
+		"-c", strconv.Itoa(lv.C), "-size", strconv.Itoa(lv.Size), "-shape", lv.Shape,
 		"-warm", r.warm.String(), "-d", r.d.String(),
 		"-profile", r.profile(rival, lv, "client"))
 	if err != nil {
@@ -120,6 +131,7 @@ func (r *runner) measure(ctx context.Context, rival string, lv level) (measure, 
 		ServerAllocs: float64(after.Allocs-before.Allocs) / n,
 		ClientRSS:    float64(res.After.RSS) / mib,
 		ServerRSS:    float64(after.RSS) / mib,
+		Bulk:         float64(res.Bulk) / mib / res.Took.Seconds(),
 	}, nil
 }
 
@@ -128,7 +140,7 @@ func (r *runner) profile(rival string, lv level, side string) string {
 	if r.profiles == "" {
 		return ""
 	}
-	return filepath.Join(r.profiles, fmt.Sprintf("%s-c%d-%d-%s.prof", rival, lv.C, lv.Size, side))
+	return filepath.Join(r.profiles, fmt.Sprintf("%s-%s-c%d-%d-%s.prof", rival, lv.Shape, lv.C, lv.Size, side))
 }
 
 // failure explains why a client failed, which may be the server's fault. It

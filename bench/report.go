@@ -61,6 +61,9 @@ func newReport(rs []Rival, levels []level, rounds int, d, warm time.Duration, ba
 	}
 	for _, lv := range levels {
 		for _, r := range rs {
+			if !r.Info().Streams && lv.Shape != shapeUnary {
+				continue
+			}
 			rep.Rows = append(rep.Rows, &row{level: lv, Rival: r.Info().Name, Rounds: make([]*measure, rounds)})
 		}
 	}
@@ -115,6 +118,7 @@ func medianMeasure(rounds []*measure) *measure {
 		ServerAllocs: med(func(m *measure) float64 { return m.ServerAllocs }),
 		ClientRSS:    med(func(m *measure) float64 { return m.ClientRSS }),
 		ServerRSS:    med(func(m *measure) float64 { return m.ServerRSS }),
+		Bulk:         med(func(m *measure) float64 { return m.Bulk }),
 	}
 }
 
@@ -126,8 +130,10 @@ func medianRatio(rounds, base []*measure) *ratio {
 			continue
 		}
 		rps = append(rps, m.PerSecond/b.PerSecond)
-		p50 = append(p50, m.P50/b.P50)
-		p99 = append(p99, m.P99/b.P99)
+		if b.P50 > 0 { // streams that do not wait have no latency
+			p50 = append(p50, m.P50/b.P50)
+			p99 = append(p99, m.P99/b.P99)
+		}
 		if b.cpu() > 0 {
 			cpu = append(cpu, m.cpu()/b.cpu())
 		}
@@ -160,26 +166,30 @@ func (rep *report) print(out io.Writer) error {
 			last = r.level
 			// A line without tabs ends a table, so that each has its own widths.
 			note := ""
-			if rep.Pinned && r.C == 1 {
+			if rep.Pinned && r.pinned() {
 				note = " (client and server on different CPUs)"
 			}
 			fmt.Fprintf(w, "\n%v%s\n", r.level, note)
-			fmt.Fprintln(w, "\treq/s\t×\tp50 µs\t×\tp99 µs\t×\tCPU µs/req\t×\tallocs c/s\tRSS MiB c/s\t\t")
+			fmt.Fprintln(w, "\treq/s\t×\tp50 µs\t×\tp99 µs\t×\tCPU µs/req\t×\tallocs c/s\tRSS MiB c/s\tbeside, MiB/s\t\t")
 		}
 		// The name is padded by hand: the other columns are aligned to the right.
 		name := fmt.Sprintf("%-15s", r.Rival)
 		m := r.Median
 		if m == nil {
-			fmt.Fprintf(w, "%s\tfailed\t\t\t\t\t\t\t\t\t\t\t\n", name)
+			fmt.Fprintf(w, "%s\tfailed\t\t\t\t\t\t\t\t\t\t\t\t\n", name)
 			continue
 		}
 		x := ratio{PerSecond: math.NaN(), P50: math.NaN(), P99: math.NaN(), CPU: math.NaN()}
 		if r.Ratio != nil {
 			x = *r.Ratio
 		}
-		fmt.Fprintf(w, "%s\t%.0f\t%s\t%.0f\t%s\t%.0f\t%s\t%.1f\t%s\t%.1f / %.1f\t%.0f / %.0f\t\t\n", name,
+		beside := ""
+		if m.Bulk > 0 {
+			beside = fmt.Sprintf("%.0f", m.Bulk)
+		}
+		fmt.Fprintf(w, "%s\t%.0f\t%s\t%.0f\t%s\t%.0f\t%s\t%.1f\t%s\t%.1f / %.1f\t%.0f / %.0f\t%s\t\t\n", name,
 			m.PerSecond, times(x.PerSecond), m.P50, times(x.P50), m.P99, times(x.P99), m.cpu(), times(x.CPU),
-			m.ClientAllocs, m.ServerAllocs, m.ClientRSS, m.ServerRSS)
+			m.ClientAllocs, m.ServerAllocs, m.ClientRSS, m.ServerRSS, beside)
 	}
 	fmt.Fprintln(w)
 	return w.Flush()
@@ -187,7 +197,7 @@ func (rep *report) print(out io.Writer) error {
 
 // times formats a ratio; one that is not known is a dash.
 func times(x float64) string {
-	if math.IsNaN(x) || x == 0 {
+	if math.IsNaN(x) || math.IsInf(x, 0) || x == 0 {
 		return "-"
 	}
 	return fmt.Sprintf("%.2f", x)

@@ -49,6 +49,8 @@ type Info struct {
 	// Setup says in one line how it is configured, where that differs from the
 	// defaults, and how its calls get their deadline.
 	Setup string `json:"setup"`
+	// Streams says that its Caller is a Streamer.
+	Streams bool `json:"streams,omitempty"`
 }
 
 // rivals lists all of them in the order in which a round runs them. The first
