@@ -100,6 +100,12 @@ type CallInfo struct {
 	Attempts []AttemptInfo
 	// Stopped says why a failed call was not tried again.
 	Stopped string
+	// Fallback says what answered in place of the call, if the document has a fallback for it: "service NAME", "stale answer", "answer" or
+	// "code"; empty = nothing did. Class, Err and Stopped are then those of the call that failed, and Attempts include the other
+	// service's.
+	Fallback string
+	// Age is how old a stale answer is.
+	Age time.Duration
 }
 
 // AttemptInfo is what happened to one attempt.
@@ -115,6 +121,7 @@ type callOptions struct {
 	idempotent, sideEffectFree bool
 	timeout                    time.Duration
 	info                       *CallInfo
+	from                       *failed // the call stands in for one to another service
 	sel                        *balance.Selector
 	hash                       uint64
 	codec                      codec.Codec
@@ -142,6 +149,8 @@ func (c *callOptions) apply(opts []CallOption) {
 			c.sel = &o.sel
 		case keyOption:
 			c.hash = o.hash
+		case insteadOption:
+			*c = o.opt
 		case infoOption:
 			c.info = o.info
 		case codecOption:

@@ -29,6 +29,7 @@ type Conn struct {
 	nodes   policy.Nodes // the service's picker, or what the selector leaves of it
 	invoke  UnaryInvoker
 	begin   StreamInvoker
+	warned  atomic.Bool // that the service of a fallback is not there
 	mu      sync.Mutex
 	methods atomic.Pointer[map[string]*clientMethod]
 }
@@ -94,6 +95,7 @@ type prepared struct {
 	codec  codec.Codec
 	md     transport.Metadata
 	parent *incoming
+	alt    *alternative // nil: a failure is a failure
 }
 
 // prepare settles everything about a call but its outcome.
@@ -113,6 +115,9 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if p.parent != nil {
 		p.call.PathAttempt, p.call.Criticality = int(p.parent.pathAttempt), p.parent.criticality
 	}
+	if p.opt.from != nil && p.opt.from.again {
+		p.call.PathAttempt = max(p.call.PathAttempt, 2)
+	}
 	var err *status.Error
 	if p.m, err = c.method(method); err != nil {
 		return err
@@ -123,12 +128,16 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if p.opt.timeout != 0 {
 		p.call.Deadline = policy.Earliest(p.call.Deadline, now.Add(p.opt.timeout))
 	}
+	if p.m.Else != nil && !stream {
+		p.alt = newAlternative(ctx, c, p, message, now)
+	}
 	until := p.call.Deadline
 	if d, ok := ctx.Deadline(); ok {
 		until = policy.Earliest(until, policy.At(d))
 	}
-	if err := c.s.discover(ctx, now, policy.Earliest(until, now.Add(spec.DefaultTimeout)), p.opt.patient); err != nil {
-		return err
+	unknown := c.s.discover(ctx, now, policy.Earliest(until, now.Add(spec.DefaultTimeout)), p.opt.patient)
+	if unknown != nil && p.alt == nil {
+		return unknown
 	}
 	said := c.s.published(method)
 	if p.m.Idempotent != nil {
@@ -152,7 +161,10 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		p.md = fromMD(md)
 	}
-	return c.authenticate(ctx, p, method)
+	if err := c.authenticate(ctx, p, method); err != nil {
+		return err
+	}
+	return unknown
 }
 
 // deadline is the method's own timeout if the document names one; else what the caller has left, or the default.
@@ -215,6 +227,9 @@ const maxMethods = 1000
 
 // finish turns a call's end into what the caller gets, and tells the incoming call that this one was made for.
 func (p *prepared) finish(err error) error {
+	if p.alt != nil {
+		err = p.alt.settle(p, err)
+	}
 	if err == nil {
 		if p.opt.onFinish != nil {
 			p.opt.onFinish(nil)
@@ -222,7 +237,7 @@ func (p *prepared) finish(err error) error {
 		return nil
 	}
 	e := p.sized(status.From(err))
-	if p.parent != nil && failure(e) {
+	if p.parent != nil && p.opt.from == nil && failure(e) {
 		p.parent.downstream.Store(true)
 	}
 	err = callError{e}
@@ -244,7 +259,7 @@ func failure(e *status.Error) bool {
 
 func (i *CallInfo) fill(c *policy.Call, s *policy.Story) {
 	i.Service, i.Method, i.Class, i.Err, i.Took, i.Stopped = c.Service, c.Method, s.Class, s.Err, s.Took, s.Stopped
-	i.Node, i.Address = "", ""
+	i.Node, i.Address, i.Fallback, i.Age = "", "", "", 0
 	i.Attempts = i.Attempts[:0]
 	for _, a := range s.Attempts {
 		ai := AttemptInfo{Class: a.Class, Took: a.Took, Hedge: a.Hedge}

@@ -19,9 +19,15 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 		u = new(unaryCall)
 	}
 	if err := c.prepare(ctx, &u.prepared, method, reply, opts, false); err != nil {
+		if u.alt != nil {
+			u.alt.req = req
+		}
 		err := c.refused(&u.prepared, method, err)
 		u.release(c.s.c)
 		return err
+	}
+	if u.alt != nil {
+		u.alt.req = req
 	}
 	u.s, u.reply = c.s, reply
 	u.req = transport.Request{Method: method, Codec: u.codec, Message: req, Metadata: u.md,

@@ -48,7 +48,7 @@ type counters struct {
 
 	calls, waited, refused, dryRefused, retries, hedges, budgetEmpty, abandoned atomic.Int64
 
-	dryRetries, dryHedges, dryTimeouts, fallbacks atomic.Int64
+	dryRetries, dryHedges, dryTimeouts, dryFallbacks, fallbacks atomic.Int64
 }
 
 // Snapshot is a reading of a pipeline's counters.
@@ -66,8 +66,9 @@ type Snapshot struct {
 	// DryRetries counts failed attempts that retries in dry-run would have repeated, DryHedges calls that hedging in dry-run would
 	// have begun another attempt of, DryTimeouts attempts that timeouts in dry-run would have ended.
 	DryRetries, DryHedges, DryTimeouts int64
-	// Fallbacks counts calls that failed and were answered by an alternative.
-	Fallbacks int64
+	// Fallbacks counts calls that failed and were answered by an alternative, DryFallbacks those that a fallback in dry-run would have
+	// tried to answer.
+	Fallbacks, DryFallbacks int64
 }
 
 // Snapshot reads the counters. Each is exact; together they may be a few calls apart.
@@ -76,5 +77,17 @@ func (p *Pipeline) Snapshot() Snapshot {
 	straight, retries, hedges := n.straight.Load(), n.retries.Load(), n.hedges.Load()
 	return Snapshot{straight + n.calls.Load(), n.refused.Load(), n.dryRefused.Load(), straight + n.waited.Load() + retries + hedges, retries, hedges,
 		n.budgetEmpty.Load(), n.abandoned.Load(), n.dryRetries.Load(), n.dryHedges.Load(), n.dryTimeouts.Load(),
-		n.fallbacks.Load()}
+		n.fallbacks.Load(), n.dryFallbacks.Load()}
+}
+
+// FellBack counts a call of Drive that had failed and that its caller answered otherwise, or with DryRun would have tried to. DoElse and
+// DoAnswer do so by themselves.
+func (p *Pipeline) FellBack(m Mode) {
+	switch m {
+	case On:
+		p.n.fallbacks.Add(1)
+	case DryRun:
+		p.n.dryFallbacks.Add(1)
+	case Off:
+	}
 }

@@ -50,6 +50,7 @@ type kept struct {
 	breaker  *breaker.Breaker
 	timeouts policy.Timeouts
 	hedging  policy.Hedging
+	stale    *policy.Stale[Request, []byte]
 
 	at            *list.Element
 	unary, stream *policy.Pipeline // the latest
@@ -195,6 +196,11 @@ type Method struct {
 	Unary, Stream *policy.Pipeline
 	// Breaker is the method's, for explanations.
 	Breaker *breaker.Breaker
+	// Else is what answers calls that have failed; nil = nothing. It is not part of the pipelines: whoever makes the calls sees to it.
+	Else *Fallback
+	// Stale is where answers are kept for Else, by request; nil if it needs none. A new document does not empty it, and it may hold older
+	// ones than Else allows.
+	Stale *policy.Stale[Request, []byte]
 }
 
 // Method makes the pipelines of a method. nodes chooses the nodes, usually the service's picker or a selection of it.
@@ -214,7 +220,7 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 	if err != nil {
 		return nil, err
 	}
-	m := &Method{Effective: e, Breaker: k.breaker}
+	m := &Method{Effective: e, Breaker: k.breaker, Else: e.Fallback.declared(service), Stale: k.stale}
 	o := policy.Options{
 		Key:         service + "/" + method,
 		Breaker:     policy.Slot{Name: "breaker", Gate: k.breaker, Mode: e.Breaker.Mode.Slot()},
@@ -283,6 +289,13 @@ func (sh *shared) method(name string, eff *Effective, most int) (*kept, error) {
 	}
 	if k.hedging == nil && eff.Hedge.Mode != Off {
 		if k.hedging, err = hedge.New(h); err != nil {
+			return nil, err
+		}
+	}
+	if eff.Fallback.Stale == 0 {
+		k.stale = nil
+	} else if k.stale == nil {
+		if k.stale, err = newStale(); err != nil {
 			return nil, err
 		}
 	}

@@ -43,6 +43,7 @@ func (v *faults) check(s *Spec) {
 		}
 	}
 	v.budgets(s)
+	v.fallbacks(s)
 }
 
 // values checks each field by itself.
@@ -58,6 +59,10 @@ func (v *faults) values(path string, s *Service) {
 		case len(l.choices) > 0:
 			if w := val.String(); !slices.Contains(l.choices, w) {
 				v.add(at, "%q is none of %s%s", shorten(w), strings.Join(l.choices, ", "), l.meant(w))
+			}
+		case l.kind == kindJSON:
+			if why := JSON(val.String()).fault(); why != "" {
+				v.add(at, "%s", why)
 			}
 		case l.kind == kindBool || l.kind == kindWord:
 		case n < 0 && l.kind == kindDuration:
@@ -109,6 +114,7 @@ func (v *faults) together(ls []level) {
 	}
 	v.rate(ls)
 	v.nodes(ls)
+	v.fallback(ls)
 }
 
 // nodes checks how nodes are chosen.

@@ -161,6 +161,10 @@ func (p *reader) value(n *yaml.Node, v reflect.Value, path string) {
 			v.Set(e)
 		}
 	default:
+		if kindOf(v.Type()) == kindJSON {
+			v.SetString(string(p.json(n, path)))
+			return
+		}
 		if p.scalar(n, v, path) && v.IsZero() && v.Kind() != reflect.String {
 			p.addAt(n.Line, path, "%s is no value for it: leave it out to inherit it", n.Value)
 		}

@@ -301,6 +301,8 @@ func (l *leaf) draw(r *rand.Rand, s *Service) {
 		e.SetBool(r.IntN(2) == 0)
 	case l.kind == kindWord:
 		e.SetString([]string{"a", "b"}[r.IntN(2)])
+	case l.kind == kindJSON:
+		e.SetString([]string{`{"a":[1.50,"x"]}`, `0`}[r.IntN(2)])
 	case e.CanInt():
 		e.SetInt(int64(n))
 	default:
@@ -330,6 +332,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("defaults: &d {timeout: 1s}\nservices: {a: *d, b: {<<: *d}}"))
 	f.Add([]byte("defaults: {retry: {base: 2s, cap: 1s}, rate: {limit: 1e3, burst: 3, shape: leaky-bucket}}"))
+	f.Add([]byte("services: {a: {fallback: {service: b, answer: {n: 0x1p-2, l: [&x [1], *x, ~, 2026-11-21]}}}, b: {fallback: {mode: dry-run, code: NotFound}}}"))
 	f.Add([]byte("defaults: {breaker: {jitter: 0%, ramp: 0s, consecutive: 0}}\n---\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Parse("fuzz", b)

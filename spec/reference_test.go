@@ -156,6 +156,7 @@ func (r *reference) property(l *leaf, doc string) object {
 		o["type"] = "boolean"
 	case l.kind == kindWord:
 		o["type"] = "string"
+	case l.kind == kindJSON:
 	case l.kind == kindDuration:
 		o["$ref"] = "#/$defs/duration"
 	case l.kind == kindPercent:
@@ -232,6 +233,8 @@ func (l *leaf) values() string {
 		return "`true`, `false`"
 	case l.kind == kindWord:
 		return "text"
+	case l.kind == kindJSON:
+		return "anything, as in JSON"
 	}
 	what := map[kind]string{kindDuration: "duration", kindPercent: "percentage", kindInt: "whole number", kindFloat: "number"}[l.kind]
 	if l.kind != kindDuration || l.least > 0 {
@@ -399,7 +402,7 @@ func TestSchemaAgreesWithParse(t *testing.T) {
 			values = append(values, "true", "false", "1")
 		case kindInt, kindFloat:
 			values = append(values, l.bound(l.least), l.bound(l.most), l.bound(l.most*2), l.bound(math.Floor(l.least)-1), "'1'")
-		case kindWord:
+		case kindWord, kindJSON:
 		}
 		for _, v := range values {
 			check(l, v)

@@ -58,6 +58,8 @@ type Policy struct {
 	Hedge Hedge `yaml:"hedge,omitempty" json:"hedge,omitzero"`
 	// Breaker stops calls of a method that fails anyway.
 	Breaker Breaker `yaml:"breaker,omitempty" json:"breaker,omitzero"`
+	// Fallback answers calls that have failed.
+	Fallback Fallback `yaml:"fallback,omitempty" json:"fallback,omitzero"`
 }
 
 // AttemptTimeout bounds one attempt. In dry-run, attempts that would have been ended are counted.
@@ -158,6 +160,29 @@ type Breaker struct {
 	Successes int `yaml:"successes,omitempty" json:"successes,omitempty" default:"3" range:"1 1000"`
 	// Ramp is how long the share of admitted calls grows from 10 to 100 % after closing; 0s = all at once.
 	Ramp *Duration `yaml:"ramp,omitempty" json:"ramp,omitempty" default:"1s"`
+}
+
+// Fallback answers calls that have failed for good, retries included, unless the failure is an answer that the caller has to see, such as
+// NotFound. What is declared is tried in this order, within what the caller has left: another service, an earlier answer, an answer or a code
+// that stands in the document. Callers can see which one it was. Streams have no fallback. In dry-run, calls that would have had
+// one are counted.
+type Fallback struct {
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Service that is called in place of this one, by the same method and with policies of its own, unless the method may have run
+	// already and is not idempotent. If it has this service from defaults, a service is not its own fallback.
+	Service string `yaml:"service,omitempty" json:"service,omitempty" auto:"no other service"`
+	// Reserve is the share of the call's time that is kept for the other service.
+	Reserve Percent `yaml:"reserve,omitempty" json:"reserve,omitzero" default:"25%" range:"1% 50%"`
+	// Stale is how old an earlier answer to the same request with the same metadata may be. Only methods that are side_effect_free are
+	// answered so. Of each method up to 1000 answers are kept, and 4 MiB.
+	Stale Duration `yaml:"stale,omitempty" json:"stale,omitzero" auto:"no earlier answers"`
+	// Answer is what calls return, whatever they asked for.
+	Answer JSON `yaml:"answer,omitempty" json:"answer,omitempty" auto:"none"`
+	// Code that calls fail with in place of their own. It does not go with answer.
+	Code string `yaml:"code,omitempty" json:"code,omitempty" auto:"the failure's own" choices:"Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied ResourceExhausted FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable DataLoss Unauthenticated"`
+	// Message of the failure with that code.
+	Message string `yaml:"message,omitempty" json:"message,omitempty" auto:"the failure's own"`
 }
 
 // Locality is where this client runs. Calls stay in its zone while at least 71 % of the nodes there are well; of fewer the zone

@@ -46,6 +46,7 @@ const (
 	kindFloat
 	kindBool
 	kindWord
+	kindJSON
 )
 
 // maxDuration is the longest time that a document can ask for.
@@ -137,6 +138,8 @@ func kindOf(t reflect.Type) kind {
 		return kindDuration
 	case t == reflect.TypeFor[Percent]():
 		return kindPercent
+	case t == reflect.TypeFor[JSON]():
+		return kindJSON
 	case t.Kind() == reflect.Int:
 		return kindInt
 	case t.Kind() == reflect.Float64:

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -88,3 +89,45 @@ func (p *Percent) UnmarshalText(b []byte) error {
 	*p = Percent(v / 100)
 	return nil
 }
+
+// JSON is a value of any kind, kept as JSON text. In a document it is written as the value itself. Empty = not said.
+type JSON string
+
+// MarshalJSON implements json.Marshaler.
+func (j JSON) MarshalJSON() ([]byte, error) {
+	if j == "" {
+		return []byte("null"), nil
+	}
+	return []byte(j), nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (j *JSON) UnmarshalJSON(b []byte) error {
+	if *j = JSON(b); *j == "null" {
+		*j = ""
+	}
+	return nil
+}
+
+// MarshalYAML implements yaml.Marshaler.
+func (j JSON) MarshalYAML() (any, error) {
+	tree, err := jsonTree([]byte(j))
+	if err != nil {
+		return nil, fmt.Errorf("spec: %q is no JSON: %w", shorten(string(j)), err)
+	}
+	return tree, nil
+}
+
+// fault says what is wrong with j, or "".
+func (j JSON) fault() string {
+	switch {
+	case len(j) > maxAnswer:
+		return fmt.Sprintf("it is larger than the %d bytes that are kept", maxAnswer)
+	case !json.Valid([]byte(j)):
+		return fmt.Sprintf("%q is no JSON", shorten(string(j)))
+	}
+	return ""
+}
+
+// maxAnswer is the largest JSON value in a document, in bytes.
+const maxAnswer = 64 << 10
