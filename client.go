@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"weak"
 
@@ -60,7 +61,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 	if c.book, err = spec.NewBook(c.opt.spec); err != nil {
 		return nil, fmt.Errorf("hull: client: %w", err)
 	}
-	dialer, err := newDialer(&c.opt, c.protocols)
+	dialer, err := newDialer(&c.opt)
 	if err != nil {
 		return nil, fmt.Errorf("hull: client: %w", err)
 	}
@@ -178,24 +179,31 @@ func (c *Client) nodeState(addr string, up bool, err *status.Error) {
 	}
 }
 
-// forget drains the connections to addresses where no node of any service is any more.
+// forget drains the connections to nodes of which no service has any more, where they are and as they were reached.
 func (c *Client) forget(old, snap *registry.Service) {
 	for _, n := range old.Nodes {
-		if !hasAddress(snap, n.Address) && !c.serves(n.Address) {
-			c.pool.Forget(n.Address)
+		if !c.reaches(snap, n) && !c.serves(n) {
+			c.pool.Forget(n.Address, c.via(n)...)
 		}
 	}
 }
 
-func (c *Client) serves(addr string) bool {
+func (c *Client) serves(n *registry.Node) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.services {
-		if hasAddress(s.seen.Load(), addr) {
+		if c.reaches(s.seen.Load(), n) {
 			return true
 		}
 	}
 	return false
+}
+
+// reaches reports whether a node of snap has connections in common with n.
+func (c *Client) reaches(snap *registry.Service, n *registry.Node) bool {
+	return snap != nil && slices.ContainsFunc(snap.Nodes, func(m *registry.Node) bool {
+		return m.Address == n.Address && slices.Equal(c.via(m), c.via(n))
+	})
 }
 
 // observer tells the user's function what pipelines observe.

@@ -78,7 +78,7 @@ func elsewhere(err *status.Error) *status.Error {
 // probe is registry.Probe: it looks at a node that discovery has lost and that no call has gone to for a while.
 func (s *service) probe(ctx context.Context, n *registry.Node) registry.Sighting {
 	deadline := policy.Now().Add(time.Second)
-	conn, err := s.c.pool.Node(n.Address).Get(ctx, deadline)
+	conn, err := s.c.reach(n).Get(ctx, deadline)
 	switch {
 	case err != nil && err.Kind == status.Dial:
 		return registry.Gone

@@ -61,6 +61,7 @@ type clientOptions struct {
 	ways   []way
 	tls    *tls.Config
 	mux    muxtransport.Options
+	send   int // bounds requests where the server does not say how much it takes; 0 = 4 MiB
 	unary  []UnaryMiddleware
 	stream []StreamMiddleware
 	seen   func(*CallInfo)
@@ -165,6 +166,18 @@ func WithMaxReply(n int) ClientOption {
 			return fmt.Errorf("WithMaxReply: %d is no size", n)
 		}
 		o.mux.MaxMessage = n
+		return nil
+	})
+}
+
+// WithMaxRequest bounds the size of a request in bytes toward servers that do not say how much they take, those of gRPC and JSON; 4 MiB
+// without it. grpc.MaxCallSendMsgSize does it for one call. Servers of Hull's protocol say it themselves.
+func WithMaxRequest(n int) ClientOption {
+	return clientOption(func(o *clientOptions) error {
+		if n <= 0 {
+			return fmt.Errorf("WithMaxRequest: %d is no size", n)
+		}
+		o.send = n
 		return nil
 	})
 }

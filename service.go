@@ -236,7 +236,7 @@ func (s *service) published(method string) (m registry.Method) {
 // node returns the pool's side of a node that was picked.
 func (s *service) node(n *balance.Node) *pool.Node {
 	// It is not kept with the node: another service may have had a node at the same address, and had it forgotten.
-	return s.c.pool.Node(n.Info().Address)
+	return s.c.reach(n.Info())
 }
 
 // report tells discovery what calls experience, where it matters: that a node cannot be reached, or that it is certain who

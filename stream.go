@@ -69,7 +69,7 @@ func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string,
 	}
 	st.s = c.s
 	st.req = transport.Request{Method: method, Codec: streamCodec{st.codec}, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply,
-		Authority: st.opt.authority, Compressor: st.opt.compressor}
+		MaxRequest: st.opt.maxSend, Authority: st.opt.authority, Compressor: st.opt.compressor}
 	if st.call.Deadline != 0 {
 		ctx, st.cancel = context.WithDeadline(ctx, st.call.Deadline.Clock())
 	} else {

@@ -31,7 +31,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	}
 	u.s, u.reply = c.s, reply
 	u.req = transport.Request{Method: method, Codec: u.codec, Message: req, Metadata: u.md,
-		Criticality: u.call.Criticality, MaxReply: u.opt.maxReply, Authority: u.opt.authority, Compressor: u.opt.compressor}
+		Criticality: u.call.Criticality, MaxReply: u.opt.maxReply, MaxRequest: u.opt.maxSend, Authority: u.opt.authority, Compressor: u.opt.compressor}
 	if u.m.Unary.Concurrent(&u.call) {
 		return c.hedged(ctx, u)
 	}
@@ -77,7 +77,7 @@ func (u *unaryCall) release(c *Client) {
 // Run implements policy.Runner.
 func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 	u.node = a.Node
-	u.req.Deadline, u.req.PathAttempt = a.Deadline, pathAttempt(&u.call, a)
+	u.req.Deadline, u.req.PathAttempt, u.req.WantLoad = a.Deadline, pathAttempt(&u.call, a), a.Node.(*balance.Node).WantsReports()
 	if a.N > 0 {
 		u.rep = transport.Reply{Message: u.reply}
 	}
@@ -102,6 +102,9 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 	conn, err := s.node(n).Get(ctx, a.Deadline)
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
+		if req.WantLoad && rep.Load.InFlight != 0 {
+			n.Report(int(rep.Load.InFlight)) // the others that it says, and this one
+		}
 	}
 	if doubted {
 		found := recognise(info, rep)
@@ -207,7 +210,7 @@ func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
 	at := &hedgedAttempt{node: a.Node}
 	at.rep.Message = &at.raw
 	req := h.req
-	req.Deadline, req.PathAttempt = a.Deadline, pathAttempt(&h.call, a)
+	req.Deadline, req.PathAttempt, req.WantLoad = a.Deadline, pathAttempt(&h.call, a), a.Node.(*balance.Node).WantsReports()
 	err := h.s.send(ctx, a, &req, &at.rep)
 	h.mu.Lock()
 	h.attempts[a.N] = at

@@ -101,6 +101,9 @@ func (n *Node) Heard(now policy.Time) {
 	}
 }
 
+// WantsReports reports whether the strategy goes by what nodes say of their load.
+func (n *Node) WantsReports() bool { return n.core.reports.Load() }
+
 // Report takes what an answer says about its node: how many calls of all clients were in flight there. It comes before
 // the Done of the answer. It loses its weight within a second or so after the last answer.
 func (n *Node) Report(inFlight int) {
@@ -161,7 +164,7 @@ const wholeShare = 0x3f800000
 
 // cost is what one more attempt on the node costs: P2C compares it.
 func (n *Node) cost(now policy.Time) float32 {
-	return n.latency(now) * float32(n.inflight.Load()+1) / math.Float32frombits(n.share.Load())
+	return n.latency(now) * (float32(n.inflight.Load()) + 0.5) / math.Float32frombits(n.share.Load())
 }
 
 // begin counts an attempt in.

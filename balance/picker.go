@@ -35,6 +35,7 @@ type core struct {
 	decay     atomic.Int64
 	slowStart atomic.Int64
 	limit     atomic.Int32 // Ejection.Consecutive; the largest number = never
+	reports   atomic.Bool  // the strategy is a reported one
 
 	mu        sync.Mutex
 	opt       Options
@@ -106,6 +107,8 @@ func (k *core) configure(o Options) {
 	k.opt = o
 	k.decay.Store(int64(o.Decay))
 	k.slowStart.Store(int64(max(0, o.SlowStart)))
+	_, reported := o.Strategy.(Reported)
+	k.reports.Store(reported)
 	k.limit.Store(math.MaxInt32)
 	if o.Ejection.Consecutive > 0 && o.Ejection.Mode != policy.Off {
 		k.limit.Store(int32(min(o.Ejection.Consecutive, math.MaxInt32)))

@@ -27,6 +27,9 @@ type prequal struct {
 
 func (*prequal) String() string { return "prequal" }
 
+// Reports implements Reported.
+func (*prequal) Reports() {}
+
 func (s *prequal) Choose(now policy.Time, rnd rand.Source, _ *policy.Call, nodes []*Node) *Node {
 	if len(nodes) == 1 {
 		return nodes[0]

@@ -96,9 +96,14 @@ type Request struct {
 	Criticality policy.Criticality
 	// MaxReply bounds the size of one received message in bytes; 0 = the transport's limit.
 	MaxReply int
+	// MaxRequest bounds the size of one sent message in bytes, where it is the caller's wish and not the transport's own limit; 0 = the
+	// transport's. A server's limit, where it is known, holds in any case.
+	MaxRequest int
 	// Authority is the server's name where that is not the host of its address; "" = it is. Transports that name no server
 	// overlook it.
 	Authority string
+	// WantLoad asks for Reply.Load, where nodes say nothing unless they are asked.
+	WantLoad bool
 	// Compressor names how what is sent is compressed, where that is the caller's choice; "" = as the transport likes.
 	Compressor string
 }

@@ -36,7 +36,7 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 		if len(out.Header) > 0 {
 			_ = grpc.SetHeader(ctx, toMD(out.Header)) // fails only if the handler has sent it
 		}
-		if err := finish(ctx, &out); err != nil {
+		if err := finish(ctx, &in, &out); err != nil {
 			return nil, err
 		}
 		return outgoing{out.Codec, out.Message}, nil
@@ -54,7 +54,7 @@ func (s *Server) stream(name string) grpc.StreamHandler {
 		if len(out.Header) > 0 {
 			_ = ss.SetHeader(toMD(out.Header))
 		}
-		return finish(ctx, &out)
+		return finish(ctx, &in, &out)
 	}
 }
 
@@ -65,7 +65,7 @@ func (s *Server) unknown(_ any, ss grpc.ServerStream) error {
 	ctx, cancel := s.incoming(ss.Context(), &in)
 	defer cancel()
 	out := s.opt.Unknown(ctx, &in)
-	return finish(ctx, &out)
+	return finish(ctx, &in, &out)
 }
 
 // incoming fills in what the context knows of a call, and bounds it by what a proxy says of the time.
@@ -131,8 +131,9 @@ func codecName(contentType string) string {
 	return s
 }
 
-// finish turns an answer's status into grpc-go's, and its trailer and facts into a trailer.
-func finish(ctx context.Context, out *transport.Outgoing) error {
+// finish turns an answer's status into grpc-go's, and its trailer, load and facts into a trailer.
+func finish(ctx context.Context, in *transport.Incoming, out *transport.Outgoing) error {
+	out.Trailer = transport.AppendLoad(out.Trailer, out.Load, in.Metadata.Get(transport.HeaderLoadFormat))
 	if out.Status != nil {
 		out.Trailer = transport.AppendFacts(out.Trailer, out.Status)
 	}
@@ -148,7 +149,7 @@ func finish(ctx context.Context, out *transport.Outgoing) error {
 // end answers for a handler that ended its goroutine: grpc-go does not notice that.
 func end(ctx context.Context, e *status.Error) {
 	out := transport.Outgoing{Status: e}
-	_ = finish(ctx, &out)
+	_ = finish(ctx, new(transport.Incoming), &out)
 	if w, ok := grpc.ServerTransportStreamFromContext(ctx).(interface {
 		WriteStatus(*grpcstatus.Status) error
 	}); ok {

@@ -183,6 +183,7 @@ func (h *Handler) connectUnary(ctx context.Context, m *served, req *connect.Requ
 	if info, ok := connect.CallInfoForHandlerContext(ctx); ok {
 		foreign.AddHeader(info.ResponseHeader(), "", out.Header)
 		foreign.AddHeader(info.ResponseTrailer(), "", out.Trailer)
+		addLoad(info.ResponseHeader(), in, &out)
 	}
 	if out.Status != nil {
 		return nil, toConnect(out.Status)
@@ -202,6 +203,7 @@ func (h *Handler) connectStream(ctx context.Context, m *served, s *stream) error
 		foreign.AddHeader(s.conn.ResponseHeader(), "", out.Header)
 	}
 	foreign.AddHeader(s.conn.ResponseTrailer(), "", out.Trailer)
+	addLoad(s.conn.ResponseTrailer(), in, &out)
 	if out.Status != nil {
 		return toConnect(out.Status)
 	}

@@ -50,6 +50,7 @@ func (h *Handler) json(w http.ResponseWriter, r *http.Request, m *served, c net.
 	head := w.Header()
 	foreign.AddHeader(head, "", out.Header)
 	foreign.AddHeader(head, "Trailer-", out.Trailer)
+	addLoad(head, in, &out)
 	if out.Status != nil {
 		h.writeError(w, out.Status, 0)
 		return
@@ -149,6 +150,11 @@ func (h *Handler) writeError(w http.ResponseWriter, e *status.Error, httpCode in
 	}
 	w.WriteHeader(httpCode)
 	_, _ = w.Write(append(b, '\n')) // if the caller is gone nobody is left to tell
+}
+
+// addLoad says in a header, or a trailer, what a caller that has asked for it is to know of the node.
+func addLoad(head http.Header, in *transport.Incoming, out *transport.Outgoing) {
+	foreign.AddHeader(head, "", transport.AppendLoad(nil, out.Load, in.Metadata.Get(transport.HeaderLoadFormat)))
 }
 
 // addFacts says in headers what retry decides from, in Hull's words and in HTTP's and Envoy's.

@@ -41,7 +41,7 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 		return e
 	}
 	defer cancel()
-	msg, e := c.encode(req.Codec, req.Message)
+	msg, e := c.encode(req.Codec, req.Message, req.MaxRequest)
 	if e != nil {
 		return e
 	}

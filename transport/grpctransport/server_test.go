@@ -156,7 +156,7 @@ func (s *peerServer) handle(_ any, ss grpc.ServerStream) error {
 	if len(out.Header) > 0 {
 		_ = ss.SetHeader(toMD(out.Header))
 	}
-	facts := transport.AppendLoad(out.Trailer, out.Load)
+	facts := transport.AppendLoad(out.Trailer, out.Load, transport.LoadText)
 	if out.Status == nil && out.Codec != nil {
 		b, err := out.Codec.Append(nil, out.Message)
 		if err == nil {

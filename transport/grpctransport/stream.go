@@ -23,6 +23,7 @@ type clientStream struct {
 	cancel context.CancelFunc
 	at     *attempt
 	codec  codec.Codec
+	limit  int // of what is sent; 0 = the connection's
 	wc     *wireCodec
 	stop   func() bool // undoes the wait for ctx
 	closed atomic.Bool // CloseSend was called
@@ -36,7 +37,7 @@ var _ transport.ClientStream = (*clientStream)(nil)
 
 // Open implements transport.Conn.
 func (c *conn) Open(parent context.Context, req *transport.Request) (transport.ClientStream, *status.Error) {
-	s := &clientStream{c: c, parent: parent, at: new(attempt), codec: req.Codec, wc: &wireCodec{Codec: req.Codec}}
+	s := &clientStream{c: c, parent: parent, at: new(attempt), codec: req.Codec, limit: req.MaxRequest, wc: &wireCodec{Codec: req.Codec}}
 	var e *status.Error
 	if s.ctx, s.cancel, e = c.begin(parent, req, s.at); e != nil {
 		return nil, e
@@ -93,7 +94,7 @@ func (s *clientStream) Send(v any) *status.Error {
 	if s.closed.Load() {
 		return &status.Error{Code: status.Internal, Message: "a message was sent after CloseSend"}
 	}
-	msg, e := s.c.encode(s.codec, v)
+	msg, e := s.c.encode(s.codec, v, s.limit)
 	if e != nil {
 		return e
 	}

@@ -38,15 +38,18 @@ func (w *wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // encoded is a message as it travels.
 type encoded []byte
 
-// encode encodes a message within the limit.
-func (c *conn) encode(cd codec.Codec, v any) (encoded, *status.Error) {
+// encode encodes a message within the limit, which the caller may have set.
+func (c *conn) encode(cd codec.Codec, v any, limit int) (encoded, *status.Error) {
+	if limit <= 0 {
+		limit = c.d.opt.MaxRequest
+	}
 	b, err := cd.Append(nil, v)
 	if err != nil {
 		return nil, &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused, Message: "the message does not encode", Cause: err}
 	}
-	if len(b) > c.d.opt.MaxRequest {
+	if len(b) > limit {
 		return nil, &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
-			Message: fmt.Sprintf("message of %d bytes is over the limit of %d for what is sent", len(b), c.d.opt.MaxRequest)}
+			Message: fmt.Sprintf("message of %d bytes is over the limit of %d for what is sent", len(b), limit)}
 	}
 	return b, nil
 }
@@ -57,6 +60,9 @@ const fieldCost = 32
 // outgoing returns a request's metadata with what Hull adds.
 func (c *conn) outgoing(req *transport.Request) (metadata.MD, *status.Error) {
 	fields := transport.AppendHop(req.Metadata[:len(req.Metadata):len(req.Metadata)], req.PathAttempt, req.Criticality)
+	if req.WantLoad {
+		fields = append(fields[:len(fields):len(fields)], transport.Field{Key: transport.HeaderLoadFormat, Value: transport.LoadText})
+	}
 	md, size := make(metadata.MD, len(fields)), 0
 	for _, f := range fields {
 		md[f.Key] = append(md[f.Key], f.Value)

@@ -116,9 +116,13 @@ func (c *conn) request(ctx context.Context, cd codec.Codec, req *transport.Reque
 	if err != nil {
 		return nil, refused(status.Internal, "the request does not encode", err)
 	}
-	if len(msg) > c.d.opt.MaxRequest {
+	limit := c.d.opt.MaxRequest
+	if req.MaxRequest > 0 {
+		limit = req.MaxRequest
+	}
+	if len(msg) > limit {
 		return nil, &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
-			Message: fmt.Sprintf("request of %d bytes is over the limit of %d for what is sent", len(msg), c.d.opt.MaxRequest)}
+			Message: fmt.Sprintf("request of %d bytes is over the limit of %d for what is sent", len(msg), limit)}
 	}
 	verb, target := http.MethodPost, "/"+req.Method
 	if r, ok := c.d.opt.Routes[req.Method]; ok {

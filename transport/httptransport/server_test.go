@@ -131,7 +131,7 @@ func (s *peerServer) serve(w http.ResponseWriter, r *http.Request) {
 	out := guard(func() transport.Outgoing { return s.h.Unary(ctx, in) })
 	add(w.Header(), "", out.Header)
 	add(w.Header(), "Trailer-", out.Trailer)
-	add(w.Header(), "", transport.AppendLoad(nil, out.Load))
+	add(w.Header(), "", transport.AppendLoad(nil, out.Load, transport.LoadText))
 	if out.Status == nil {
 		b, err := out.Codec.Append(nil, out.Message)
 		if err == nil {

@@ -21,7 +21,11 @@ const (
 
 // outgoing sets a request's metadata with what Hull adds, and returns how many bytes it has.
 func outgoing(h http.Header, req *transport.Request) (size int) {
-	for _, f := range transport.AppendHop(req.Metadata[:len(req.Metadata):len(req.Metadata)], req.PathAttempt, req.Criticality) {
+	fields := transport.AppendHop(req.Metadata[:len(req.Metadata):len(req.Metadata)], req.PathAttempt, req.Criticality)
+	if req.WantLoad {
+		fields = append(fields[:len(fields):len(fields)], transport.Field{Key: transport.HeaderLoadFormat, Value: transport.LoadText})
+	}
+	for _, f := range fields {
 		if strings.HasPrefix(f.Key, ":") || ofProtocol(f.Key) {
 			continue
 		}

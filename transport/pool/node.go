@@ -29,6 +29,7 @@ const (
 type Node struct {
 	p    *Pool
 	addr string
+	via  []string
 
 	conns atomic.Pointer[[]*entry] // in use; replaced, never changed; nil = none
 	// steady says that no further connection is wanted now: all are there, one is being dialled, or the last try failed.
@@ -255,6 +256,9 @@ const stallAfter = 50 * time.Millisecond
 func (n *Node) dial(ctx context.Context) (transport.Conn, *status.Error) {
 	ctx, cancel := context.WithTimeout(ctx, n.p.opt.DialTimeout)
 	defer cancel()
+	if n.p.via != nil {
+		return n.p.via.DialVia(ctx, n.addr, n.via)
+	}
 	return n.p.dialer.Dial(ctx, n.addr)
 }
 
@@ -457,7 +461,7 @@ func (n *Node) removeLocked(e *entry) bool {
 func (n *Node) State() State {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := State{Addr: n.addr, Up: n.told == up, Dialing: n.dialing != nil, Fails: n.fails, RetryAt: n.next, Err: n.err}
+	s := State{Addr: n.addr, Via: n.via, Up: n.told == up, Dialing: n.dialing != nil, Fails: n.fails, RetryAt: n.next, Err: n.err}
 	if n.err != nil {
 		s.Error = n.err.Error()
 	}

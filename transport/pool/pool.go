@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,12 +90,13 @@ func (o *Options) check() error {
 // Pool keeps connections to many nodes. It is safe for concurrent use.
 type Pool struct {
 	dialer transport.Dialer
+	via    ViaDialer // dialer, if it is one
 	opt    Options
 	ctx    context.Context // ends when the pool is closed
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // dials, watchers, timers
 
-	nodes atomic.Pointer[map[string]*Node] // replaced, never changed
+	nodes atomic.Pointer[map[string][]*Node] // by address; map and lists are replaced, never changed
 
 	rndMu sync.Mutex
 	rnd   *rand.Rand
@@ -115,7 +117,8 @@ func New(d transport.Dialer, o Options) (*Pool, error) {
 	}
 	p := &Pool{dialer: d, opt: o, rnd: rand.New(o.Source), leaving: map[*Node]struct{}{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.nodes.Store(&map[string]*Node{})
+	p.via, _ = d.(ViaDialer)
+	p.nodes.Store(&map[string][]*Node{})
 	return p, nil
 }
 
@@ -125,30 +128,47 @@ func (p *Pool) Get(ctx context.Context, addr string, deadline policy.Time) (tran
 	return p.Node(addr).Get(ctx, deadline)
 }
 
+// ViaDialer is what a Dialer can be that is told which way to take. Pools give it what Pool.Node was given.
+type ViaDialer interface {
+	DialVia(ctx context.Context, addr string, via []string) (transport.Conn, *status.Error)
+}
+
 // Node returns the handle of a node, which saves Get the look-up. It does not dial. The handle stays valid until the
 // node is forgotten; from then on its Get fails.
-func (p *Pool) Node(addr string) *Node {
-	if n := (*p.nodes.Load())[addr]; n != nil {
+//
+// via says which way connections are made, for instance which protocols the node speaks: handles of one address with different ways share
+// no connections. It means something to a Dialer that is a ViaDialer, and is not changed later.
+func (p *Pool) Node(addr string, via ...string) *Node {
+	if n := find((*p.nodes.Load())[addr], via); n != nil {
 		return n
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := *p.nodes.Load()
-	if n := old[addr]; n != nil {
+	if n := find(old[addr], via); n != nil {
 		return n
 	}
-	n := &Node{p: p, addr: addr, gone: p.closed}
+	n := &Node{p: p, addr: addr, via: via, gone: p.closed}
 	if !p.closed {
 		nodes := maps.Clone(old)
-		nodes[addr] = n
+		nodes[addr] = append(slices.Clone(old[addr]), n)
 		p.nodes.Store(&nodes)
 	}
 	return n
 }
 
-// Forget drops a node that is gone: its connections drain, its dial is given up, waiting callers are told.
-func (p *Pool) Forget(addr string) {
-	p.drop(func(a string) bool { return a == addr })
+func find(list []*Node, via []string) *Node {
+	for _, n := range list {
+		if slices.Equal(n.via, via) {
+			return n
+		}
+	}
+	return nil
+}
+
+// Forget drops a node that is gone, as Node was asked for it: its connections drain, its dial is given up, waiting callers are told.
+func (p *Pool) Forget(addr string, via ...string) {
+	p.drop(func(n *Node) bool { return n.addr == addr && slices.Equal(n.via, via) })
 }
 
 // Retain forgets all nodes but those of addrs.
@@ -157,20 +177,22 @@ func (p *Pool) Retain(addrs []string) {
 	for _, a := range addrs {
 		keep[a] = true
 	}
-	p.drop(func(a string) bool { return !keep[a] })
+	p.drop(func(n *Node) bool { return !keep[n.addr] })
 }
 
 // drop takes the nodes for which f holds out of the pool and lets them drain.
-func (p *Pool) drop(f func(addr string) bool) {
+func (p *Pool) drop(f func(*Node) bool) {
 	p.mu.Lock()
 	var gone []*Node
-	left := map[string]*Node{}
-	for a, n := range *p.nodes.Load() {
-		if f(a) {
-			gone = append(gone, n)
-			p.leaving[n] = struct{}{}
-		} else {
-			left[a] = n
+	left := map[string][]*Node{}
+	for a, list := range *p.nodes.Load() {
+		for _, n := range list {
+			if f(n) {
+				gone = append(gone, n)
+				p.leaving[n] = struct{}{}
+			} else {
+				left[a] = append(left[a], n)
+			}
 		}
 	}
 	if len(gone) > 0 {
@@ -193,7 +215,7 @@ func (p *Pool) left(n *Node) {
 // ctx's error if calls were cut off.
 func (p *Pool) Drain(ctx context.Context) error {
 	p.shut()
-	p.drop(func(string) bool { return true })
+	p.drop(func(*Node) bool { return true })
 	done := make(chan struct{})
 	go func() {
 		p.wg.Wait()
@@ -215,7 +237,7 @@ func (p *Pool) Drain(ctx context.Context) error {
 func (p *Pool) Close() error {
 	p.shut()
 	p.cancel()
-	p.drop(func(string) bool { return true })
+	p.drop(func(*Node) bool { return true })
 	p.mu.Lock()
 	leaving := slices.Collect(maps.Keys(p.leaving))
 	p.mu.Unlock()
@@ -276,8 +298,10 @@ func (p *Pool) sweep() {
 	p.sweeping = nil
 	p.mu.Unlock()
 	open := false
-	for _, n := range *p.nodes.Load() {
-		open = n.sweep() || open
+	for _, list := range *p.nodes.Load() {
+		for _, n := range list {
+			open = n.sweep() || open
+		}
 	}
 	if open {
 		p.sweepLater()
@@ -286,7 +310,9 @@ func (p *Pool) sweep() {
 
 // State is what the pool knows about one node, for people and tools.
 type State struct {
-	Addr  string      `json:"addr"`
+	Addr string `json:"addr"`
+	// Via is the way that connections are made, see Pool.Node.
+	Via   []string    `json:"via,omitempty"`
 	Conns []ConnState `json:"conns,omitempty"`
 	// InFlight is the sum over all connections.
 	InFlight int `json:"in_flight"`
@@ -311,13 +337,15 @@ type ConnState struct {
 	Draining bool `json:"draining,omitempty"`
 }
 
-// Snapshot returns the state of all nodes, sorted by address.
+// Snapshot returns the state of all nodes, sorted by address and way.
 func (p *Pool) Snapshot() []State {
 	nodes := *p.nodes.Load()
 	out := make([]State, 0, len(nodes))
-	for _, n := range nodes {
-		out = append(out, n.State())
+	for _, list := range nodes {
+		for _, n := range list {
+			out = append(out, n.State())
+		}
 	}
-	slices.SortFunc(out, func(a, b State) int { return strings.Compare(a.Addr, b.Addr) })
+	slices.SortFunc(out, func(a, b State) int { return cmp.Or(strings.Compare(a.Addr, b.Addr), slices.Compare(a.Via, b.Via)) })
 	return out
 }
