@@ -50,8 +50,12 @@ var arrows = []struct {
 	{"balance", "status policy registry internal/*", ""},
 	{"spec", "status policy policy/* registry balance internal/*", ""},
 
+	// Keys that make calls safe to repeat: an interceptor for servers, and where nodes share keys.
+	{"idempotency", "status policy", "codec idempotency/storetest"},
+	{"idempotency/*", "status idempotency", "idempotency/storetest"},
+
 	// The front door, with the drivers that need no configuration.
-	{".", "status policy policy/* codec transport transport/pool transport/muxtransport transport/grpctransport transport/httptransport registry registry/fileregistry balance spec internal/*",
+	{".", "status policy policy/* idempotency codec transport transport/pool transport/muxtransport transport/grpctransport transport/httptransport registry registry/fileregistry balance spec internal/*",
 		"hulltest registry/* transport/*"},
 
 	// What stands on the front door.
@@ -61,8 +65,9 @@ var arrows = []struct {
 	{"demo/...", "... demo/...", ""},
 	{"examples/...", "... examples/...", ""},
 
-	{"internal/callctx", "policy", ""},                  // deadlines are policy.Time
-	{"internal/quantile", "policy internal/stripe", ""}, // latencies over policy.Time
+	{"internal/admit", "policy policy/concurrency policy/rate", ""}, // the pure half of a server's pipeline
+	{"internal/callctx", "policy", ""},                              // deadlines are policy.Time
+	{"internal/quantile", "policy internal/stripe", ""},             // latencies over policy.Time
 	{"internal/window", "internal/stripe", ""},
 	{"internal/hop", "status policy", ""}, // a request's place in its call tree, for the adapters
 

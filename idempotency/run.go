@@ -1,0 +1,117 @@
+package idempotency
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// run is a handler under way: the context that it was given, which ends some time after the last of those who wait for it.
+type run struct {
+	context.Context // values, and the end that cancel brings
+	cancel          context.CancelCauseFunc
+	at              key
+	linger          time.Duration
+
+	mu       sync.Mutex
+	callers  int
+	deadline time.Time // the latest of the callers', and linger; zero = one of them has none
+	timer    *time.Timer
+	ended    bool
+}
+
+// newRun returns the run of the call with ctx.
+func newRun(ctx context.Context, at key, linger time.Duration) *run {
+	r := &run{at: at, linger: linger}
+	r.Context, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	return r
+}
+
+type runKey struct{}
+
+// Value implements context.Context.
+func (r *run) Value(k any) any {
+	if k == (runKey{}) {
+		return r
+	}
+	return r.Context.Value(k)
+}
+
+// Current returns the key that the handler with ctx runs under, as one string for all methods and callers, and the fingerprint of its
+// request; false if its call has no key.
+func Current(ctx context.Context) (key string, request Fingerprint, ok bool) {
+	r, ok := ctx.Value(runKey{}).(*run)
+	if !ok {
+		return "", Fingerprint{}, false
+	}
+	return r.at.full, r.at.request, true
+}
+
+// Deadline implements context.Context: when the last of those who wait now will have given up, and what is added to it.
+func (r *run) Deadline() (time.Time, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.deadline, !r.deadline.IsZero()
+}
+
+// join adds a caller, who leaves when the returned function is called or its context ends. It returns nil if the run has ended or been
+// given up.
+func (r *run) join(ctx context.Context) (leave func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended || r.Err() != nil {
+		return nil
+	}
+	switch d, ok := ctx.Deadline(); {
+	case !ok:
+		r.deadline = time.Time{}
+	case r.callers == 0 && r.deadline.IsZero(), !r.deadline.IsZero() && d.Add(r.linger).After(r.deadline):
+		r.deadline = d.Add(r.linger)
+	}
+	r.callers++
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	stop := context.AfterFunc(ctx, r.leave)
+	return func() {
+		if stop() {
+			r.leave()
+		}
+	}
+}
+
+// leave takes a caller away. After the last one the run has linger left.
+func (r *run) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.callers--; r.callers > 0 || r.ended {
+		return
+	}
+	if r.deadline = time.Now().Add(r.linger); r.timer == nil {
+		r.timer = time.AfterFunc(r.linger, r.giveUp)
+		return
+	}
+	r.timer.Reset(r.linger)
+}
+
+// giveUp ends the context if nobody has come back.
+func (r *run) giveUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.callers == 0 && !r.ended {
+		r.cancel(context.DeadlineExceeded)
+	}
+}
+
+// end says that the handler has returned. It reports whether it had been given up before.
+func (r *run) end() (givenUp bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	givenUp = r.Err() != nil
+	r.cancel(context.Canceled)
+	return givenUp
+}

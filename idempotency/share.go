@@ -1,0 +1,184 @@
+package idempotency
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+)
+
+// Waits of a call whose key runs on another node.
+const (
+	firstPoll = 10 * time.Millisecond
+	lastPoll  = 500 * time.Millisecond
+)
+
+// claim asks the store for a key until it is ours (a claim's ID), has ended (a result), or cannot be had (an error).
+func (g *Guard) claim(ctx context.Context, at key) (id string, done *Result, err error) {
+	ask := Claim{Key: at.full, ID: rand.Text(), Owner: g.owner, TTL: g.opt.TTL, Fingerprint: at.request, Keep: g.opt.Keep}
+	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
+		rec, err := g.opt.Store.Claim(ctx, ask)
+		if err != nil {
+			g.later(g.late(at, ask.ID, nil)) // it may have been made all the same
+			if ctx.Err() != nil {
+				return "", nil, unbegun(ctx)
+			}
+			g.opt.Logger.Warn("idempotency: the store of keys cannot be reached", "error", err)
+			return "", nil, notStarted(status.Unavailable, reasonStoreDown, "the store of keys cannot be reached, and nothing was begun: "+err.Error())
+		}
+		if rec.State == Claimed {
+			return ask.ID, nil, nil
+		}
+		if rec.Fingerprint != at.request {
+			g.w.count(func(n *counters) { n.mismatched++ })
+			return "", nil, mismatched()
+		}
+		over := ""
+		switch {
+		case rec.State == Done:
+			r, err := unmarshalResult(rec.Result)
+			if err != nil {
+				return "", nil, refusal(status.FailedPrecondition, reasonNotKept, "a call with this key was done, but "+err.Error())
+			}
+			g.w.count(func(n *counters) { n.replayed++ })
+			return "", r, nil
+		case rec.State == Running && rec.Owner == g.owner, rec.State == Doubtful && g.opt.Rerun(at.method):
+			// Ours, and not running here: a claim whose answer got lost, and nothing ran under it. Or one that may run again.
+			over = rec.ID
+		case rec.State == Doubtful:
+			g.w.count(func(n *counters) { n.doubtful++ })
+			return "", nil, inDoubt("the process that ran it is gone")
+		}
+		if over == "" || over == ask.Over {
+			if pause(ctx, poll) != nil {
+				return "", nil, unbegun(ctx)
+			}
+		}
+		ask.Over = over
+	}
+}
+
+// pause waits for d.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settleTimeout bounds what a call waits for the store to take its result. The caller is not told of a failure: the work is done.
+const settleTimeout = time.Second
+
+// settle stores a result, or sets the key free for nil. What the store does not take at once is tried again later.
+func (g *Guard) settle(at key, claim string, r *Result) {
+	if g.opt.Store == nil {
+		return
+	}
+	l := g.late(at, claim, r)
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	if !g.store(ctx, l) {
+		g.later(l)
+	}
+}
+
+// late is what the store is to be told of a claim.
+func (g *Guard) late(at key, claim string, r *Result) late {
+	l := late{key: at.full, claim: claim, until: policy.Now().Add(g.opt.Keep)}
+	if r != nil {
+		l.result = r.marshal()
+	}
+	return l
+}
+
+func (g *Guard) later(l late) {
+	g.mu.Lock()
+	if len(g.unstored) < maxLate {
+		g.unstored = append(g.unstored, l)
+	}
+	g.mu.Unlock()
+	select {
+	case g.pending <- struct{}{}:
+	default:
+	}
+}
+
+// store reports whether l need not be stored any more.
+func (g *Guard) store(ctx context.Context, l late) bool {
+	var err error
+	if l.result == nil {
+		err = g.opt.Store.Release(ctx, l.key, l.claim)
+	} else {
+		err = g.opt.Store.Finish(ctx, l.key, l.claim, l.result, g.opt.Keep)
+	}
+	if err != nil && !errors.Is(err, ErrLost) {
+		g.opt.Logger.Warn("idempotency: a result could not be stored; trying again", "error", err)
+		return false
+	}
+	return true
+}
+
+// storeLate stores what could not be stored at once, until ctx ends.
+func (g *Guard) storeLate(ctx context.Context) {
+	for {
+		select {
+		case <-g.pending:
+		case <-ctx.Done():
+			return
+		}
+		for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+			if pause(ctx, wait) != nil {
+				return
+			}
+			if g.storeAll(ctx) {
+				break
+			}
+		}
+	}
+}
+
+// storeAll reports whether nothing is left to be stored.
+func (g *Guard) storeAll(ctx context.Context) bool {
+	for {
+		g.mu.Lock()
+		if len(g.unstored) == 0 {
+			g.mu.Unlock()
+			return true
+		}
+		l := g.unstored[0]
+		g.mu.Unlock()
+		try, cancel := context.WithTimeout(ctx, settleTimeout)
+		ok := g.store(try, l) || policy.Now() >= l.until
+		cancel()
+		if !ok {
+			return false
+		}
+		g.mu.Lock()
+		if g.unstored = g.unstored[1:]; len(g.unstored) == 0 {
+			g.unstored = nil
+		}
+		g.mu.Unlock()
+	}
+}
+
+// stayAlive says every third of the TTL that this process lives.
+func (g *Guard) stayAlive(ctx context.Context) {
+	every := g.opt.TTL / 3
+	for ctx.Err() == nil {
+		try, cancel := context.WithTimeout(ctx, every)
+		if err := g.opt.Store.Alive(try, g.owner, g.opt.TTL); err != nil && ctx.Err() == nil {
+			g.opt.Logger.Warn("idempotency: the store of keys cannot be told that this process lives", "error", err)
+		}
+		cancel()
+		if pause(ctx, every) != nil {
+			return
+		}
+	}
+}
