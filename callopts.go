@@ -132,6 +132,7 @@ type callOptions struct {
 	header, trailer            *metadata.MD
 	peer                       *peer.Peer
 	onFinish                   func(error)
+	criticality                *policy.Criticality
 	err                        error
 }
 
@@ -153,6 +154,8 @@ func (c *callOptions) apply(opts []CallOption) {
 			*c = o.opt
 		case infoOption:
 			c.info = o.info
+		case criticalityOption:
+			c.criticality = &o.c
 		case codecOption:
 			c.codec = o.c
 		case grpc.HeaderCallOption:

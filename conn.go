@@ -112,8 +112,9 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	now := policy.Now()
 	p.parent = above(ctx)
 	p.call = policy.Call{Service: c.s.name, Method: method, Hash: p.opt.hash}
+	p.call.Criticality = p.opt.inherits(p.parent)
 	if p.parent != nil {
-		p.call.PathAttempt, p.call.Criticality = int(p.parent.pathAttempt), p.parent.criticality
+		p.call.PathAttempt = int(p.parent.pathAttempt)
 	}
 	if p.opt.from != nil && p.opt.from.again {
 		p.call.PathAttempt = max(p.call.PathAttempt, 2)

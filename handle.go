@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -229,8 +231,20 @@ func chainStream(mw []grpc.StreamServerInterceptor) grpc.StreamServerInterceptor
 
 // serverStream is a transport's stream as grpc's generated code knows it.
 type serverStream struct {
-	c *incoming
-	s transport.ServerStream
+	c   *incoming
+	s   transport.ServerStream
+	srv *Server
+
+	received int         // messages
+	talking  atomic.Bool // its place has been given back
+}
+
+// talk gives the stream's place back. A stream has one while its handler works toward its first answer; from then on it is a conversation, which may last
+// for hours and says nothing of how much there is to do. It is no sample of how long calls take.
+func (s *serverStream) talk() {
+	if !s.talking.Swap(true) {
+		s.srv.settle(s.c, policy.Ignored)
+	}
 }
 
 func (s *serverStream) SetHeader(md metadata.MD) error  { return s.c.addHeader(md) }
@@ -239,6 +253,7 @@ func (s *serverStream) SetTrailer(md metadata.MD)       { s.c.addTrailer(md) }
 func (s *serverStream) Context() context.Context        { return s.c }
 
 func (s *serverStream) SendMsg(m any) error {
+	s.talk()
 	if err := s.c.message(); err != nil {
 		return err
 	}
@@ -249,6 +264,9 @@ func (s *serverStream) SendMsg(m any) error {
 }
 
 func (s *serverStream) RecvMsg(m any) error {
+	if s.received++; s.received > 1 {
+		s.talk()
+	}
 	err := s.s.Recv(m)
 	if err == nil || errors.Is(err, io.EOF) {
 		return err

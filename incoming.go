@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"net"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/admit"
 	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
@@ -29,9 +31,10 @@ type incoming struct {
 	// own ends with the call. Its values are this incoming itself, or the context of a transport that made one.
 	own    callctx.Context
 	from   *caller
-	method string
+	m      *method // nil if the server has no such method
 	md     transport.Metadata
 	answer atomic.Pointer[answer] // nil until the handler says something beside its message
+	seat   admit.Seat
 
 	pathAttempt int32
 	criticality policy.Criticality
@@ -44,6 +47,7 @@ type caller struct {
 	keys *grpcKeys
 	addr net.Addr
 	tls  *tls.ConnectionState // nil without
+	id   atomic.Uint64        // what identity returned; 0 = it has not been asked
 }
 
 // answer is what a handler says beside its messages.
@@ -53,39 +57,40 @@ type answer struct {
 	stream          transport.ServerStream // nil for unary calls; not changed
 	headerSaid      bool                   // no more may be added to it
 	headerSent      bool                   // it has left
+	parked          *parking               // while the call waits for a place; its own goroutine's
 }
 
 type incomingKey struct{}
 
 // newIncoming returns the context of a call that arrived with ctx. If ctx was made by CallContext it is already there.
-func newIncoming(ctx context.Context, keys *grpcKeys, in *transport.Incoming, s transport.ServerStream) *incoming {
+func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming, st transport.ServerStream) *incoming {
 	var c *incoming
 	if own, ok := ctx.(*callctx.Context); ok {
 		c, _ = own.Values().(*incoming)
 	}
 	if c == nil {
-		c = makeIncoming(&caller{keys, in.Peer, in.TLS}, in)
+		c = s.makeIncoming(&caller{keys: s.keys, addr: in.Peer, tls: in.TLS}, in)
 		c.own.Init(in.Deadline, ctx)
 	}
-	if s != nil {
-		c.answer.Store(&answer{stream: s})
+	if st != nil {
+		c.answer.Store(&answer{stream: st})
 	}
 	return c
 }
 
-func makeIncoming(from *caller, in *transport.Incoming) *incoming {
-	return &incoming{from: from, method: in.Method, md: in.Metadata, pathAttempt: int32(min(in.PathAttempt, math.MaxInt32)),
+func (s *Server) makeIncoming(from *caller, in *transport.Incoming) *incoming {
+	return &incoming{from: from, m: s.methods[in.Method], md: in.Metadata, pathAttempt: int32(min(in.PathAttempt, math.MaxInt32)),
 		criticality: in.Criticality}
 }
 
 // ConnInfo returns what CallContext is given with each call of a connection.
 func (s *handler) ConnInfo(addr net.Addr, state *tls.ConnectionState) any {
-	return &caller{s.keys, addr, state}
+	return &caller{keys: s.keys, addr: addr, tls: state}
 }
 
 // CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.
 func (s *handler) CallContext(info any, in *transport.Incoming) *callctx.Context {
-	c := makeIncoming(info.(*caller), in)
+	c := s.makeIncoming(info.(*caller), in)
 	c.own.Init(in.Deadline, c)
 	return &c.own
 }
@@ -194,7 +199,7 @@ func (c *incoming) addHeader(md metadata.MD) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.headerSaid {
-		return status.Errorf(status.Internal, "the header of %s has been sent already", c.method)
+		return status.Errorf(status.Internal, "the header of %s has been sent already", c.m.info.Name)
 	}
 	a.header = metadata.Join(a.header, md)
 	return nil
@@ -255,7 +260,7 @@ func (c *incoming) metadata() (header, trailer transport.Metadata) {
 // serverTransportStream lets grpc.SetHeader, grpc.SendHeader and grpc.SetTrailer work.
 type serverTransportStream struct{ c *incoming }
 
-func (s serverTransportStream) Method() string                  { return "/" + s.c.method }
+func (s serverTransportStream) Method() string                  { return "/" + s.c.m.info.Name }
 func (s serverTransportStream) SetHeader(md metadata.MD) error  { return s.c.addHeader(md) }
 func (s serverTransportStream) SendHeader(md metadata.MD) error { return s.c.sendHeader(md) }
 func (s serverTransportStream) SetTrailer(md metadata.MD) error { s.c.addTrailer(md); return nil }
@@ -300,4 +305,27 @@ func fromMD(md metadata.MD) transport.Metadata {
 		}
 	}
 	return m
+}
+
+// identity is a number that tells callers apart: the one that TLS has proved, else the address without its port.
+func (c *caller) identity(seed maphash.Seed) uint64 {
+	if id := c.id.Load(); id != 0 {
+		return id
+	}
+	var name string
+	switch {
+	case c.tls != nil && len(c.tls.VerifiedChains) > 0:
+		name = "cert " + string(c.tls.VerifiedChains[0][0].RawSubject)
+		if uris := c.tls.VerifiedChains[0][0].URIs; len(uris) > 0 {
+			name = "uri " + uris[0].String()
+		}
+	case c.addr != nil:
+		name = c.addr.String()
+		if host, _, err := net.SplitHostPort(name); err == nil {
+			name = host
+		}
+	}
+	id := max(maphash.String(seed, name), 1)
+	c.id.Store(id)
+	return id
 }

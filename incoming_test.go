@@ -20,7 +20,7 @@ func TestCallContext(t *testing.T) {
 	in := &transport.Incoming{Method: "a.B/C", Metadata: transport.Metadata{{Key: "k", Value: "v"}}, PathAttempt: 2,
 		Deadline: policy.Now().Add(time.Hour), Peer: nodeAddr("10.0.0.1:1")}
 	own := h.CallContext(h.ConnInfo(in.Peer, nil), in)
-	c := newIncoming(own, h.keys, in, nil)
+	c := h.newIncoming(own, in, nil)
 	if above(context.WithValue(c, incomingKey{}, c)) != c || above(own) != c || above(c).pathAttempt != 2 {
 		t.Error("calls made with the context would not find the call they were made for")
 	}
@@ -47,7 +47,7 @@ func TestCallContext(t *testing.T) {
 func TestForeignContext(t *testing.T) {
 	type key struct{}
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), key{}, 1))
-	c := newIncoming(ctx, findGRPCKeys(), &transport.Incoming{Method: "a.B/C"}, nil)
+	c := (&Server{keys: findGRPCKeys()}).newIncoming(ctx, &transport.Incoming{Method: "a.B/C"}, nil)
 	if c.Value(key{}) != 1 || c.Err() != nil || above(c) != c {
 		t.Error("the transport's context is not there")
 	}

@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/hull-go/hull/internal/admit"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/fileregistry"
 	"github.com/hull-go/hull/spec"
@@ -83,6 +84,7 @@ type serverOptions struct {
 	stream       []grpc.StreamServerInterceptor
 	drainWait    time.Duration
 	drainTimeout time.Duration
+	rules        admit.Rules
 }
 
 type bothOption struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"net"
@@ -18,7 +19,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/admit"
 	"github.com/hull-go/hull/internal/nearest"
+	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -54,6 +57,10 @@ type Server struct {
 	inFlight        atomic.Int64
 	decoders        sync.Pool // of *decoder
 
+	desk    *admit.Desk
+	asks    sync.Pool // of *admit.Ask
+	callers maphash.Seed
+
 	mu      sync.Mutex
 	running bool
 	methods map[string]*method // not changed once running
@@ -65,8 +72,9 @@ type Server struct {
 // method is one served method: unary or stream.
 type method struct {
 	info    registry.Method
-	typed   bool // speaks JSON of Go values unless they are protobuf messages
-	builtin bool // not the user's own
+	typed   bool          // speaks JSON of Go values unless they are protobuf messages
+	builtin bool          // not the user's own
+	desk    *admit.Method // nil if calls of it are always served
 	// What other protocols and descriptions must know; each may be nil.
 	request, reply           reflect.Type
 	requestProto, replyProto protoreflect.MessageDescriptor
@@ -80,7 +88,7 @@ type method struct {
 // NewServer returns a server of the service with that discovery name. Wrong options are all reported at once.
 func NewServer(service string, opts ...ServerOption) (*Server, error) {
 	s := &Server{service: service, keys: findGRPCKeys(), ready: make(chan struct{}), leaving: make(chan struct{}), methods: map[string]*method{},
-		infos: map[string]grpc.ServiceInfo{}}
+		infos: map[string]grpc.ServiceInfo{}, callers: maphash.MakeSeed()}
 	s.opt = serverOptions{drainWait: DefaultDrainWait, drainTimeout: DefaultDrainTimeout}
 	var errs []error
 	if err := registry.ValidName("service", service); err != nil {
@@ -90,6 +98,10 @@ func NewServer(service string, opts ...ServerOption) (*Server, error) {
 		if err := o.server(&s.opt); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	var err error
+	if s.desk, err = admit.New(s.opt.rules); err != nil {
+		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("hull: server %q: %w", service, errors.Join(errs...))
@@ -111,6 +123,7 @@ func (s *Server) add(m *method) {
 	case s.methods[m.info.Name] != nil:
 		panic(fmt.Sprintf("hull: method %s is served already", m.info.Name))
 	}
+	m.desk = s.desk.Add(m.info.Name)
 	s.methods[m.info.Name] = m
 }
 
@@ -204,6 +217,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- front.serve() }()
+	stopTurning := s.turn()
+	defer stopTurning()
 	stop := func(err error) error {
 		front.close()
 		<-failed //nolint:errcheck // it has been told of already, if it was one
@@ -327,55 +342,54 @@ type handler struct{ *Server }
 
 // Unary implements transport.Handler.
 func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.Outgoing {
-	self, wrong := s.meant(in)
-	if wrong != nil {
-		return transport.Outgoing{Status: wrong, Trailer: self}
+	c := s.newIncoming(ctx, in, nil)
+	m := c.m
+	if m != nil && m.unary == nil {
+		m = nil
 	}
-	m := s.methods[in.Method]
-	if m == nil || m.unary == nil {
-		return transport.Outgoing{Status: s.unknown(in.Method, m)}
+	cd, self, refusal := s.enter(c, in, m)
+	if refusal != nil {
+		return transport.Outgoing{Status: refusal, Trailer: self}
 	}
-	cd, bad := s.codec(m, in)
-	if bad != nil {
-		return transport.Outgoing{Status: bad}
-	}
-	s.calls.Add(1)
-	n := s.inFlight.Add(1)
-	defer s.inFlight.Add(-1)
-	c := newIncoming(ctx, s.keys, in, nil)
+	returned := false
+	defer func() {
+		if !returned {
+			s.leave(c, policy.Ignored)
+		}
+	}()
 	d := s.decoder(cd, in)
 	v, err := m.unary(c, d.decode)
 	s.release(d)
-	out := transport.Outgoing{Codec: cd, Message: v, Load: transport.Load{InFlight: uint32(n)}}
+	out := transport.Outgoing{Codec: cd, Message: v}
 	out.Header, out.Trailer = c.metadata()
 	out.Trailer = append(out.Trailer, self...)
 	if err != nil {
 		out.Message = nil
 		out.Status = s.failed(c, err)
 	}
+	returned = true
+	out.Load.InFlight = s.leave(c, c.outcome(policy.Now(), out.Status))
 	return out
 }
 
 // Stream implements transport.Handler.
 func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transport.ServerStream) transport.Outgoing {
-	self, wrong := s.meant(in)
-	if wrong != nil {
-		return transport.Outgoing{Status: wrong, Trailer: self}
+	c := s.newIncoming(ctx, in, st)
+	m := c.m
+	if m != nil && m.stream == nil {
+		m = nil
 	}
-	m := s.methods[in.Method]
-	if m == nil || m.stream == nil {
-		return transport.Outgoing{Status: s.unknown(in.Method, m)}
+	cd, self, refusal := s.enter(c, in, m)
+	if refusal != nil {
+		return transport.Outgoing{Status: refusal, Trailer: self}
 	}
-	cd, bad := s.codec(m, in)
-	if bad != nil {
-		return transport.Outgoing{Status: bad}
-	}
-	s.calls.Add(1)
-	s.inFlight.Add(1)
-	defer s.inFlight.Add(-1)
+	ss := &serverStream{c: c, s: st, srv: s.Server}
+	defer func() {
+		ss.talk()
+		s.inFlight.Add(-1)
+	}()
 	st.SetCodec(cd)
-	c := newIncoming(ctx, s.keys, in, st)
-	err := m.stream(&serverStream{c: c, s: st})
+	err := m.stream(ss)
 	var out transport.Outgoing
 	out.Header, out.Trailer = c.metadata()
 	out.Trailer = append(out.Trailer, self...)
@@ -383,6 +397,39 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 		out.Status = s.failed(c, err)
 	}
 	return out
+}
+
+// enter lets a call in, unless it is refused: it is meant for somebody else, there is no such method (m is nil), or there is no place. self goes into the
+// answer's trailer.
+func (s *handler) enter(c *incoming, in *transport.Incoming, m *method) (cd codec.Codec, self transport.Metadata, refusal *status.Error) {
+	self, refusal = s.meant(in)
+	if refusal == nil && m == nil {
+		refusal = s.unknown(in.Method, c.m)
+	}
+	if refusal == nil {
+		cd, refusal = s.codec(m, in)
+	}
+	if refusal != nil {
+		if c.seat.Waits() {
+			s.giveUp(c, policy.Now(), false)
+		}
+		s.settle(c, policy.Ignored)
+		return nil, self, refusal
+	}
+	if m.desk != nil {
+		if refusal = s.admitted(c, in); refusal != nil {
+			return nil, self, refusal
+		}
+	}
+	s.calls.Add(1)
+	s.inFlight.Add(1)
+	return cd, self, nil
+}
+
+// leave ends a call that enter has let in, and returns how many there were, itself included.
+func (s *Server) leave(c *incoming, o policy.Outcome) uint32 {
+	s.settle(c, o)
+	return uint32(s.inFlight.Add(-1) + 1)
 }
 
 func (s *handler) failed(c *incoming, err error) *status.Error {

@@ -37,6 +37,8 @@ type serverCall struct {
 
 	age  time.Duration // what it spent on its way
 	held bool          // has been held back once
+
+	asked bool // the handler knows of it, see admitter
 }
 
 const (
@@ -104,11 +106,33 @@ func (c *serverConn) call(f frame) (keep bool, err error) {
 		c.refuse(ca, c.tooLarge(len(cur.b)))
 		return true, nil
 	case ca.m.inlineAt(c.clock) && !c.late(ca):
-		ca.in.Payload = cur.b
-		return c.runInline(ca), nil
+		if waits, refusal := c.arrive(ca); refusal != nil {
+			c.refuse(ca, refusal)
+			return true, nil
+		} else if !waits {
+			ca.in.Payload = cur.b
+			return c.runInline(ca), nil
+		}
 	}
 	ca.buf = append(ca.buf[:0], cur.b...)
 	return true, c.dispatch(ca)
+}
+
+// arrive asks the handler, once, whether a call may run.
+func (c *serverConn) arrive(ca *serverCall) (waits bool, refusal *status.Error) {
+	if c.s.admits == nil || ca.asked {
+		return false, nil
+	}
+	waits, refusal = c.s.admits.Arrive(ca.ctx, &ca.in, c.clock)
+	ca.asked = refusal == nil
+	return waits, refusal
+}
+
+// forget tells the handler of a call that it has let in and that is not going to start.
+func (c *serverConn) forget(ca *serverCall) {
+	if ca.asked {
+		c.s.admits.Forget(ca.ctx)
+	}
 }
 
 // begin reads the head of CALL or OPEN into a call. It returns nil if there is nothing to be done: the call was refused,
@@ -124,6 +148,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		c.mu.Unlock()
 	}
 	ca := c.s.calls.Get().(*serverCall)
+	ca.asked = false
 	ca.id, ca.stream, ca.gathering, ca.kept, ca.answered, ca.opening, ca.held = f.id, nil, false, 0, false, f.typ == typeOpen, false
 	var h rawCall
 	if err := parseCall(cur, c.sh.opts.MaxHeader, &h); err != nil {
@@ -315,6 +340,12 @@ func (c *serverConn) takeRole() bool {
 // dispatch has the handler run beside the reader.
 func (c *serverConn) dispatch(ca *serverCall) error {
 	late := c.late(ca)
+	if !late {
+		if _, refusal := c.arrive(ca); refusal != nil {
+			c.refuse(ca, refusal)
+			return nil
+		}
+	}
 	spawn := false
 	c.mu.Lock()
 	var refusal *status.Error
@@ -326,6 +357,7 @@ func (c *serverConn) dispatch(ca *serverCall) error {
 	default:
 		if err := c.register(ca); err != nil {
 			c.mu.Unlock()
+			c.forget(ca)
 			return err
 		}
 		ca.kept = len(ca.buf)
@@ -338,6 +370,7 @@ func (c *serverConn) dispatch(ca *serverCall) error {
 	}
 	c.mu.Unlock()
 	if refusal != nil {
+		c.forget(ca)
 		c.refuse(ca, refusal)
 	}
 	if spawn {
@@ -351,9 +384,11 @@ func (c *serverConn) run(ca *serverCall, began policy.Time) {
 	defer c.finish(ca)
 	if !ca.state.CompareAndSwap(callWaiting, callStarted) {
 		ca.answered = true
+		c.forget(ca)
 		return
 	}
 	if ca.in.Deadline != 0 && ca.in.Deadline <= began {
+		c.forget(ca)
 		ca.out, ca.head = ca.out[:0], answerHead{status: c.expired()}
 		return
 	}

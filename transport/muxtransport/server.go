@@ -20,6 +20,7 @@ type Server struct {
 	handler transport.Handler
 	// contexts is the handler, if it makes the contexts of its calls itself.
 	contexts contextMaker
+	admits   admitter  // the handler, if it wants to be asked first
 	calls    sync.Pool // of *serverCall
 
 	mu       sync.Mutex
@@ -40,6 +41,15 @@ type contextMaker interface {
 	CallContext(info any, in *transport.Incoming) *callctx.Context
 }
 
+// admitter is a Handler that decides whether a unary call may run before it gets a goroutine, so that a refusal costs little and what has to wait
+// does not hold up the reader. It is told of each call that it did not refuse again: by Unary, or by Forget if the call is over before that. ctx
+// is what CallContext returned.
+type admitter interface {
+	// Arrive runs on the reader and must not wait. waits says that Unary is going to.
+	Arrive(ctx *callctx.Context, in *transport.Incoming, now policy.Time) (waits bool, refusal *status.Error)
+	Forget(ctx *callctx.Context)
+}
+
 // NewServer returns a Server that passes calls to h. It fails if an option makes no sense.
 func NewServer(h transport.Handler, o Options) (*Server, error) {
 	if err := o.complete(); err != nil {
@@ -48,6 +58,9 @@ func NewServer(h transport.Handler, o Options) (*Server, error) {
 	s := &Server{sh: &shared{opts: o}, handler: h, conns: make(map[*serverConn]struct{}), shaking: make(map[net.Conn]struct{}),
 		empty: make(chan struct{})}
 	s.contexts, _ = h.(contextMaker)
+	if s.contexts != nil {
+		s.admits, _ = h.(admitter)
+	}
 	s.calls.New = func() any { return new(serverCall) }
 	return s, nil
 }

@@ -1,0 +1,210 @@
+package admit
+
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+// Method is what a desk knows of one method.
+type Method struct {
+	name string
+
+	// Calls under way, by the second after which they count as abandoned. Each word holds that second, and how many calls there are with a
+	// place in the hall and without. The last word is for those that never count as abandoned.
+	ring  [ringSize + 1]atomic.Uint64
+	keeps atomic.Int64 // the reserve
+
+	lost atomic.Int64 // abandoned and still running
+
+	// What follows belongs to Turn.
+	usual float64     // how many calls were under way lately at most
+	seen  policy.Time // when there last were any
+}
+
+const (
+	ringSize  = 64 // seconds, a power of two
+	countBits = 20
+	countMask = 1<<countBits - 1
+	markShift = 2 * countBits
+	markMask  = 1<<(64-markShift) - 1
+)
+
+// Add makes the desk know a method.
+func (d *Desk) Add(name string) *Method {
+	m := &Method{name: name}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.methods = append(d.methods, m)
+	return m
+}
+
+// spot is where a call is counted: a word of the ring and the mark that it has there.
+type spot struct {
+	mark uint32
+	at   uint8
+}
+
+// never is where calls are counted that never count as abandoned.
+var never = spot{at: ringSize}
+
+// spotOf returns where a call is counted that begins at now. Without a deadline, or with one that is too far away, it never counts as abandoned.
+func spotOf(now, deadline policy.Time, grace time.Duration) spot {
+	const second = policy.Time(time.Second)
+	if deadline == 0 {
+		return never
+	}
+	at := deadline.Add(grace)/second + 1
+	if at-now/second >= ringSize-1 || at <= now/second {
+		return never
+	}
+	return spot{markOf(at), uint8(at % ringSize)}
+}
+
+// markOf is never 0, which is the mark of what has been swept.
+func markOf(second policy.Time) uint32 { return max(uint32(second)&markMask, 1) }
+
+// one is a call in a word.
+func one(k kind) uint64 {
+	if k == placed {
+		return 1
+	}
+	return 1 << countBits
+}
+
+// calls returns what a word holds.
+func calls(w uint64) (placed, others int64) {
+	return int64(w & countMask), int64(w >> countBits & countMask)
+}
+
+func marked(w uint64) uint32 { return uint32(w >> markShift) }
+
+// begin counts a call and returns where. What is under the mark of another second has been abandoned, but could not be given up: then the call
+// is counted where it never will be.
+func (m *Method) begin(now, deadline policy.Time, grace time.Duration, k kind) spot {
+	s := spotOf(now, deadline, grace)
+	for {
+		w := m.ring[s.at].Load()
+		next := w + one(k)
+		if marked(w) != s.mark {
+			if w<<(64-markShift) != 0 {
+				s = never
+				continue
+			}
+			next = uint64(s.mark)<<markShift + one(k)
+		}
+		if m.ring[s.at].CompareAndSwap(w, next) {
+			return s
+		}
+	}
+}
+
+// end takes a call out again. It returns false if it was abandoned.
+func (m *Method) end(s spot, k kind) bool {
+	for {
+		w := m.ring[s.at].Load()
+		if n := w & (one(k) * countMask); marked(w) != s.mark || n == 0 {
+			m.lost.Add(-1)
+			return false
+		}
+		if m.ring[s.at].CompareAndSwap(w, w-one(k)) {
+			return true
+		}
+	}
+}
+
+type swept struct{ placed, others int64 }
+
+// sweep gives up the calls whose time was over by now, second by second while room allows. left says that it did not.
+func (m *Method) sweep(now policy.Time, room int64) (n swept, left bool) {
+	second := now / policy.Time(time.Second)
+	for i := range ringSize {
+		w := m.ring[i].Load()
+		if w<<(64-markShift) == 0 {
+			continue
+		}
+		// The mark lies less than a turn of the ring ahead of now, or it is past.
+		if ahead := (marked(w) - markOf(second)) & markMask; ahead > 0 && ahead <= ringSize {
+			continue
+		}
+		var count swept
+		count.placed, count.others = calls(w)
+		if count.placed+count.others > room {
+			left = true
+			continue
+		}
+		if m.ring[i].CompareAndSwap(w, 0) {
+			m.lost.Add(count.placed + count.others)
+			room -= count.placed + count.others
+			n.placed += count.placed
+			n.others += count.others
+		}
+	}
+	return n, left
+}
+
+// running is how many calls are under way that have not been abandoned: with a place in the hall, and without.
+func (m *Method) running() (hall, others int64) {
+	for i := range m.ring {
+		h, o := calls(m.ring[i].Load())
+		hall, others = hall+h, others+o
+	}
+	return hall, others
+}
+
+// entitled reports whether a call may run although the hall is full.
+func (m *Method) entitled(c *policy.Call) bool {
+	keeps := m.keeps.Load()
+	if keeps == 0 || c.Criticality != policy.Critical && c.Criticality != policy.CriticalPlus {
+		return false
+	}
+	hall, others := m.running()
+	return hall+others < keeps
+}
+
+const (
+	// usualLasts is after how long the memory of how many calls a method had is down to a third.
+	usualLasts = 10 * time.Second
+	// activeFor is how long a method counts as active after its last call.
+	activeFor = 10 * time.Second
+)
+
+// look remembers how many calls are under way, and reports whether there have been any lately.
+func (m *Method) look(now policy.Time, took time.Duration) bool {
+	hall, others := m.running()
+	n := float64(hall + others)
+	if n > 0 {
+		m.seen = now
+	}
+	m.usual = max(n, m.usual*math.Exp(-float64(min(max(took, 0), time.Minute))/float64(usualLasts)))
+	return m.seen != 0 && now.Sub(m.seen) <= activeFor
+}
+
+// keep sets the reserve: what is usual, a quarter more and one, but no more than share.
+func (m *Method) keep(share int) {
+	m.keeps.Store(int64(min(math.Ceil(m.usual*1.25)+1, float64(share))))
+}
+
+// MethodSnapshot is a reading of a method.
+type MethodSnapshot struct {
+	Name string
+	// Running calls, Reserved of them in the method's reserve of Reserve. Abandoned ones run beside those.
+	Running, Reserved, Reserve, Abandoned int64
+}
+
+func (m *Method) snapshot() MethodSnapshot {
+	hall, others := m.running()
+	return MethodSnapshot{Name: m.name, Running: hall + others, Reserved: others, Reserve: m.keeps.Load(), Abandoned: m.lost.Load()}
+}
+
+// rootShed reports whether a root request is among the share that is shed, the same ones everywhere; a call without one is left to chance.
+func rootShed(root uint64, chance uint64, share float64) bool {
+	if root != 0 {
+		hi, lo := bits.Mul64(root^0x6a09e667f3bcc909, 0xbb67ae8584caa73b)
+		chance = hi ^ lo
+	}
+	return float64(chance>>11)/(1<<53) < share
+}

@@ -1,0 +1,225 @@
+package hull
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/hull-go/hull/internal/admit"
+	"github.com/hull-go/hull/internal/callctx"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+)
+
+// parking is a call that waits for a place.
+type parking struct {
+	verdict chan policy.Verdict
+	ticket  policy.Ticket
+	until   policy.Time
+}
+
+// Granted implements policy.Waiter.
+func (p *parking) Granted(_ uint32, v policy.Verdict) { p.verdict <- v }
+
+// Arrive asks for leave to run a unary call before it gets a goroutine, for transports that ask. waits says that Unary will have to wait, so it must not
+// run where nothing may wait. Unless the call is refused it goes on to Unary, or to Forget.
+func (s *handler) Arrive(ctx *callctx.Context, in *transport.Incoming, now policy.Time) (waits bool, refusal *status.Error) {
+	c, ok := ctx.Values().(*incoming)
+	if !ok || c.m == nil || c.m.desk == nil || c.m.unary == nil {
+		return false, nil
+	}
+	p, e := s.ask(c, in, now)
+	return p != nil, e
+}
+
+// Forget settles a call that Arrive let in, or has wait, and that is over before it came to Unary.
+func (s *handler) Forget(ctx *callctx.Context) {
+	c, ok := ctx.Values().(*incoming)
+	if !ok {
+		return
+	}
+	if c.seat.Waits() {
+		s.giveUp(c, policy.Now(), false)
+	}
+	s.settle(c, policy.Ignored)
+}
+
+// ask asks the desk for a seat. A call that has to wait is in the line when it returns.
+func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*parking, *status.Error) {
+	a, _ := s.asks.Get().(*admit.Ask)
+	if a == nil {
+		a = new(admit.Ask)
+	}
+	defer s.asks.Put(a)
+	a.Call = policy.Call{Method: in.Method, Deadline: in.Deadline, Criticality: in.Criticality, PathAttempt: in.PathAttempt, Hash: root(in.Metadata)}
+	if s.desk.CountsCallers() {
+		a.Caller.Hash = c.from.identity(s.callers)
+	}
+	v, by := s.desk.Arrive(now, policy.Source{}, a, c.m.desk, &c.seat)
+	if v.Decision == policy.Park {
+		p := &parking{verdict: make(chan policy.Verdict, 1)}
+		if p.ticket, v = s.desk.Join(now, policy.Source{}, a, c.m.desk, &c.seat, policy.Waiting{Waiter: p}); v.Decision == policy.Park {
+			p.until = v.At
+			c.says().parked = p
+			return p, nil
+		}
+		by = admit.ByLimit
+	}
+	if v.Decision == policy.Refuse {
+		return nil, shed(now, v, by)
+	}
+	return nil, nil
+}
+
+// admitted sees to it that a call has a seat when its handler starts, and waits for one if that is allowed.
+func (s *Server) admitted(c *incoming, in *transport.Incoming) *status.Error {
+	if c.seat.Taken() {
+		return nil
+	}
+	if !c.seat.Waits() {
+		if p, e := s.ask(c, in, policy.Now()); p == nil {
+			return e
+		}
+	}
+	return s.await(c)
+}
+
+// await waits for the verdict of a call in the line.
+func (s *Server) await(c *incoming) *status.Error {
+	p := c.says().parked
+	timer := time.NewTimer(p.until.Sub(policy.Now()))
+	defer timer.Stop()
+	select {
+	case v := <-p.verdict:
+		return s.seated(c, v)
+	case <-timer.C:
+		return s.giveUp(c, policy.Now(), true)
+	case <-c.Done():
+		return s.giveUp(c, policy.Now(), false)
+	}
+}
+
+// giveUp takes a call out of the line whose patience (vain) or caller's patience is over, unless its verdict is on its way.
+func (s *Server) giveUp(c *incoming, now policy.Time, vain bool) *status.Error {
+	p := c.says().parked
+	if !s.desk.Leave(now, &c.seat, p.ticket, vain) {
+		return s.seated(c, <-p.verdict)
+	}
+	if vain {
+		return shed(now, policy.Verdict{Decision: policy.Refuse, Reason: "waited in vain for a place"}, admit.ByLimit)
+	}
+	return gone(c)
+}
+
+// seated takes in the verdict of a wait. A call that nobody waits for any more does not start.
+func (s *Server) seated(c *incoming, v policy.Verdict) *status.Error {
+	now, until := policy.Now(), c.own.Until()
+	s.desk.Seated(now, until, c.m.desk, &c.seat, v)
+	if !v.Decision.Admits() {
+		return shed(now, v, admit.ByLimit)
+	}
+	if until != 0 && until <= now || c.Err() != nil {
+		s.desk.Late()
+		s.settle(c, policy.Ignored)
+		return gone(c)
+	}
+	return nil
+}
+
+// gone is the answer to a call that was over while it waited.
+func gone(c *incoming) *status.Error {
+	if errors.Is(c.Err(), context.Canceled) {
+		return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Message: "the caller gave up while the call waited for a place"}
+	}
+	return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent,
+		Message: "the deadline had passed before the call got a place"}
+}
+
+// settle gives a call's seat back, if it has one.
+func (s *Server) settle(c *incoming, o policy.Outcome) {
+	if c.seat.Taken() {
+		s.desk.Done(policy.Now(), policy.Source{}, c.m.desk, &c.seat, o)
+	}
+}
+
+// outcome is what a call counts for in the eyes of the limit.
+func (c *incoming) outcome(now policy.Time, e *status.Error) policy.Outcome {
+	if d := c.own.Until(); d != 0 && now > d {
+		return policy.TimedOut // nobody waited for it
+	}
+	if e == nil {
+		return policy.Success
+	}
+	return policy.Classify(e).Counts().Limit
+}
+
+// shedPushback is when callers are asked to come back at the earliest, on average: when those who wait now are served or gone.
+const shedPushback = 100 * time.Millisecond
+
+// shed is the answer to a call that is not served.
+func shed(now policy.Time, v policy.Verdict, by admit.Reason) *status.Error {
+	e := &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent, Message: "the server is overloaded: " + v.Reason}
+	if by == admit.ByRate {
+		e.Kind, e.Message = status.Quota, "the caller makes more calls than it may: "+v.Reason
+	}
+	e.Pushback = shedPushback/2 + rand.N(shedPushback) // not all at the same time
+	if v.At > now {
+		e.Pushback = v.At.Sub(now)
+	}
+	return e
+}
+
+// root is the hash of the root request that a call belongs to, as its trace says; 0 = not known.
+func root(md transport.Metadata) uint64 {
+	for i := range md {
+		if md[i].Key == "traceparent" {
+			return traceHash(md[i].Value)
+		}
+	}
+	return 0
+}
+
+// traceHash reads the half of a W3C trace's id that is random, 0 if it is none.
+func traceHash(traceparent string) uint64 {
+	if len(traceparent) < 55 || !strings.HasPrefix(traceparent, "00-") {
+		return 0
+	}
+	var h uint64
+	for _, b := range []byte(traceparent[19:35]) {
+		switch {
+		case '0' <= b && b <= '9':
+			b -= '0'
+		case 'a' <= b && b <= 'f':
+			b -= 'a' - 10
+		default:
+			return 0
+		}
+		h = h<<4 | uint64(b)
+	}
+	return h
+}
+
+// turnEvery is how often the desk looks at what goes on.
+const turnEvery = 200 * time.Millisecond
+
+// turn looks after the desk until stop is called, which waits.
+func (s *Server) turn() (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(turnEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-t.C:
+				s.desk.Turn(policy.Now(), policy.Source{})
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
