@@ -136,6 +136,9 @@ func (r *reader) fill(until *atomic.Int64) error {
 		if err := r.limit(); err != nil {
 			return err
 		}
+		if r.w == r.r && r.l.letGo.Load() { // limit may have taken the deadline away that says so
+			return r.idle()
+		}
 		var end policy.Time
 		if until != nil { // looked at after the deadline was set, so that a wake-up is not lost
 			if end = policy.Time(until.Load()); end != 0 {
@@ -165,11 +168,8 @@ func (r *reader) fill(until *atomic.Int64) error {
 			if end != 0 && policy.Now() >= end {
 				return errTime
 			}
-			if r.w == r.r && r.l.letGo.Swap(false) {
-				r.release()
-				r.limited = false // here, and not on the small stack of whoever waits next
-				_ = r.l.nc.SetReadDeadline(time.Time{})
-				return errIdle
+			if r.w == r.r && r.l.letGo.Load() {
+				return r.idle()
 			}
 		case errors.Is(err, io.EOF) && r.w > r.r:
 			return io.ErrUnexpectedEOF
@@ -177,6 +177,15 @@ func (r *reader) fill(until *atomic.Int64) error {
 			return err
 		}
 	}
+}
+
+// idle lets go of the buffer, as the reader was told to.
+func (r *reader) idle() error {
+	r.l.letGo.Store(false)
+	r.release()
+	r.limited = false // here, and not on the small stack of whoever waits next
+	_ = r.l.nc.SetReadDeadline(time.Time{})
+	return errIdle
 }
 
 // stalledError means that a frame did not arrive whole in time.

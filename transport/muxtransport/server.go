@@ -22,6 +22,7 @@ type Server struct {
 	contexts contextMaker
 	admits   admitter  // the handler, if it wants to be asked first
 	calls    sync.Pool // of *serverCall
+	lot      lot
 
 	mu       sync.Mutex
 	conns    map[*serverConn]struct{} // until they are gone and so are their handlers

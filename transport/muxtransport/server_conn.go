@@ -47,6 +47,8 @@ type serverConn struct {
 	running  int           // handlers that have not returned and are not the reader's
 	buffered int           // bytes of messages that are kept
 	linger   *time.Timer
+
+	spot uint32 // in the parking lot, counted from 1; guarded by that
 }
 
 func newServerConn(s *Server, nc net.Conn, peer hello, met policy.Time) *serverConn {
@@ -58,6 +60,7 @@ func newServerConn(s *Server, nc net.Conn, peer hello, met policy.Time) *serverC
 	c.entry.conn = c
 	c.init(nc, s.sh, peer, c)
 	c.rd = newReader(&c.link)
+	c.fat.Store(true) // even if nothing comes, so that it is parked
 	return c
 }
 
@@ -78,7 +81,7 @@ func (c *serverConn) read() {
 		} else if err == nil {
 			if err = c.beforeWait(); err == nil {
 				if err = c.fill(); errors.Is(err, errIdle) {
-					go c.read() // on a stack that has not grown
+					c.rest()
 					return
 				}
 			}
@@ -298,6 +301,7 @@ func (c *serverConn) ended() {
 	}
 	idle := c.running == 0
 	c.mu.Unlock()
+	c.s.lot.remove(c)
 	c.releaseHeld() // to be taken note of; they have been given up
 	if idle {
 		c.s.gone(c)
