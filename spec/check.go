@@ -112,7 +112,8 @@ func (v *faults) together(ls []level) {
 			v.once(from, slowCalls, from, slow, "it needs slow: say from how long on a call is slow")
 		}
 	}
-	v.rate(ls)
+	v.rate(ls, "rate")
+	v.rate(ls, "server_rate")
 	v.nodes(ls)
 	v.fallback(ls)
 }
@@ -140,21 +141,23 @@ func (v *faults) nodes(ls []level) {
 	}
 }
 
-// rate checks that a rate limit can be kept.
-func (v *faults) rate(ls []level) {
-	limit, burst := leafAt("rate.limit"), leafAt("rate.burst")
+// rate checks that the rate limit of a group can be kept.
+func (v *faults) rate(ls []level, group string) {
+	limit, burst := leafAt(group+".limit"), leafAt(group+".burst")
 	val, from, ok := limit.find(ls)
 	if !ok {
 		return
 	}
-	per, _, _ := leafAt("rate.per").find(ls)
+	per, _, _ := leafAt(group + ".per").find(ls)
 	space := number(per) / number(val) // nanoseconds for each call
 	if space < 10 {
 		v.once(from, limit, from, limit, "%s per %s is more than 100 million a second", text(val), text(per))
 	}
 	if val, from, ok := burst.find(ls); ok {
-		if shape, other, _ := leafAt("rate.shape").find(ls); shape.String() == "leaky-bucket" && val.Int() > 1 {
-			v.once(from, burst, other, leafAt("rate.shape"), "a leaky bucket lets calls go one by one, so it has no burst")
+		if group == "rate" {
+			if shape, other, _ := leafAt("rate.shape").find(ls); shape.String() == "leaky-bucket" && val.Int() > 1 {
+				v.once(from, burst, other, leafAt("rate.shape"), "a leaky bucket lets calls go one by one, so it has no burst")
+			}
 		}
 		if space*number(val) > float64(365*24*time.Hour) {
 			v.once(from, burst, from, limit, "at that limit it takes more than a year to come back: want less, or a higher limit")

@@ -38,6 +38,12 @@ type Service struct {
 	Rate Rate `yaml:"rate,omitempty" json:"rate,omitzero"`
 	// RetryBudget bounds how many extra attempts, retries and hedges, there may be to all methods together.
 	RetryBudget RetryBudget `yaml:"retry_budget,omitempty" json:"retry_budget,omitzero"`
+	// ServerLimit bounds the calls under way in a node of this service.
+	ServerLimit ServerLimit `yaml:"server_limit,omitempty" json:"server_limit,omitzero"`
+	// ServerRate bounds how many calls each caller of a node of this service begins in a time.
+	ServerRate ServerRate `yaml:"server_rate,omitempty" json:"server_rate,omitzero"`
+	// ServerPressure has a node of this service refuse less important calls while its machine is short of processor or memory.
+	ServerPressure ServerPressure `yaml:"server_pressure,omitempty" json:"server_pressure,omitzero"`
 	// Methods by name, pkg.Service/Method.
 	Methods map[string]Policy `yaml:"methods,omitempty" json:"methods,omitempty"`
 }
@@ -326,4 +332,70 @@ type RetryBudget struct {
 	Cost int `yaml:"cost,omitempty" json:"cost,omitempty" default:"10" range:"1 1000000"`
 	// TimeoutCost is how many it takes after an attempt that timed out, which cost the service more.
 	TimeoutCost int `yaml:"timeout_cost,omitempty" json:"timeout_cost,omitempty" default:"20" range:"1 1000000"`
+}
+
+// ServerLimit bounds the calls under way in a node of the service, whoever makes them. Those that find no place wait for one in a short queue, more important
+// ones first, or are refused at once and told when to come back. Health checks and descriptions are always served.
+type ServerLimit struct {
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Source says where the number of places comes from: it is learned, by asking whether more places bring more throughput (two-arm), or by
+	// adding places until calls come too late or get slow (aimd), or it is fixed.
+	Source string `yaml:"source,omitempty" json:"source,omitempty" default:"two-arm" choices:"two-arm aimd fixed"`
+	// Limit is how many calls may be under way, if the number is fixed.
+	Limit int `yaml:"limit,omitempty" json:"limit,omitempty" default:"1024" range:"1 1048576"`
+	// Min is the least number of places that is learned.
+	Min int `yaml:"min,omitempty" json:"min,omitempty" default:"4" range:"1 131072" upto:"start max"`
+	// Max is the greatest number of places that is learned.
+	Max int `yaml:"max,omitempty" json:"max,omitempty" default:"10000" range:"1 131072"`
+	// Start is the number of places that learning begins with.
+	Start int `yaml:"start,omitempty" json:"start,omitempty" auto:"20 for each processor, within min and max" range:"1 131072" upto:"max"`
+	// Slow is from how long on aimd takes an answer for a sign of overload, as it does with one that comes too late.
+	Slow Duration `yaml:"slow,omitempty" json:"slow,omitzero" auto:"answers are no sign"`
+	// Backoff is the share of the places that aimd keeps after a sign of overload.
+	Backoff Percent `yaml:"backoff,omitempty" json:"backoff,omitzero" default:"90%" range:"1% 99%"`
+	// Queue is how many may wait for a place; 0 = none.
+	Queue *int `yaml:"queue,omitempty" json:"queue,omitempty" auto:"min(4 × places, 1000)" range:"0 1048576"`
+	// MaxWait is how long each may wait, but never longer than half of what is left until its deadline.
+	MaxWait Duration `yaml:"max_wait,omitempty" json:"max_wait,omitzero" default:"100ms"`
+	// Order says who in the queue is next among equally important calls: who came first while the queue empties now and then, and who came last
+	// when it stands (codel); who came first; or who came last.
+	Order string `yaml:"order,omitempty" json:"order,omitempty" default:"codel" choices:"codel fifo lifo"`
+	// Target is the wait that codel tolerates in a queue that does not empty.
+	Target Duration `yaml:"target,omitempty" json:"target,omitzero" default:"5ms"`
+	// Interval is how long a queue must stand before codel acts.
+	Interval Duration `yaml:"interval,omitempty" json:"interval,omitzero" default:"100ms"`
+	// Reserve lets each method run as many critical calls as it is used to, up to an even share of the places, when other methods have taken all of
+	// them.
+	Reserve *bool `yaml:"reserve,omitempty" json:"reserve,omitempty" default:"true"`
+	// Grace is how long after its deadline a call that still runs counts as abandoned. Its place is given back; when there are as many such calls as
+	// places, the node says that it is not ready.
+	Grace Duration `yaml:"grace,omitempty" json:"grace,omitzero" default:"1s" range:"1ms 1m"`
+}
+
+// ServerRate bounds how many calls each caller of a node of the service begins in a time. A caller is who its certificate says, or else its address.
+type ServerRate struct {
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Limit is how many calls each may begin within per.
+	Limit float64 `yaml:"limit,omitempty" json:"limit,omitzero" auto:"no limit" range:"0.001 100000"`
+	// Per is the time that limit is about.
+	Per Duration `yaml:"per,omitempty" json:"per,omitzero" default:"1s" range:"1ms 24h"`
+	// Burst is how many may begin at once after a pause.
+	Burst int `yaml:"burst,omitempty" json:"burst,omitempty" auto:"limit, at least 1" range:"1 10000"`
+	// Callers is how many callers are told apart; beyond that the one that was quiet for longest begins anew.
+	Callers int `yaml:"callers,omitempty" json:"callers,omitempty" default:"4096" range:"1 1000000"`
+}
+
+// ServerPressure has a node of the service refuse less important calls while its machine is short of processor or memory: sheddable ones first, then
+// sheddable-plus ones, and critical ones when memory is about to run out. It finds the share that has to go.
+type ServerPressure struct {
+	// Mode is how far it counts.
+	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
+	// Lag is how long what could run may wait for a processor.
+	Lag Duration `yaml:"lag,omitempty" json:"lag,omitzero" default:"20ms" range:"1ms 10s"`
+	// Throttled is the share of the time slices in which a CPU quota may stop the process.
+	Throttled Percent `yaml:"throttled,omitempty" json:"throttled,omitzero" default:"50%" range:"1% 100%"`
+	// Memory is the share of the memory limit, Go's or the control group's, that may be in use.
+	Memory Percent `yaml:"memory,omitempty" json:"memory,omitzero" default:"85%" range:"10% 99%"`
 }
