@@ -25,7 +25,8 @@ var arrows = []struct {
 
 	// One package per policy; each stands alone above the vocabulary.
 	{"policy/policytest", "status policy internal/*", "policy/*"},
-	{"policy/hedge", "status policy policy/retry internal/*", "policy/policytest"},                   // hedges are paid from the retry budget
+	{"policy/hedge", "status policy policy/retry internal/*", "policy/policytest"}, // hedges are paid from the retry budget
+	{"policy/admission", "status policy policy/concurrency policy/rate internal/*", "policy/policytest"},
 	{"policy/httppolicy policy/grpcpolicy", "status policy internal/*", "policy/* transport/memnet"}, // adapters: servers in their tests need a network
 	{"policy/*", "status policy internal/*", "policy/*"},
 
@@ -65,9 +66,8 @@ var arrows = []struct {
 	{"demo/...", "... demo/...", ""},
 	{"examples/...", "... examples/...", ""},
 
-	{"internal/admit", "policy policy/concurrency policy/rate", ""}, // the pure half of a server's pipeline
-	{"internal/callctx", "policy", ""},                              // deadlines are policy.Time
-	{"internal/quantile", "policy internal/stripe", ""},             // latencies over policy.Time
+	{"internal/callctx", "policy", ""},                  // deadlines are policy.Time
+	{"internal/quantile", "policy internal/stripe", ""}, // latencies over policy.Time
 	{"internal/window", "internal/stripe", ""},
 	{"internal/hop", "status policy", ""}, // a request's place in its call tree, for the adapters
 
@@ -75,6 +75,8 @@ var arrows = []struct {
 	{"internal/foreign", "status policy transport", ""},
 	{"internal/grpcfront internal/webfront", "status policy codec transport internal/foreign internal/oneport", "transport/memnet"},
 	{"internal/oneport", "", "transport/memnet"},
+
+	{"internal/invariant", "status policy", ""}, // judges what was observed of calls
 
 	// Small parts used by several packages: leaves, which any package but the
 	// vocabulary may use.

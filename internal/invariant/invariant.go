@@ -1,0 +1,332 @@
+package invariant
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
+)
+
+// Rule is the number of an invariant, 1 to Rules.
+type Rule int
+
+// Rules is how many there are.
+const Rules = 15
+
+// Violation is an invariant that was broken.
+type Violation struct {
+	Rule Rule
+	At   policy.Time // 0 = found at the end
+	What string
+}
+
+// String says which, when and what.
+func (v Violation) String() string {
+	if v.At == 0 {
+		return fmt.Sprintf("invariant %d: %s", v.Rule, v.What)
+	}
+	return fmt.Sprintf("invariant %d at %s: %s", v.Rule, v.At.Clock().Format("15:04:05.000"), v.What)
+}
+
+// Options of a Checker. The zero value checks what the contract says.
+type Options struct {
+	// Grace is what a call may be late beside measured stalls; 0 = 50 ms.
+	Grace time.Duration
+	// Burst is how many attempts a service may see beyond 1.1 per root call.
+	Burst int
+	// Recovery is what a state may last beyond its maximum after its cause has ended; 0 = 1 s.
+	Recovery time.Duration
+	// Reserve is the share that each class of criticality keeps; 0 = 0.02.
+	Reserve float64
+}
+
+// maxTold bounds how many violations of one rule are kept; all are counted.
+const maxTold = 20
+
+// Checker collects what is seen. It is safe for concurrent use. Its memory grows with the calls under way and with those that must not run
+// twice, 40 bytes or so each.
+type Checker struct {
+	o Options
+
+	mu     sync.Mutex
+	told   [Rules + 1][]Violation
+	broken [Rules + 1]int
+	seen   [Rules + 1]int // how often a rule had something to judge
+
+	ended     map[Outcome]int
+	late      []late
+	open      map[uint64]*Call
+	done      map[uint64]struct{} // ended, to notice a second end
+	starts    map[uint64]int      // of calls that may start once
+	neverSent map[uint64]struct{}
+	keys      map[string]int
+	roots     int
+	attempts  map[string]int // by service
+	stalls    []span
+	spells    []Spell
+	causes    map[string][]span
+	opened    []opening
+	failures  map[string][]policy.Time // that count in a breaker, by key
+	ends      []end                    // what invariants 12 and 13 look at
+	phases    []Phase
+}
+
+type span struct{ from, to policy.Time }
+
+// late is a call that ended after its deadline. Whether that was its process's standing still is known in the end.
+type late struct {
+	Call
+	by time.Duration
+	at policy.Time
+}
+
+// New returns a Checker.
+func New(o Options) *Checker {
+	if o.Grace == 0 {
+		o.Grace = 50 * time.Millisecond
+	}
+	if o.Recovery == 0 {
+		o.Recovery = time.Second
+	}
+	if o.Reserve == 0 {
+		o.Reserve = 0.02
+	}
+	return &Checker{o: o, ended: map[Outcome]int{}, open: map[uint64]*Call{}, done: map[uint64]struct{}{}, starts: map[uint64]int{}, neverSent: map[uint64]struct{}{},
+		keys: map[string]int{}, attempts: map[string]int{}, causes: map[string][]span{}, failures: map[string][]policy.Time{}}
+}
+
+// violated notes one. The lock is held.
+func (c *Checker) violated(r Rule, at policy.Time, format string, args ...any) {
+	c.broken[r]++
+	if len(c.told[r]) < maxTold {
+		c.told[r] = append(c.told[r], Violation{r, at, fmt.Sprintf(format, args...)})
+	}
+}
+
+// Outcome is how a call ended for who made it.
+type Outcome string
+
+// The outcomes.
+const (
+	OK       Outcome = "ok"
+	Fallback Outcome = "fallback"
+	Refused  Outcome = "refused" // by a policy of the caller's, or shed
+	Failed   Outcome = "failed"
+)
+
+// Call is a call that somebody wants answered.
+type Call struct {
+	ID      uint64
+	Service string
+	// Root: it stands at the root of its tree, and counts for invariant 5.
+	Root bool
+	// Once: it is neither idempotent nor keyed, so it may start once.
+	Once        bool
+	Deadline    policy.Time // 0 = none
+	Criticality policy.Criticality
+	At          policy.Time
+}
+
+// Offer says that a call begins.
+func (c *Checker) Offer(call Call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, again := c.open[call.ID]; again {
+		c.violated(1, call.At, "call %d begins twice", call.ID)
+		return
+	}
+	c.open[call.ID] = &call
+	if call.Root {
+		c.roots++
+	}
+}
+
+// End is how a call ended.
+type End struct {
+	ID      uint64
+	Outcome Outcome
+	// Class is what it counts for, and Key whose breaker counts it; Key may be empty.
+	Class policy.Class
+	Key   string
+	Fate  status.Fate
+	// Shed: a server refused it for want of capacity.
+	Shed bool
+	At   policy.Time
+}
+
+// end is what is kept of one.
+type end struct {
+	service     string
+	began, at   policy.Time
+	good, shed  bool
+	criticality policy.Criticality
+}
+
+// End says that a call has ended.
+func (c *Checker) End(e End) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call := c.open[e.ID]
+	c.seen[1]++
+	if _, again := c.done[e.ID]; again {
+		c.violated(1, e.At, "call %d ends twice, this time as %s", e.ID, e.Outcome)
+		return
+	}
+	if call == nil {
+		c.violated(1, e.At, "call %d ends and never began", e.ID)
+		return
+	}
+	delete(c.open, e.ID)
+	c.done[e.ID] = struct{}{}
+	c.ended[e.Outcome]++
+	if call.Deadline != 0 {
+		c.seen[2]++
+		if by := e.At.Sub(call.Deadline); by > c.o.Grace {
+			c.late = append(c.late, late{*call, by, e.At})
+		}
+	}
+	if call.Once && e.Outcome != OK && e.Fate == status.NotSent {
+		c.neverSent[e.ID] = struct{}{}
+		if c.starts[e.ID] > 0 {
+			c.violated(3, e.At, "call %d ran, and its caller was told that it was not sent", e.ID)
+		}
+	}
+	if e.Key != "" && e.Class.Counts().Breaker == policy.Failure {
+		c.failures[e.Key] = append(c.failures[e.Key], e.At)
+	}
+	c.ends = append(c.ends, end{call.Service, call.At, e.At, e.Outcome == OK && (call.Deadline == 0 || e.At <= call.Deadline), e.Shed, call.Criticality})
+}
+
+// Stall says that the process that makes the calls stood still.
+func (c *Checker) Stall(from, to policy.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stalls = append(c.stalls, span{from, to})
+}
+
+// stalled is how long the process stood still between two times.
+func (c *Checker) stalled(from, to policy.Time) (d time.Duration) {
+	for _, s := range c.stalls {
+		if a, b := max(s.from, from), min(s.to, to); b > a {
+			d += b.Sub(a)
+		}
+	}
+	return d
+}
+
+// Attempt is one attempt of a call, as its caller decided on it.
+type Attempt struct {
+	Call    uint64
+	N       int // 0 is the first
+	Service string
+	Node    string
+	At      policy.Time
+	// Hedge: it runs beside another and answers no failure.
+	Hedge bool
+	// Before is the failure that it follows; nil for first attempts and hedges.
+	Before *status.Error
+	// Paid: the budget had what it cost, or it was free.
+	Paid bool
+	// Tried are the nodes of the call's attempts before it, Eligible those that could be chosen; Same excuses it from another node
+	// because of a key that only its first node knows.
+	Tried, Eligible []string
+	Same            bool
+}
+
+// Attempt says that an attempt starts.
+func (c *Checker) Attempt(a Attempt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attempts[a.Service]++
+	if a.N == 0 {
+		return
+	}
+	c.seen[6]++
+	if b := a.Before; b != nil {
+		if b.Origin == status.Downstream {
+			c.violated(6, a.At, "attempt %d of call %d answers a failure from further down: %v", a.N+1, a.Call, b)
+		}
+		if b.Pushback < 0 {
+			c.violated(6, a.At, "attempt %d of call %d although the server said not to: %v", a.N+1, a.Call, b)
+		}
+	}
+	if !a.Paid {
+		c.violated(6, a.At, "attempt %d of call %d was not paid for", a.N+1, a.Call)
+	}
+	c.seen[7]++
+	if a.Same || !slices.Contains(a.Tried, a.Node) {
+		return
+	}
+	for _, n := range a.Eligible {
+		if !slices.Contains(a.Tried, n) {
+			c.violated(7, a.At, "attempt %d of call %d goes to %s again, and %s was not tried", a.N+1, a.Call, a.Node, n)
+			return
+		}
+	}
+}
+
+// Start is a handler that begins, as its server saw it.
+type Start struct {
+	Call    uint64 // 0 = not known
+	Service string
+	Node    string // the instance
+	// WantService and WantNode are what the caller meant; empty = not known.
+	WantService, WantNode string
+	// Key is the call's idempotency key where nodes share them; Rerun: it runs again because that was declared harmless.
+	Key   string
+	Rerun bool
+	Once  bool
+	// Over is when the server learned that nobody waits any more; 0 = never.
+	Over policy.Time
+	At   policy.Time
+}
+
+// Start says that a handler begins.
+func (c *Checker) Start(s Start) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.Once && s.Call != 0 {
+		c.seen[3]++
+		if c.starts[s.Call]++; c.starts[s.Call] > 1 {
+			c.violated(3, s.At, "call %d runs for the %s time, on %s", s.Call, ordinal(c.starts[s.Call]), s.Node)
+		}
+		if _, never := c.neverSent[s.Call]; never {
+			c.violated(3, s.At, "call %d runs on %s, and its caller was told that it was not sent", s.Call, s.Node)
+		}
+	}
+	if s.Key != "" {
+		c.seen[4]++
+		if !s.Rerun {
+			c.keys[s.Key]++
+		}
+		if c.keys[s.Key] > 1 && !s.Rerun {
+			c.violated(4, s.At, "key %q starts for the %s time, on %s", s.Key, ordinal(c.keys[s.Key]), s.Node)
+		}
+	}
+	c.seen[14]++
+	if s.Over != 0 && s.Over < s.At {
+		c.violated(14, s.At, "%s starts a handler %v after it knew that nobody waits", s.Node, s.At.Sub(s.Over))
+	}
+	if s.WantService != "" || s.WantNode != "" {
+		c.seen[15]++
+	}
+	if s.WantService != "" && s.WantService != s.Service {
+		c.violated(15, s.At, "a call to %s reached %s of %s", s.WantService, s.Node, s.Service)
+	}
+	if s.WantNode != "" && s.WantNode != s.Node {
+		c.violated(15, s.At, "a call to node %s reached %s", s.WantNode, s.Node)
+	}
+}
+
+func ordinal(n int) string {
+	switch n {
+	case 2:
+		return "second"
+	case 3:
+		return "third"
+	}
+	return fmt.Sprintf("%dth", n)
+}

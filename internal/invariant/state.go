@@ -1,0 +1,264 @@
+package invariant
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+// Gauge says what a count is when everything has ended: places, permits, calls in flight, goroutines beyond the baseline. Abandoned
+// ones may be up to limit, others must be 0.
+func (c *Checker) Gauge(name string, value, limit int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[8]++
+	if value < 0 || value > limit {
+		c.violated(8, 0, "%s is %d in the end, at most %d may be left", name, value, limit)
+	}
+}
+
+// Nodes is what a caller makes of a service at one moment.
+type Nodes struct {
+	Service string
+	// Known nodes, Ejected ones, and how many may be.
+	Known, Ejected, MaxEjected int
+	// FailingOpen: so many are ejected that all are used; Said: a flag says so.
+	FailingOpen, Said bool
+	// Live is how many nodes run and can be reached, by the account of who started them; -1 = not known.
+	Live int
+	// Young: live nodes have not had the time yet to become known.
+	Young bool
+	At    policy.Time
+}
+
+// Nodes says what a caller makes of a service.
+func (c *Checker) Nodes(n Nodes) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[9]++
+	if n.Ejected > n.MaxEjected {
+		c.violated(9, n.At, "%d of %d nodes of %s are ejected, %d may be", n.Ejected, n.Known, n.Service, n.MaxEjected)
+	}
+	if n.Known > 0 && n.Ejected >= n.Known {
+		c.violated(9, n.At, "all %d nodes of %s are ejected", n.Known, n.Service)
+	}
+	if n.FailingOpen && !n.Said {
+		c.violated(9, n.At, "all nodes of %s are used, good or bad, and nothing says so", n.Service)
+	}
+	if n.Live >= 0 {
+		c.seen[15]++
+		if n.Known == 0 && n.Live > 0 && !n.Young {
+			c.violated(15, n.At, "no node of %s is known, and %d live", n.Service, n.Live)
+		}
+	}
+}
+
+// opening is a breaker that opened.
+type opening struct {
+	key    string
+	window time.Duration
+	at     policy.Time
+}
+
+// BreakerOpened says that the breaker of key opened, for what it saw in the window before.
+func (c *Checker) BreakerOpened(key string, window time.Duration, at policy.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opened = append(c.opened, opening{key, window, at})
+}
+
+// Spell is a time for which something was in a state that must end.
+type Spell struct {
+	// State is what it was ("open", "ejected", "disbelieving"), Key what was in it, Cause what it came from: a name that Caused
+	// was told; "" = it came from nothing that is known.
+	State, Key, Cause string
+	From, To          policy.Time // To 0 = it has not ended
+	// Max is how long the state lasts at most when its cause has gone.
+	Max time.Duration
+}
+
+// Spell says that something was in a state.
+func (c *Checker) Spell(s Spell) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spells = append(c.spells, s)
+}
+
+// Caused says from when to when the cause of states was there; to 0 = it still is.
+func (c *Checker) Caused(cause string, from, to policy.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.causes[cause] = append(c.causes[cause], span{from, to})
+}
+
+// Phase is a time of known load on a service.
+type Phase struct {
+	Service  string
+	From, To policy.Time
+	// Capacity is what the service can do a second.
+	Capacity float64
+}
+
+// Phase says that the service had that capacity all the time. What was offered to it is taken from its calls. Leave out the time that it
+// needs to learn its limit.
+func (c *Checker) Phase(p Phase) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phases = append(c.phases, p)
+}
+
+// Report is what a run came to.
+type Report struct {
+	// Offered calls, and how they ended.
+	Offered int
+	Ended   map[Outcome]int
+	// Judged is how often each invariant had something to judge, by its number: one that was never judged was not tested.
+	Judged [Rules + 1]int
+	// Broken counts violations by number; Violations are the first of each.
+	Broken     [Rules + 1]int
+	Violations []Violation
+}
+
+// Err returns nil if nothing was broken, or an error that lists what was.
+func (r *Report) Err() error {
+	if len(r.Violations) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	for n, k := range r.Broken {
+		if k > 0 {
+			fmt.Fprintf(&b, "invariant %d was broken %d times\n", n, k)
+		}
+	}
+	for _, v := range r.Violations {
+		b.WriteString(v.String() + "\n")
+	}
+	return fmt.Errorf("%s", strings.TrimSuffix(b.String(), "\n"))
+}
+
+// Untested returns the invariants of those that had nothing to judge.
+func (r *Report) Untested(of ...Rule) (left []Rule) {
+	for _, n := range of {
+		if r.Judged[n] == 0 {
+			left = append(left, n)
+		}
+	}
+	return left
+}
+
+// Report judges what can only be judged in the end, at now, and returns everything. It may be called once.
+func (c *Checker) Report(now policy.Time) *Report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := &Report{Ended: c.ended}
+	for _, call := range c.open {
+		c.violated(1, 0, "call %d to %s has not ended", call.ID, call.Service)
+		r.Offered++
+	}
+	for _, n := range c.ended {
+		r.Offered += n
+	}
+	for _, l := range c.late {
+		if l.by > c.o.Grace+c.stalled(l.At, l.at) {
+			c.violated(2, l.at, "call %d to %s ended %v after its deadline", l.ID, l.Service, l.by)
+		}
+	}
+	for service, n := range c.attempts {
+		c.seen[5]++
+		if most := 1.1*float64(c.roots) + float64(c.o.Burst); c.roots > 0 && float64(n) > most {
+			c.violated(5, 0, "%d attempts at %s for %d root calls and a burst of %d: %.2f each", n, service, c.roots, c.o.Burst, float64(n)/float64(c.roots))
+		}
+	}
+	for _, o := range c.opened {
+		c.seen[10]++
+		if !slices.ContainsFunc(c.failures[o.key], func(at policy.Time) bool { return at <= o.at && o.at.Sub(at) <= o.window }) {
+			c.violated(10, o.at, "the breaker of %s opened, and no call of it had failed in the %v before", o.key, o.window)
+		}
+	}
+	for _, s := range c.spells {
+		c.judgeSpell(s, now)
+	}
+	for _, p := range c.phases {
+		c.judgePhase(p)
+	}
+	r.Judged, r.Broken = c.seen, c.broken
+	for _, v := range c.told {
+		r.Violations = append(r.Violations, v...)
+	}
+	return r
+}
+
+// judgeSpell judges invariant 11.
+func (c *Checker) judgeSpell(s Spell, now policy.Time) {
+	c.seen[11]++
+	until := s.To
+	if until == 0 {
+		until = now
+	}
+	gone := s.From // a state without a cause has had it since it began
+	for _, cause := range c.causes[s.Cause] {
+		if cause.from > until {
+			continue
+		}
+		if cause.to == 0 {
+			return
+		}
+		gone = max(gone, cause.to)
+	}
+	if over := until.Sub(gone) - s.Max; over > c.o.Recovery {
+		c.violated(11, until, "%s has been %s for %v after its cause had ended (%s); %v is the most", s.Key, s.State, until.Sub(gone), s.Cause, s.Max)
+	}
+}
+
+// judgePhase judges invariants 12 and 13.
+func (c *Checker) judgePhase(p Phase) {
+	type count struct{ offered, served, shed int }
+	var all count
+	var classes [4]count
+	for i := range c.ends {
+		e := &c.ends[i]
+		if e.service != p.Service || e.began < p.From || e.began >= p.To {
+			continue
+		}
+		for _, n := range []*count{&all, &classes[rank(e.criticality)]} {
+			n.offered++
+			if e.good {
+				n.served++
+			}
+			if e.shed {
+				n.shed++
+			}
+		}
+	}
+	seconds := p.To.Sub(p.From).Seconds()
+	if seconds <= 0 || all.offered == 0 {
+		return
+	}
+	c.seen[12]++
+	capacity := p.Capacity * seconds
+	switch load := float64(all.offered) / capacity; {
+	case load >= 1 && float64(all.served) < 0.9*capacity:
+		c.violated(12, p.From, "%s served %d of the %.0f calls that it could have in %.1f s at %.2f of its capacity", p.Service, all.served, capacity, seconds, load)
+	case load <= 0.8 && float64(all.shed) > 0.01*float64(all.offered):
+		c.violated(12, p.From, "%s shed %d of %d calls at %.2f of its capacity", p.Service, all.shed, all.offered, load)
+	}
+	c.seen[13]++
+	for i, n := range classes {
+		if float64(n.shed) <= c.o.Reserve*float64(n.offered) {
+			continue
+		}
+		for j, lower := range classes[i+1:] {
+			if float64(lower.served) > c.o.Reserve*capacity+1 {
+				c.violated(13, p.From, "%s shed %d of %d %s calls and served %d %s ones", p.Service, n.shed, n.offered, byRank[i], lower.served, byRank[i+1+j])
+			}
+		}
+	}
+}
+
+// byRank are the classes, the most important first.
+var byRank = [4]policy.Criticality{policy.CriticalPlus, policy.Critical, policy.SheddablePlus, policy.Sheddable}
+
+func rank(c policy.Criticality) int { return slices.Index(byRank[:], c) }
