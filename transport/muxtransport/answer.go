@@ -16,7 +16,14 @@ func (c *serverConn) appendAnswer(ca *serverCall, typ byte, msg []byte, total in
 	before := len(c.buf)
 	b := append(c.buf, 0, 0, 0, 0, 0, 0, 0, 0)
 	ca.head.total = total
-	b = ca.head.append(b)
+	var names *sentNames
+	if len(ca.head.header)+len(ca.head.trailer) > 0 {
+		names = c.outNames()
+	}
+	if ca.packed {
+		typ |= flagPacked
+	}
+	b = ca.head.append(b, names)
 	b = append(b, msg...)
 	putHeader(b[before:], len(b)-before-headerLen, typ, ca.id)
 	c.buf = b
@@ -151,7 +158,7 @@ func (c *serverConn) part(f frame) error {
 
 // encodeAnswer turns what the handler returned into ca.head and ca.out.
 func (c *serverConn) encodeAnswer(ca *serverCall, out *transport.Outgoing) {
-	ca.out = ca.out[:0]
+	ca.out, ca.packed = ca.out[:0], false
 	ca.head = answerHead{status: out.Status, header: out.Header, trailer: out.Trailer, load: out.Load}
 	if out.Status == nil {
 		cd := out.Codec
@@ -169,6 +176,10 @@ func (c *serverConn) encodeAnswer(ca *serverCall, out *transport.Outgoing) {
 	c.checkAnswer(&ca.head)
 	if ca.head.status != nil {
 		ca.out = ca.out[:0]
+	} else if ca.pack != packNone {
+		if ca.spare, ca.packed = c.sh.tryPack(ca.spare, ca.out, ca.pack); ca.packed {
+			ca.out, ca.spare = ca.spare, ca.out
+		}
 	}
 }
 

@@ -24,11 +24,14 @@ type call struct {
 	stream   *clientStream
 	limit    int // of the answer's message
 
-	out []byte // the encoded request
+	out    []byte // the encoded request
+	packed bool   // it is compressed
+	spare  []byte // to compress into, and to decompress
 	// The answer: a status or a message, gathered in in when it comes in parts.
 	err       *status.Error
 	head      answerHead
 	in        []byte
+	inPacked  bool // in is compressed
 	gathering bool
 }
 
@@ -87,12 +90,26 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 	}
 	rep.Header, rep.Trailer, rep.Load = ca.head.header, ca.head.trailer, ca.head.load
 	if err = ca.err; err == nil {
-		if uerr := req.Codec.Unmarshal(ca.in, rep.Message); uerr != nil {
-			err = &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: uerr}
-		}
+		err = c.decode(ca, req, rep)
 	}
 	c.recycle(ca)
 	return err
+}
+
+// decode turns what was received into rep.Message.
+func (c *clientConn) decode(ca *call, req *transport.Request, rep *transport.Reply) *status.Error {
+	in := ca.in
+	if ca.inPacked {
+		var err error
+		if ca.spare, err = c.sh.unpack(ca.spare, in); err != nil {
+			return c.sh.unpackError("the answer", err)
+		}
+		in = ca.spare
+	}
+	if err := req.Codec.Unmarshal(in, rep.Message); err != nil {
+		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: err}
+	}
+	return nil
 }
 
 // recycle lets go of what ca holds and keeps it for another call. Nobody else may know ca any more.
@@ -102,6 +119,9 @@ func (c *clientConn) recycle(ca *call) {
 	}
 	if cap(ca.in) > keepScratch {
 		ca.in = nil
+	}
+	if cap(ca.spare) > keepScratch {
+		ca.spare = nil
 	}
 	ca.err = nil
 	if ca.head.header != nil || ca.head.trailer != nil || ca.head.status != nil || ca.head.load.InFlight != 0 {
@@ -130,7 +150,16 @@ func (c *clientConn) encode(ca *call, req *transport.Request) *status.Error {
 		return &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
 			Message: fmt.Sprintf("request of %d bytes is over the server's limit of %d", len(b), c.peer.maxMessage)}
 	}
-	return c.checkRequest(req)
+	if e := c.checkRequest(req); e != nil {
+		return e
+	}
+	ca.packed = false
+	if k := c.packWith(req.Compressor); k != packNone {
+		if ca.spare, ca.packed = c.sh.tryPack(ca.spare, b, k); ca.packed {
+			ca.out, ca.spare = ca.spare, ca.out
+		}
+	}
+	return nil
 }
 
 // checkRequest checks what unary calls and streams have in common.
@@ -176,6 +205,9 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 	if len(first) > partSize {
 		first, typ, total = first[:partSize], typeCall|flagMore, len(first)
 	}
+	if ca.packed {
+		typ |= flagPacked
+	}
 	c.appendHead(ca, req, now, total)
 	c.buf = append(c.buf, first...)
 	putHeader(c.buf[before:], len(c.buf)-before-headerLen, typ, ca.id)
@@ -206,8 +238,18 @@ func (c *clientConn) appendHead(ca *call, req *transport.Request, now policy.Tim
 	} else {
 		h.method, h.name = c.number(req.Method)
 	}
+	if req.Compressor != "" && c.peer.unpacks != 0 {
+		h.reply, h.hasReply = c.packWith(req.Compressor), true
+	}
+	var names *sentNames
+	if len(req.Metadata) > 0 {
+		names = c.outNames()
+		if c.peer.features&featureTrace != 0 {
+			h.trace = findTrace(req.Metadata)
+		}
+	}
 	c.buf = append(c.buf, 0, 0, 0, 0, 0, 0, 0, 0)
-	c.buf = h.append(c.buf)
+	c.buf = h.append(c.buf, names)
 }
 
 // number returns the number of a method, and its name if the server has to be told.

@@ -67,6 +67,10 @@ func (c *clientConn) look() bool { return c.lookWriter() }
 // busy implements owner.
 func (c *clientConn) busy() bool { return c.inFlight.Load() > 0 }
 
+// Instance says which instance the server is, as its Options have it; "" = it does not say. Who dials an address that has been
+// another's can tell so before the first call.
+func (c *clientConn) Instance() string { return c.peer.instance }
+
 // Usable implements transport.Conn.
 func (c *clientConn) Usable() bool { return !c.unusable.Load() }
 

@@ -31,6 +31,9 @@ func (c *clientConn) read() {
 
 // handle takes in one frame. An error ends the connection.
 func (c *clientConn) handle(r *reader, f frame) error {
+	if f.packed && (f.typ != typeAnswer && f.typ != typeData || c.sh.opts.unpacks() == 0) {
+		return fmt.Errorf("a frame of type %d from a server: %w", f.typ|flagPacked, errMalformed)
+	}
 	switch f.typ {
 	case typeAnswer:
 		return c.answer(f)
@@ -58,7 +61,7 @@ func (c *clientConn) answer(f frame) error {
 	ca := c.lookup(f.id)
 	if ca == nil { // given up meanwhile
 		c.mu.Unlock()
-		return nil
+		return c.learn(f.payload)
 	}
 	if ca.stream != nil || ca.gathering {
 		c.mu.Unlock()
@@ -67,29 +70,55 @@ func (c *clientConn) answer(f frame) error {
 	if !f.more {
 		c.leave(ca)
 		c.mu.Unlock()
-		return c.deliver(ca, f.payload)
+		return c.deliver(ca, f)
 	}
 	// The rest is in parts. The call stays in the table, so what follows is done under the lock.
 	cur := cursor{b: f.payload}
-	if err := parseAnswer(&cur, maxSendHeader, &ca.head); err != nil || ca.head.status != nil {
+	err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head)
+	size := 0
+	if f.packed && err == nil {
+		size, err = packedSize(cur.b)
+	}
+	if err != nil || ca.head.status != nil {
 		c.leave(ca)
 		c.mu.Unlock()
 		return c.broken(ca, errors.Join(err, errMalformed))
 	}
-	if ca.head.total > ca.limit {
+	if max(ca.head.total, size) > ca.limit {
 		flush := c.abandon(ca)
 		c.mu.Unlock()
-		c.sh.tooLarge.Add(1)
-		ca.complete(answerTooLarge(ca.head.total, ca.limit))
+		ca.complete(c.answerTooLarge(ca.head.total, size, ca.limit))
 		if flush {
 			c.flush(false)
 		}
 		return nil
 	}
-	ca.gathering = true
+	ca.gathering, ca.inPacked = true, f.packed
 	ca.in = append(ca.in[:0], cur.b...)
 	c.mu.Unlock()
 	return nil
+}
+
+// learn takes in what the head of an ANSWER that nobody waits for says for those that follow.
+func (c *clientConn) learn(payload []byte) error {
+	names := c.inNames(payload, answerHeader|answerTrailer)
+	if names == nil {
+		return nil
+	}
+	cur := cursor{b: payload}
+	if err := parseAnswer(&cur, maxSendHeader, names, new(answerHead)); err != nil {
+		return fmt.Errorf("ANSWER: %w", errMalformed)
+	}
+	return nil
+}
+
+// answerTooLarge says why an answer is refused: for its size, or the size it would have once decompressed.
+func (c *clientConn) answerTooLarge(size, unpacked, limit int) *status.Error {
+	if unpacked > limit {
+		return c.sh.bombed("answer", unpacked, limit)
+	}
+	c.sh.tooLarge.Add(1)
+	return answerTooLarge(size, limit)
 }
 
 func answerTooLarge(size, limit int) *status.Error {
@@ -98,14 +127,24 @@ func answerTooLarge(size, limit int) *status.Error {
 }
 
 // deliver ends a call, which has left the table, with an ANSWER in one piece.
-func (c *clientConn) deliver(ca *call, payload []byte) error {
-	cur := cursor{b: payload}
-	if err := parseAnswer(&cur, maxSendHeader, &ca.head); err != nil {
+func (c *clientConn) deliver(ca *call, f frame) error {
+	cur := cursor{b: f.payload}
+	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head); err != nil {
 		return c.broken(ca, err)
 	}
-	if len(cur.b) > ca.limit {
-		c.sh.tooLarge.Add(1)
-		ca.complete(answerTooLarge(len(cur.b), ca.limit))
+	size := len(cur.b)
+	if ca.inPacked = f.packed; f.packed {
+		var err error
+		if size, err = packedSize(cur.b); err != nil || ca.head.status != nil {
+			return c.broken(ca, errors.Join(err, errMalformed))
+		}
+	}
+	if size > ca.limit {
+		unpacked := 0
+		if f.packed {
+			unpacked = size
+		}
+		ca.complete(c.answerTooLarge(size, unpacked, ca.limit))
 		return nil
 	}
 	ca.in = append(ca.in[:0], cur.b...)
@@ -171,6 +210,7 @@ func (c *clientConn) window(f frame) error {
 const (
 	goAwayDraining = 0
 	goAwayError    = 1
+	goAwayFlood    = 2
 )
 
 // appendGoAway appends a GOAWAY: how many of the opening frames were accepted, why, and a text for people.

@@ -542,7 +542,7 @@ func TestPresentable(t *testing.T) {
 		long.Details = append(long.Details, status.Detail{TypeURL: "t", Value: make([]byte, 1<<10)})
 	}
 	h := answerHead{status: presentable(long)}
-	if n := len(h.append(nil)); n > maxStatus+1<<10 {
+	if n := len(h.append(nil, nil)); n > maxStatus+1<<10 {
 		t.Errorf("a status of %d bytes travels", n)
 	}
 	if len(long.Details) != 100 || len(long.Message) != 1<<20 {

@@ -36,7 +36,8 @@ func NewDialer(o Options) (*Dialer, error) {
 // Counters returns what has happened so far on all connections.
 func (d *Dialer) Counters() Counters { return d.sh.counters() }
 
-// Dial implements transport.Dialer.
+// Dial implements transport.Dialer. The connection has a method Instance() string beside those of transport.Conn: which instance
+// the server is, as Options.Instance of the Server has it; "" = it does not say.
 func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status.Error) {
 	nc, err := d.sh.opts.Dial(ctx, addr)
 	if err != nil {
@@ -133,7 +134,9 @@ func (d *Dialer) shakeHands(nc net.Conn) (hello, error) {
 		return hello{}, err
 	}
 	out := preface{min: minVersion, max: maxVersion}.bytes()
-	if _, err := nc.Write(appendHello(out, d.sh.opts.hello())); err != nil {
+	h := d.sh.opts.hello(nc.RemoteAddr())
+	h.features |= featureInstance
+	if _, err := nc.Write(appendHello(out, h)); err != nil {
 		return hello{}, err
 	}
 	p, err := readPreface(nc)

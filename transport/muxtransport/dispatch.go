@@ -24,7 +24,11 @@ type serverCall struct {
 	state  atomic.Int32
 
 	buf      []byte // the request, when it does not stay in the read buffer
+	unpacked int    // the size of the request once decompressed; 0 = it is not compressed
 	out      []byte // the encoded answer
+	packed   bool   // it is compressed
+	pack     compression
+	spare    []byte // to compress into, and to decompress
 	head     answerHead
 	answered bool // nothing is left to send
 	opening  bool // it came with OPEN
@@ -100,12 +104,14 @@ func (c *serverConn) call(f frame) (keep bool, err error) {
 		return true, err
 	}
 	switch {
+	case f.packed && !c.unpackable(ca, cur.b, &err):
+		return true, err
 	case f.more:
 		return true, c.gather(ca, cur.b)
 	case len(cur.b) > c.sh.opts.MaxMessage:
 		c.refuse(ca, c.tooLarge(len(cur.b)))
 		return true, nil
-	case ca.m.inlineAt(c.clock) && !c.late(ca):
+	case !f.packed && ca.m.inlineAt(c.clock) && !c.late(ca): // what is compressed takes its time
 		if waits, refusal := c.arrive(ca); refusal != nil {
 			c.refuse(ca, refusal)
 			return true, nil
@@ -135,6 +141,34 @@ func (c *serverConn) forget(ca *serverCall) {
 	}
 }
 
+// unpackable finds out how large a compressed request becomes. If it returns false, the call was refused or makes no sense,
+// which is err.
+func (c *serverConn) unpackable(ca *serverCall, msg []byte, err *error) bool {
+	if ca.unpacked, *err = packedSize(msg); *err != nil {
+		*err = fmt.Errorf("call %#x: %w", ca.id, *err)
+		return false
+	}
+	if ca.unpacked > c.sh.opts.MaxMessage {
+		e := c.sh.bombed("request", ca.unpacked, c.sh.opts.MaxMessage)
+		e.Fate = status.NotSent
+		c.refuse(ca, e)
+		return false
+	}
+	return true
+}
+
+// unpack decompresses the request of a call that is about to start.
+func (c *serverConn) unpack(ca *serverCall) *status.Error {
+	var err error
+	if ca.spare, err = c.sh.unpack(ca.spare, ca.buf); err != nil {
+		e := c.sh.unpackError("the request", err)
+		e.Fate = status.NotSent
+		return e
+	}
+	ca.in.Payload = ca.spare
+	return nil
+}
+
 // begin reads the head of CALL or OPEN into a call. It returns nil if there is nothing to be done: the call was refused,
 // or the frame makes no sense, which is the error.
 func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
@@ -150,8 +184,9 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 	ca := c.s.calls.Get().(*serverCall)
 	ca.asked = false
 	ca.id, ca.stream, ca.gathering, ca.kept, ca.answered, ca.opening, ca.held = f.id, nil, false, 0, false, f.typ == typeOpen, false
+	ca.unpacked, ca.packed, ca.pack = 0, false, c.pack
 	var h rawCall
-	if err := parseCall(cur, c.sh.opts.MaxHeader, &h); err != nil {
+	if err := parseCall(cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h); err != nil {
 		var large headerTooLargeError
 		if !errors.As(err, &large) {
 			return nil, fmt.Errorf("call %#x: %w", f.id, err)
@@ -172,6 +207,11 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		h.codec = string(h.rawCodec)
 	}
 	ca.m, ca.total = m, h.total
+	if h.hasReply {
+		if ca.pack = packNone; c.sh.opts.unpacks() != 0 && h.reply.in(c.peer.unpacks) {
+			ca.pack = h.reply
+		}
+	}
 	ca.in = transport.Incoming{
 		Method: m.name, Codec: h.codec, Metadata: h.metadata, Received: c.rd.now,
 		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr, TLS: c.tls,
@@ -352,7 +392,7 @@ func (c *serverConn) dispatch(ca *serverCall) error {
 	switch {
 	case c.running >= c.sh.opts.MaxCalls:
 		refusal = c.shedding("calls")
-	case c.buffered+len(ca.buf) > c.sh.opts.MaxBuffered:
+	case c.buffered+len(ca.buf)+ca.unpacked > c.sh.opts.MaxBuffered:
 		refusal = c.shedding("bytes")
 	default:
 		if err := c.register(ca); err != nil {
@@ -360,7 +400,7 @@ func (c *serverConn) dispatch(ca *serverCall) error {
 			c.forget(ca)
 			return err
 		}
-		ca.kept = len(ca.buf)
+		ca.kept = len(ca.buf) + ca.unpacked
 		c.buffered += ca.kept
 		c.running++
 		ca.in.Payload = ca.buf
@@ -401,7 +441,15 @@ func (c *serverConn) run(ca *serverCall, began policy.Time) {
 		ca.ctx.Cancel(context.Canceled)
 		ca.m.note(policy.Now().Sub(began))
 	}()
-	out := c.s.handler.Unary(ca.ctx, &ca.in)
+	var out transport.Outgoing
+	if ca.unpacked > 0 {
+		if out.Status = c.unpack(ca); out.Status != nil {
+			c.forget(ca)
+		}
+	}
+	if out.Status == nil {
+		out = c.s.handler.Unary(ca.ctx, &ca.in)
+	}
 	c.encodeAnswer(ca, &out)
 	returned = true
 }

@@ -53,14 +53,17 @@ const (
 	typePing   = 12
 	typePong   = 13
 	typeGoAway = 14
-	// flagMore is set in the type byte when more of the same message follows.
-	flagMore = 0x80
+	// flagMore is set in the type byte when more of the same message follows, flagPacked when the message that begins is
+	// compressed.
+	flagMore   = 0x80
+	flagPacked = 0x40
 )
 
 // frame is one frame as it lies in the read buffer; payload is valid until the next one is asked for.
 type frame struct {
 	typ     byte
 	more    bool
+	packed  bool
 	id      uint32
 	payload []byte
 }
@@ -84,8 +87,9 @@ func frameSize(b []byte) int { return headerLen + int(binary.LittleEndian.Uint32
 // parseFrame takes b, which is one whole frame, apart.
 func parseFrame(b []byte) frame {
 	return frame{
-		typ:     b[3] &^ flagMore,
+		typ:     b[3] &^ (flagMore | flagPacked),
 		more:    b[3]&flagMore != 0,
+		packed:  b[3]&flagPacked != 0,
 		id:      binary.LittleEndian.Uint32(b[4:]),
 		payload: b[headerLen:],
 	}
@@ -144,6 +148,15 @@ func (c *cursor) bytes() []byte {
 		c.fail()
 		return nil
 	}
+	return c.take(int(n))
+}
+
+// take returns the next n bytes, which alias the payload.
+func (c *cursor) take(n int) []byte {
+	if n > len(c.b) {
+		c.fail()
+		return nil
+	}
 	v := c.b[:n:n]
 	c.b = c.b[n:]
 	return v
@@ -176,58 +189,4 @@ func negotiate(client preface) byte {
 		return 0
 	}
 	return v
-}
-
-// The keys of HELLO.
-const (
-	helloMaxMessage   = 1
-	helloMaxHeader    = 2
-	helloMaxCalls     = 3
-	helloStreamWindow = 4
-	helloConnWindow   = 5
-)
-
-// hello is what each side tells the other about itself: what it accepts.
-type hello struct {
-	maxMessage, maxHeader, maxCalls, streamWindow, connWindow uint64
-}
-
-func appendHello(b []byte, h hello) []byte {
-	start := len(b)
-	b = append(b, make([]byte, headerLen)...)
-	for _, kv := range [...][2]uint64{
-		{helloMaxMessage, h.maxMessage}, {helloMaxHeader, h.maxHeader}, {helloMaxCalls, h.maxCalls},
-		{helloStreamWindow, h.streamWindow}, {helloConnWindow, h.connWindow},
-	} {
-		b = binary.AppendUvarint(b, kv[0])
-		b = binary.AppendUvarint(b, kv[1])
-	}
-	putHeader(b[start:], len(b)-start-headerLen, typeHello, 0)
-	return b
-}
-
-// parseHello reads what the peer says. Keys it does not know belong to later versions and are passed over.
-func parseHello(payload []byte) (hello, error) {
-	var h hello
-	c := cursor{b: payload}
-	for len(c.b) > 0 {
-		k, v := c.uvarint(), c.uvarint()
-		switch k {
-		case helloMaxMessage:
-			h.maxMessage = v
-		case helloMaxHeader:
-			h.maxHeader = v
-		case helloMaxCalls:
-			h.maxCalls = min(v, maxCallsCeiling)
-		case helloStreamWindow:
-			h.streamWindow = v
-		case helloConnWindow:
-			h.connWindow = v
-		}
-	}
-	const ceiling = 1 << 40
-	if c.bad || h.maxMessage > ceiling || h.maxHeader > ceiling || h.streamWindow > ceiling || h.connWindow > ceiling {
-		return hello{}, handshakeError("a HELLO that is malformed")
-	}
-	return h, nil
 }

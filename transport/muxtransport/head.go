@@ -2,7 +2,6 @@ package muxtransport
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 	"time"
 
@@ -20,7 +19,12 @@ const (
 	callName        = 1 << 4 // the method's name follows its number
 	callTotal       = 1 << 5 // the size of the whole message follows
 	callSent        = 1 << 6 // when it was sent follows
-	callKnown       = 1<<7 - 1
+	callMore        = 1 << 7 // a second byte of flags follows
+
+	// The second byte.
+	callTrace  = 1 << 0 // the trace context follows
+	callReply  = 1 << 1 // how to compress what is sent in return follows
+	callKnown2 = 1<<2 - 1
 )
 
 // The codecs that have a number. Others send their name.
@@ -59,12 +63,27 @@ type callHead struct {
 	criticality policy.Criticality
 	total       int // of the message, when it comes in parts
 	metadata    transport.Metadata
+	trace       int // the place in metadata, counted from 1, of what travels as the trace context; 0 = nothing
+	// reply is how to compress what is sent in return, where hasReply says that it is not what HELLO said.
+	reply    compression
+	hasReply bool
 }
 
-func (h *callHead) append(b []byte) []byte {
+func (h *callHead) append(b []byte, names *sentNames) []byte {
 	var flags byte
 	at := len(b)
 	b = append(b, 0)
+	if h.trace != 0 || h.hasReply {
+		flags |= callMore
+		var second byte
+		if h.trace != 0 {
+			second |= callTrace
+		}
+		if h.hasReply {
+			second |= callReply
+		}
+		b = append(b, second)
+	}
 	b = binary.AppendUvarint(b, uint64(h.method))
 	if h.name != "" {
 		flags |= callName
@@ -95,9 +114,15 @@ func (h *callHead) append(b []byte) []byte {
 		flags |= callTotal
 		b = binary.AppendUvarint(b, uint64(h.total))
 	}
-	if len(h.metadata) > 0 {
+	if h.trace != 0 {
+		b = appendTrace(b, h.metadata[h.trace-1].Value)
+	}
+	if h.hasReply {
+		b = append(b, byte(h.reply))
+	}
+	if len(h.metadata) > 1 || len(h.metadata) == 1 && h.trace == 0 {
 		flags |= callMetadata
-		b = appendMetadata(b, h.metadata)
+		b = appendMetadata(b, h.metadata, names, h.trace)
 	}
 	b[at] = flags
 	return b
@@ -110,10 +135,14 @@ type rawCall struct {
 }
 
 // parseCall reads the head of CALL or OPEN and leaves the message in c.
-func parseCall(c *cursor, maxHeader int, h *rawCall) error {
+func parseCall(c *cursor, maxHeader int, names *recvNames, h *rawCall) error {
 	flags := c.byte()
+	var second byte
+	if flags&callMore != 0 {
+		second = c.byte()
+	}
 	method := c.uvarint()
-	if flags&^callKnown != 0 || method > maxMethods {
+	if second&^callKnown2 != 0 || method > maxMethods {
 		return errMalformed
 	}
 	*h = rawCall{callHead: callHead{method: uint32(method)}}
@@ -153,9 +182,20 @@ func parseCall(c *cursor, maxHeader int, h *rawCall) error {
 	if flags&callTotal != 0 {
 		h.total = int(min(c.uvarint(), math.MaxInt))
 	}
-	if flags&callMetadata != 0 {
+	var trace []byte
+	if second&callTrace != 0 {
+		trace = c.take(traceSize)
+		h.trace = 1
+	}
+	if second&callReply != 0 {
+		h.hasReply = true
+		if h.reply = compression(c.byte()); h.reply > packLast {
+			h.reply = packNone
+		}
+	}
+	if flags&callMetadata != 0 || trace != nil {
 		var err error
-		if h.metadata, err = parseMetadata(c, maxHeader); err != nil {
+		if h.metadata, err = parseMetadata(c, maxHeader, names, flags&callMetadata != 0, trace); err != nil {
 			return err
 		}
 	}
@@ -188,7 +228,7 @@ type answerHead struct {
 	total           int
 }
 
-func (h *answerHead) append(b []byte) []byte {
+func (h *answerHead) append(b []byte, names *sentNames) []byte {
 	at := len(b)
 	b = append(b, 0)
 	var flags byte
@@ -198,11 +238,11 @@ func (h *answerHead) append(b []byte) []byte {
 	}
 	if len(h.header) > 0 {
 		flags |= answerHeader
-		b = appendMetadata(b, h.header)
+		b = appendMetadata(b, h.header, names, 0)
 	}
 	if len(h.trailer) > 0 {
 		flags |= answerTrailer
-		b = appendMetadata(b, h.trailer)
+		b = appendMetadata(b, h.trailer, names, 0)
 	}
 	if h.load != (transport.Load{}) {
 		flags |= answerLoad
@@ -217,7 +257,7 @@ func (h *answerHead) append(b []byte) []byte {
 }
 
 // parseAnswer reads the head of ANSWER or END and leaves the message in c.
-func parseAnswer(c *cursor, maxHeader int, h *answerHead) error {
+func parseAnswer(c *cursor, maxHeader int, names *recvNames, h *answerHead) error {
 	flags := c.byte()
 	if flags == 0 && !c.bad { // most answers say nothing beside their message
 		*h = answerHead{}
@@ -234,12 +274,12 @@ func parseAnswer(c *cursor, maxHeader int, h *answerHead) error {
 		}
 	}
 	if flags&answerHeader != 0 {
-		if h.header, err = parseMetadata(c, maxHeader); err != nil {
+		if h.header, err = parseMetadata(c, maxHeader, names, true, nil); err != nil {
 			return err
 		}
 	}
 	if flags&answerTrailer != 0 {
-		if h.trailer, err = parseMetadata(c, maxHeader); err != nil {
+		if h.trailer, err = parseMetadata(c, maxHeader, names, true, nil); err != nil {
 			return err
 		}
 	}
@@ -303,70 +343,4 @@ func parseStatus(c *cursor) (*status.Error, error) {
 		e.Origin = status.Self
 	}
 	return e, nil
-}
-
-func appendMetadata(b []byte, m transport.Metadata) []byte {
-	b = binary.AppendUvarint(b, uint64(metadataSize(m)))
-	for i := range m {
-		b = appendBytes(b, m[i].Key)
-		b = appendBytes(b, m[i].Value)
-	}
-	return b
-}
-
-// metadataSize is the encoded size of m without its own length.
-func metadataSize(m transport.Metadata) int {
-	n := 0
-	for i := range m {
-		n += uvarintLen(len(m[i].Key)) + len(m[i].Key) + uvarintLen(len(m[i].Value)) + len(m[i].Value)
-	}
-	return n
-}
-
-func uvarintLen(n int) int {
-	l := 1
-	for ; n >= 0x80; n >>= 7 {
-		l++
-	}
-	return l
-}
-
-// headerTooLargeError is a limit breached, not a malformed frame: only its own call fails.
-type headerTooLargeError struct{ size, limit int }
-
-func (e headerTooLargeError) Error() string {
-	return fmt.Sprintf("metadata of %d bytes is over the limit of %d; send less, or raise MaxHeader", e.size, e.limit)
-}
-
-func parseMetadata(c *cursor, limit int) (transport.Metadata, error) {
-	block := c.bytes()
-	if c.bad {
-		return nil, errMalformed
-	}
-	if len(block) > limit {
-		return nil, headerTooLargeError{len(block), limit}
-	}
-	in := cursor{b: block}
-	n := 0
-	for ; len(in.b) > 0; n++ {
-		in.bytes()
-		in.bytes()
-	}
-	if in.bad {
-		return nil, errMalformed
-	}
-	// One string for all of them: entries are kept or dropped together.
-	all := string(block)
-	m := make(transport.Metadata, n)
-	in = cursor{b: block}
-	cut := func() string {
-		v := in.bytes()
-		end := len(block) - len(in.b)
-		return all[end-len(v) : end]
-	}
-	for i := range m {
-		m[i].Key = cut()
-		m[i].Value = cut()
-	}
-	return m, nil
 }

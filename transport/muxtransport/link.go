@@ -26,6 +26,11 @@ type link struct {
 	lastRead atomic.Int64  // a policy.Time
 	// fat: the reader has read something since it let go of everything; letGo: it is told to do that.
 	fat, letGo atomic.Bool
+	// pack is how what is sent is compressed where a call does not say.
+	pack compression
+	// namesIn belongs to the reader's role, namesOut is guarded by mu; nil until there is metadata, see inNames and outNames.
+	namesIn  *recvNames
+	namesOut *sentNames
 
 	mu sync.Mutex
 	writer
@@ -57,6 +62,7 @@ var (
 func (l *link) init(nc net.Conn, sh *shared, peer hello, o owner) {
 	l.nc, l.sh, l.owner = nc, sh, o
 	l.peer = sh.intern(peer)
+	l.choosePack(sh.opts.wish(nc.RemoteAddr()))
 	_, wrapped := nc.(interface{ NetConn() net.Conn })
 	l.kickable = !wrapped
 	l.flow.init(sh.opts, peer)

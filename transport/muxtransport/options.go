@@ -43,6 +43,21 @@ type Options struct {
 	// with calls under way and nothing heard, and without calls; 0 = 10 s, 1 s and 60 s. KeepaliveTimeout is how long an
 	// answer may take; 0 = 2 s.
 	KeepaliveBusy, KeepaliveSilent, KeepaliveIdle, KeepaliveTimeout time.Duration
+	// Compression is how messages are compressed, in both directions: this side does it to what it sends and asks the peer to do the
+	// same, as far as the peer can: "gzip" or "zstd". "" = only as the peer asks; "none" = not at all, nothing compressed is
+	// accepted either. Requests may say something else (transport.Request.Compressor). Connections within this machine do not
+	// ask unless CompressLocal says so: compressing costs more there than it saves.
+	Compression   string
+	CompressLocal bool
+	// CompressFrom is the size from which on messages are compressed, in bytes; 0 = 1 KiB. One that does not become smaller is
+	// sent as it is.
+	CompressFrom int
+	// Instance says which instance a Server is, which dialers learn as the connection begins; "" and nil = it does not say. It is
+	// asked for each connection, from many goroutines, and must not take long. What has more than 512 bytes is not said.
+	Instance func() string
+	// MaxResets is how many calls and streams a peer may cancel in one second long before they run out of time; 0 = 10,000.
+	// More ends the connection.
+	MaxResets int
 	// Logger is told of panics in handlers; nil = slog.Default().
 	Logger *slog.Logger
 }
@@ -63,6 +78,8 @@ func (o *Options) complete() error {
 		{"MaxBuffered", &o.MaxBuffered, 64 << 20, 1, 1 << 40},
 		{"StreamWindow", &o.StreamWindow, 256 << 10, minWindow, 1 << 30},
 		{"ConnWindow", &o.ConnWindow, 16 << 20, minWindow, 1 << 30},
+		{"CompressFrom", &o.CompressFrom, 1 << 10, 1, 1 << 30},
+		{"MaxResets", &o.MaxResets, 10_000, 1, 1 << 30},
 	} {
 		if *f.v == 0 {
 			*f.v = f.def
@@ -91,6 +108,9 @@ func (o *Options) complete() error {
 			return fmt.Errorf("muxtransport: %s is %v; choose a positive duration", f.name, *f.v)
 		}
 	}
+	if c := o.Compression; c != "" && c != compressionOff && compressionByName(c) == packNone {
+		return fmt.Errorf("muxtransport: Compression is %q; choose gzip, zstd, none, or nothing", c)
+	}
 	if o.Dial == nil {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			if path, ok := unixPath(addr); ok {
@@ -117,23 +137,20 @@ func unixPath(addr string) (path string, ok bool) {
 	return strings.CutPrefix(addr, "unix:")
 }
 
-func (o *Options) hello() hello {
-	return hello{
-		maxMessage: uint64(o.MaxMessage), maxHeader: uint64(o.MaxHeader), maxCalls: uint64(o.MaxCalls),
-		streamWindow: uint64(o.StreamWindow), connWindow: uint64(o.ConnWindow),
-	}
-}
-
 // Counters are how often something out of the ordinary happened since the Dialer or Server was made.
 type Counters struct {
 	// Conns is the number of connections that are open now; Accepted counts all that passed the handshake.
 	Conns, Accepted int64
 	// HandshakesFailed: the peer was too slow, spoke something else or a version without overlap.
 	HandshakesFailed int64
-	// ProtocolErrors: connections closed because the peer broke the protocol. PingFloods are among them.
-	ProtocolErrors, PingFloods int64
+	// ProtocolErrors: connections closed because the peer broke the protocol. PingFloods and ResetFloods, calls opened and
+	// cancelled without end, are among them.
+	ProtocolErrors, PingFloods, ResetFloods int64
 	// TooLarge: messages and metadata over a limit, in either direction.
 	TooLarge int64
+	// Compressed and Decompressed: messages sent and received compressed. Bombs: compressed messages over a limit, and those that
+	// were larger than they said.
+	Compressed, Decompressed, Bombs int64
 	// Shed: calls refused because the connection had too many of them, or too much waiting.
 	Shed int64
 	// Expired: calls whose deadline had passed before their handler started. Abandoned: cancelled before that.
@@ -155,12 +172,13 @@ type shared struct {
 	watch watch
 	idle  idleList
 	// hello is what the last peer said: most say the same.
-	hello atomic.Pointer[hello]
+	hello  atomic.Pointer[hello]
+	packer packer
 	// readBufs holds *[]byte of maxFrame bytes, borrowed while more is to be read than fits the resident buffer.
 	readBufs sync.Pool
 
 	conns, accepted, handshakesFailed, protocolErrors, pingFloods, tooLarge, shed, expired, abandoned, panicked,
-	takeovers, handedOver, readStalls, writeStalls, keepaliveStalls atomic.Int64
+	takeovers, handedOver, readStalls, writeStalls, keepaliveStalls, resetFloods, compressed, decompressed, bombs atomic.Int64
 }
 
 // intern returns h, which most connections then have in common.
@@ -178,7 +196,8 @@ func (s *shared) counters() Counters {
 		ProtocolErrors: s.protocolErrors.Load(), PingFloods: s.pingFloods.Load(), TooLarge: s.tooLarge.Load(),
 		Shed: s.shed.Load(), Expired: s.expired.Load(), Abandoned: s.abandoned.Load(), Panicked: s.panicked.Load(),
 		Takeovers: s.takeovers.Load(), WritesHandedOver: s.handedOver.Load(), ReadStalls: s.readStalls.Load(),
-		WriteStalls: s.writeStalls.Load(), KeepaliveStalls: s.keepaliveStalls.Load(),
+		WriteStalls: s.writeStalls.Load(), KeepaliveStalls: s.keepaliveStalls.Load(), ResetFloods: s.resetFloods.Load(),
+		Compressed: s.compressed.Load(), Decompressed: s.decompressed.Load(), Bombs: s.bombs.Load(),
 	}
 }
 

@@ -25,17 +25,21 @@ func TestProtocolDocument(t *testing.T) {
 	call := callHead{method: 1, name: "greeter.Greeter/Hello", codec: "json", hasDeadline: true, timeout: 300 * time.Millisecond}
 	again := callHead{method: 1, codec: "json", hasDeadline: true, timeout: 250 * time.Millisecond, attempt: 2, criticality: policy.Sheddable,
 		metadata: transport.Metadata{{Key: "user", Value: "ada"}}}
+	third := callHead{method: 1, codec: "json", metadata: transport.Metadata{{Key: traceKey, Value: aTrace}, {Key: "user", Value: "ada"}}, trace: 1,
+		hasReply: true, reply: packZstd}
+	names := &sentNames{limit: maxNames}
 	refusal := answerHead{status: &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent,
 		Pushback: 50 * time.Millisecond, Message: "busy"}}
 	want := map[string][]byte{
 		"client preface": preface{min: 1, max: 1}.bytes(),
-		"client hello":   appendHello(nil, o.hello()),
+		"client hello":   clientHello()[prefaceLen:],
 		"server preface": preface{1, 1, 1}.bytes(),
 		"call":           new(script).call(typeCall, 0x10000, call, `{"name":"Ada"}`).b,
 		"answer":         new(script).answer(typeAnswer, 0x10000, answerHead{}, `{"text":"Hello, Ada"}`).b,
-		"second call":    new(script).call(typeCall, 0x20000, again, `{}`).b,
+		"second call":    (&script{names: names}).call(typeCall, 0x20000, again, `{}`).b,
+		"third call":     (&script{names: names}).call(typeCall, 0x30000, third, `{}`).b,
 		"refusal":        new(script).answer(typeAnswer, 0x20000, refusal, "").b,
-		"cancel":         new(script).frame(typeCancel, 0x20000).b,
+		"cancel":         new(script).frame(typeCancel, 0x30000).b,
 		"window":         new(script).frame(typeWindow, 0, 0x80, 0x80, 0x04).b,
 		"goaway":         appendGoAway(nil, 2, goAwayDraining, "bye"),
 	}

@@ -218,7 +218,7 @@ func (l *link) readFailed(err error) {
 	var long frameTooLongError
 	var stalled stalledError
 	switch {
-	case errors.As(err, &long), errors.Is(err, errMalformed):
+	case errors.As(err, &long), errors.Is(err, errMalformed), errors.Is(err, errFlood):
 		l.fail(status.Protocol, err)
 	case errors.As(err, &stalled):
 		l.sh.readStalls.Add(1)
@@ -242,7 +242,7 @@ func (r *reader) ping(f frame) error {
 	}
 	if r.pings++; r.pings > pingsPerSecond {
 		r.l.sh.pingFloods.Add(1)
-		return fmt.Errorf("more than %d pings in a second: %w", pingsPerSecond, errMalformed)
+		return fmt.Errorf("more than %d pings in a second: %w", pingsPerSecond, errFlood)
 	}
 	r.l.send(typePong, 0, f.payload...)
 	return nil

@@ -128,7 +128,13 @@ func (s *Server) shakeHands(nc net.Conn) (peer hello, met policy.Time, err error
 	if err != nil {
 		return hello{}, 0, err
 	}
-	if _, err := nc.Write(appendHello(out, s.sh.opts.hello())); err != nil {
+	h := s.sh.opts.hello(nc.RemoteAddr())
+	if s.sh.opts.Instance != nil && peer.features&featureInstance != 0 {
+		if name := s.sh.opts.Instance(); len(name) <= maxInstance {
+			h.instance = name
+		}
+	}
+	if _, err := nc.Write(appendHello(out, h)); err != nil {
 		return hello{}, 0, err
 	}
 	return peer, met, nc.SetDeadline(time.Time{})
@@ -219,6 +225,9 @@ func (s *Server) recycle(ca *serverCall) {
 	}
 	if cap(ca.buf) > keepScratch {
 		ca.buf = nil
+	}
+	if cap(ca.spare) > keepScratch {
+		ca.spare = nil
 	}
 	ca.ctx, ca.m, ca.stream, ca.in, ca.head = nil, nil, nil, transport.Incoming{}, answerHead{}
 	s.calls.Put(ca)

@@ -40,6 +40,7 @@ type serverConn struct {
 	flushAt policy.Time // when answers have waited long enough for others
 	methods []*method
 	age     age
+	resets  resets
 
 	// What follows is guarded by the link's mutex.
 	queue
@@ -134,12 +135,16 @@ func (c *serverConn) beforeWait() error {
 // refuseConn tells the client what it did wrong before the connection ends.
 func (c *serverConn) refuseConn(err error) {
 	var long frameTooLongError
-	if !errors.Is(err, errMalformed) && !errors.As(err, &long) {
+	reason := byte(goAwayError)
+	switch {
+	case errors.Is(err, errFlood):
+		reason = goAwayFlood
+	case !errors.Is(err, errMalformed) && !errors.As(err, &long):
 		return
 	}
 	c.mu.Lock()
 	before := len(c.buf)
-	c.buf = appendGoAway(c.buf, c.accepted.Load(), goAwayError, err.Error())
+	c.buf = appendGoAway(c.buf, c.accepted.Load(), reason, err.Error())
 	mine := c.added(before)
 	c.mu.Unlock()
 	if mine {
@@ -149,6 +154,9 @@ func (c *serverConn) refuseConn(err error) {
 
 // handle takes in one frame. It returns false when the role was taken over meanwhile. An error ends the connection.
 func (c *serverConn) handle(f frame) (keep bool, err error) {
+	if f.packed && (f.typ != typeCall && f.typ != typeData || c.sh.opts.unpacks() == 0) {
+		return true, fmt.Errorf("a frame of type %d from a client: %w", f.typ|flagPacked, errMalformed)
+	}
 	switch f.typ {
 	case typeCall:
 		return c.call(f)
@@ -161,8 +169,7 @@ func (c *serverConn) handle(f frame) (keep bool, err error) {
 	case typeHalf:
 		return true, c.half(f)
 	case typeCancel:
-		c.cancel(f)
-		return true, nil
+		return true, c.cancel(f)
 	case typeWindow:
 		return true, c.window(f)
 	case typePing:
@@ -206,13 +213,14 @@ func (c *serverConn) leave(ca *serverCall) bool {
 }
 
 // cancel takes in CANCEL.
-func (c *serverConn) cancel(f frame) {
+func (c *serverConn) cancel(f frame) error {
 	c.mu.Lock()
 	ca := c.lookup(f.id)
 	if ca == nil {
 		c.mu.Unlock()
-		return
+		return nil
 	}
+	flood := c.resets.note(&ca.in, c.clock, c.sh.opts.MaxResets)
 	c.leave(ca)
 	c.giveUp(ca)
 	mine := c.claimFlush()
@@ -220,6 +228,11 @@ func (c *serverConn) cancel(f frame) {
 	if mine {
 		c.flush(false)
 	}
+	if flood {
+		c.sh.resetFloods.Add(1)
+		return fmt.Errorf("more than %d calls opened and cancelled in a second: %w", c.sh.opts.MaxResets, errFlood)
+	}
+	return nil
 }
 
 // giveUp ends what a call that nobody waits for still does. mu is held and ca has left the table.

@@ -21,6 +21,9 @@ type stream struct {
 	codec codec.Codec // chosen before the first message
 	limit int         // of a received message
 	out   []byte      // Send's own
+	pack  compression // how messages are compressed
+	// packed is what Send compresses into, plain what Recv decompresses into.
+	packed, plain []byte
 
 	// Receiving. wake has room for one token: only one goroutine receives.
 	queue     []message // from head on
@@ -42,8 +45,9 @@ type stream struct {
 
 // message is a received message and what it takes from the windows.
 type message struct {
-	b    []byte
-	cost int64
+	b      []byte
+	cost   int64
+	packed bool // b is compressed
 }
 
 const (
@@ -145,8 +149,11 @@ func (s *stream) arrive(f frame) error {
 		return nil
 	}
 	content := f.payload
+	if s.gathering && f.packed {
+		return fmt.Errorf("stream %#x: a part that says it is compressed: %w", s.id, errMalformed)
+	}
 	if !s.gathering {
-		s.part = message{b: s.buffer()}
+		s.part = message{b: s.buffer(), packed: f.packed}
 		s.partTotal = len(content)
 		if f.more {
 			cur := cursor{b: content}
@@ -162,6 +169,15 @@ func (s *stream) arrive(f frame) error {
 		s.l.sh.tooLarge.Add(1)
 		return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.Processed,
 			Message: fmt.Sprintf("message of %d bytes is over the limit of %d", s.partTotal, s.limit)}
+	}
+	if f.packed {
+		size, err := packedSize(content)
+		if err != nil {
+			return fmt.Errorf("stream %#x: %w", s.id, err)
+		}
+		if size > s.limit {
+			return s.l.sh.bombed("message", size, s.limit)
+		}
 	}
 	s.part.b = append(s.part.b, content...)
 	if len(s.part.b) > s.partTotal || !f.more && len(s.part.b) < s.partTotal {
@@ -249,7 +265,7 @@ func (s *stream) Recv(v any) error {
 	if mine {
 		l.flush(false)
 	}
-	err := s.codec.Unmarshal(m.b, v)
+	err := s.decode(m, v)
 	if cap(m.b) > 0 && cap(m.b) <= keepScratch {
 		l.mu.Lock()
 		if len(s.spare) < maxSpares && s.end == nil {
@@ -258,6 +274,25 @@ func (s *stream) Recv(v any) error {
 		l.mu.Unlock()
 	}
 	if err != nil {
+		return err
+	}
+	return nil
+}
+
+// decode turns m into v.
+func (s *stream) decode(m message, v any) *status.Error {
+	b := m.b
+	if m.packed {
+		var err error
+		if s.plain, err = s.l.sh.unpack(s.plain, b); err != nil {
+			return s.l.sh.unpackError("the message", err)
+		}
+		b = s.plain
+		if cap(s.plain) > keepScratch {
+			s.plain = nil
+		}
+	}
+	if err := s.codec.Unmarshal(b, v); err != nil {
 		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the message does not decode", Cause: err}
 	}
 	return nil
@@ -277,15 +312,24 @@ func (s *stream) Send(v any) *status.Error {
 		return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge,
 			Message: fmt.Sprintf("message of %d bytes is over the peer's limit of %d", len(s.out), s.l.peer.maxMessage)}
 	}
-	e := s.sendMessage(s.out)
+	msg, packed := s.out, false
+	if s.pack != packNone {
+		if s.packed, packed = s.l.sh.tryPack(s.packed, s.out, s.pack); packed {
+			msg = s.packed
+		}
+	}
+	e := s.sendMessage(msg, packed)
 	if cap(s.out) > keepScratch {
 		s.out = nil
+	}
+	if cap(s.packed) > keepScratch {
+		s.packed = nil
 	}
 	return e
 }
 
-// sendMessage sends msg in as many frames as the windows and the frame size ask for.
-func (s *stream) sendMessage(msg []byte) *status.Error {
+// sendMessage sends msg, which may be compressed, in as many frames as the windows and the frame size ask for.
+func (s *stream) sendMessage(msg []byte, packed bool) *status.Error {
 	l := s.l
 	l.mu.Lock()
 	for rest, first := msg, true; first || len(rest) > 0; first = false {
@@ -297,6 +341,9 @@ func (s *stream) sendMessage(msg []byte) *status.Error {
 		before := len(l.buf)
 		b := append(l.buf, 0, 0, 0, 0, 0, 0, 0, 0)
 		typ := byte(typeData)
+		if first && packed {
+			typ |= flagPacked
+		}
 		if n < len(rest) {
 			typ |= flagMore
 			if first {

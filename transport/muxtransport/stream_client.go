@@ -53,7 +53,7 @@ func (c *clientConn) Open(ctx context.Context, req *transport.Request) (transpor
 		return nil, err
 	}
 	s.init(&c.link, s.ca.id, callctx.New(deadline, ctx))
-	s.codec = req.Codec
+	s.codec, s.pack = req.Codec, c.packWith(req.Compressor)
 	if req.MaxReply > 0 {
 		s.limit = min(s.limit, req.MaxReply)
 	}
@@ -233,7 +233,7 @@ func (l *link) stray(f frame) error {
 func (c *clientConn) streamHead(f frame) error {
 	var h answerHead
 	cur := cursor{b: f.payload}
-	if err := parseAnswer(&cur, maxSendHeader, &h); err != nil || len(cur.b) > 0 {
+	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &h); err != nil || len(cur.b) > 0 {
 		return fmt.Errorf("the head of stream %#x: %w", f.id, errMalformed)
 	}
 	c.mu.Lock()

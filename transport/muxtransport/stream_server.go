@@ -45,7 +45,11 @@ func (s *serverStream) SendHeader(h transport.Metadata) *status.Error {
 	s.headerSent = true
 	before := len(l.buf)
 	head := answerHead{header: h}
-	b := head.append(append(l.buf, 0, 0, 0, 0, 0, 0, 0, 0))
+	var names *sentNames
+	if len(h) > 0 {
+		names = l.outNames()
+	}
+	b := head.append(append(l.buf, 0, 0, 0, 0, 0, 0, 0, 0), names)
 	putHeader(b[before:], len(b)-before-headerLen, typeHeader, s.id)
 	l.buf = b
 	mine := l.added(before)
@@ -88,6 +92,7 @@ func (c *serverConn) open(f frame) error {
 	c.running++
 	s := &serverStream{c: c}
 	s.init(&c.link, ca.id, ca.ctx)
+	s.pack = ca.pack
 	ca.stream = s
 	held := late && c.hold(ca)
 	c.mu.Unlock()
