@@ -342,8 +342,8 @@ func TestHalfDead(t *testing.T) {
 			s.run(1000, 10*time.Second)
 			later := s.picks["n01"] - first
 			most = max(most, first)
-			if refused > 2 {
-				t.Errorf("seed %d, %s: %d attempts at the refusing node within %v, want the first and a probe", seed, name, refused, timeout)
+			if refused > 3 { // one more than meet in the 0.2 ms until the first is refused
+				t.Errorf("seed %d, %s: %d attempts at the refusing node within %v, want the first, one beside it, and a probe", seed, name, refused, timeout)
 			}
 			if n := s.picks["n02"]; n > 13 {
 				t.Errorf("seed %d, %s: %d attempts at the refusing node in 10.5 s, want one a second", seed, name, n)

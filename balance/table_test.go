@@ -18,11 +18,14 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-// Scenario 9 is much longer than the others and has a quarter of the seeds.
+// Scenario 9 is much longer than the others and has a quarter of the seeds, but for the default and its best rival never less than rampSeeds:
+// single seeds differ by a third.
 var (
 	update     = flag.Bool("update", false, "write the table of docs/balancing.md; give it -seeds 100")
 	tableSeeds = flag.Int("seeds", 4, "how many seeds the table is the mean of")
 )
+
+const rampSeeds = 6
 
 const tableFile = "../docs/balancing.md"
 
@@ -38,8 +41,8 @@ type measure struct {
 
 var measures = [...]measure{
 	{"even fleet, p99", "ms", 0.15, 0},
-	{"9 load-ramp, p99 at 1.27", "ms", 1, 0}, // prequal looks at five nodes where p2c looks at two
-	{"9, p99 at 1.74", "ms", 1, 0},
+	{"9 load-ramp, p99 at 1.27", "ms", 0.15, 0},
+	{"9, p99 at 1.74", "ms", 0.15, 0},
 	{"9, missed at 1.74", "%", 0.15, 0.05},
 	{"10 gray-replica, p99", "ms", 0.15, 0},
 	{"14 one shard down, failed", "‱", 0.15, 2},
@@ -51,7 +54,7 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 func perMyriad(part, of int) float64 { return 1e4 * float64(part) / float64(of) }
 
-// quality is one row for one seed.
+// quality is one row for one seed, scenario 9 excepted.
 func quality(t testing.TB, seed uint64, name string) (row [len(measures)]float64) {
 	world := func(nodes int) *sim {
 		s := newSim(t, seed, Options{Strategy: strategyOf(t, name)}, nodes)
@@ -65,13 +68,6 @@ func quality(t testing.TB, seed uint64, name string) (row [len(measures)]float64
 	s.run(6400, 3*time.Second)
 	s.drain()
 	row[0] = milliseconds(s.quantile(0.99))
-
-	if seed%4 == 0 {
-		row[1], row[2], row[3] = loadRamp(t, seed, name)
-		for j := 1; j <= 3; j++ {
-			row[j] *= 4
-		}
-	}
 
 	s = world(10)
 	s.servers["n03"].service = exponential(100 * time.Millisecond)
@@ -152,6 +148,16 @@ func TestQuality(t *testing.T) {
 				row := quality(t, seed, name)
 				for j, v := range row {
 					rows[i][j] += v / float64(count)
+				}
+			}
+			ramps := (count + 3) / 4
+			if name == "p2c" || name == "prequal" {
+				ramps = max(ramps, rampSeeds)
+			}
+			for seed := range uint64(ramps) {
+				p99, last, missed := loadRamp(t, seed, name)
+				for j, v := range []float64{p99, last, missed} {
+					rows[i][1+j] += v / float64(ramps)
 				}
 			}
 		})

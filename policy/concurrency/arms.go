@@ -112,7 +112,13 @@ func (t *TwoArm) turn(now policy.Time) {
 		return // somebody was quicker
 	}
 	w := t.ended.Swap(0)
-	seen := tally{ended: float64(w >> endedShift), inUse: float64(w & inUseMask), late: float64(t.late.Swap(0)),
+	ended := w >> endedShift
+	if spread := t.spread.Load(); spread != nil {
+		for i := range spread {
+			ended += spread[i].n.Swap(0)
+		}
+	}
+	seen := tally{ended: float64(ended), inUse: float64(w & inUseMask), late: float64(t.late.Swap(0)),
 		refused: float64(t.refused.Swap(0)), took: took.Seconds()}
 	jumped := took < 0 || took > max(time.Minute, 8*t.took)
 	if t.took = took; jumped { // or paused: nothing to learn
@@ -287,6 +293,7 @@ func (t *TwoArm) begin(now policy.Time, p phase) {
 // enter begins a window.
 func (t *TwoArm) enter(now policy.Time, p phase) {
 	t.phase = p
+	t.comparing.Store(p != calm)
 	need := max(windowEnded, int64(t.places))
 	var limit float64
 	switch p {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -15,13 +16,18 @@ import (
 type Limiter struct {
 	opt    Options
 	source Source
+	arms   *TwoArm // the source, if it is one
 	// caps is how many may wait in the upper half, how many places there are in the lower.
 	caps atomic.Uint64
 	// quiet is when somebody last came in while half of a source's places or more were free, to an eighth of Interval.
 	quiet atomic.Int64
+	// Where processors have met in word: the desks that places are left at, see desk. nil = not yet. lends is odd while they are open.
+	desks     atomic.Pointer[[stripe.N]desk]
+	lends     atomic.Uint32
+	keepShift uint8 // a desk keeps one place in 2 to the power of this
 
 	_ [64]byte // what follows is written all the time
-	// word is the number waiting in the upper half, the number in use in the lower.
+	// word is the number waiting in the upper half, the number in use or left at a desk in the lower.
 	word atomic.Uint64
 	_    [56]byte
 
@@ -58,9 +64,10 @@ func New(o Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Limiter{opt: o, source: o.Source}
+	l := &Limiter{opt: o, source: o.Source, keepShift: keepShift}
 	l.line.init()
 	if l.source != nil {
+		l.arms, _ = l.source.(*TwoArm)
 		o.Limit = l.source.Limit(0)
 	}
 	l.setCaps(o.Limit)
@@ -75,20 +82,31 @@ func (l *Limiter) setCaps(limit int) {
 
 // Admit implements policy.Gate: Admit if a place is free and nobody waits, else Park if the line has room, else Refuse.
 func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.Verdict {
+	var slot uint32
+	if desks := l.desks.Load(); desks != nil {
+		slot = uint32(stripe.Index())
+		if d := &desks[slot]; d.take() {
+			if l.source != nil && l.isStale(now, &l.quiet) {
+				l.findQuiet(now, d)
+			}
+			return policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
+		}
+	}
 	for {
 		w, caps := l.word.Load(), l.caps.Load()
-		if w >= caps&lower { // all places taken, or somebody waits
+		if w >= caps&lower { // all places taken or at a desk, or somebody waits
+			if !l.certain() {
+				continue
+			}
 			return l.full(now, c, w/waiter >= caps/waiter, caps >= waiter)
 		}
 		if l.word.CompareAndSwap(w, w+1) {
-			if l.source != nil && 2*w <= caps&lower {
-				// Further back than Interval: the clock went back, not a call that was held up.
-				if d := time.Duration(int64(now) - l.quiet.Load()); d > l.opt.Interval/8 || d < -l.opt.Interval {
-					l.quiet.Store(int64(now))
-				}
+			if l.source != nil && 2*w <= caps&lower && l.isStale(now, &l.quiet) {
+				l.quiet.Store(int64(now))
 			}
-			return policy.Verdict{Permit: policy.Permit{Start: now}}
+			return policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
 		}
+		l.met()
 	}
 }
 
@@ -132,22 +150,52 @@ func (l *Limiter) countRefused(now policy.Time) {
 
 // Done implements policy.Gate. The outcome matters to a Source only. The caller then calls Next until there is no more.
 func (l *Limiter) Done(now policy.Time, _ rand.Source, p policy.Permit, o policy.Outcome) {
+	desks := l.desks.Load()
+	if desks != nil && desks[p.Slot%stripe.N].leave(l.keep()) {
+		if l.source != nil {
+			l.learn(now, p, o, l.roughly())
+		}
+		return
+	}
 	for {
 		w := l.word.Load()
 		if w&lower == 0 {
 			return // given back twice: better one place too few than one too many for ever
 		}
 		if !l.word.CompareAndSwap(w, w-1) {
+			l.met()
 			continue
 		}
 		if l.source != nil {
-			l.source.Sample(now, Sample{Took: now.Sub(p.Start), InUse: int(w & lower), Outcome: o})
-			if n := l.source.Limit(now); uint64(n) != l.caps.Load()&lower {
-				l.setCaps(n)
-				l.noteLimit(now, 2)
-			}
+			l.learn(now, p, o, int(w&lower))
+		}
+		if desks != nil && l.lends.Load()%2 == 0 && 2*(w-1) <= l.caps.Load()&lower {
+			l.lend()
 		}
 		return
+	}
+}
+
+// learn tells the source of an end, and does what it says.
+func (l *Limiter) learn(now policy.Time, p policy.Permit, o policy.Outcome, inUse int) {
+	s := Sample{Took: now.Sub(p.Start), InUse: inUse, Outcome: o}
+	var n int
+	if l.arms != nil {
+		l.arms.Sample(now, s)
+		n = l.arms.Limit(now)
+	} else {
+		l.source.Sample(now, s)
+		n = l.source.Limit(now)
+	}
+	if was := l.caps.Load() & lower; uint64(n) != was {
+		l.setCaps(n)
+		l.noteLimit(now, 2)
+		if uint64(n) < was {
+			l.recall()
+		}
+	}
+	if l.arms != nil && l.arms.comparing.Load() {
+		l.recall()
 	}
 }
 
@@ -161,6 +209,7 @@ func (l *Limiter) SetLimit(now policy.Time, limit int) error {
 		return fmt.Errorf("concurrency: limit is %d: want a positive number", limit)
 	}
 	l.setCaps(limit)
+	l.recall()
 	l.noteLimit(now, 1)
 	for {
 		w, v, ok := l.Next(now, nil)
@@ -193,7 +242,7 @@ func (l *Limiter) Snapshot() Snapshot {
 	defer l.mu.Unlock()
 	w, caps := l.word.Load(), l.caps.Load()
 	s := Snapshot{
-		InUse: int(w & lower), Limit: int(caps & lower), Waiting: int(w / waiter), Queue: int(caps / waiter),
+		InUse: l.inUse(), Limit: int(caps & lower), Waiting: int(w / waiter), Queue: int(caps / waiter),
 		Refused: l.refused.Load(), Parked: l.parked, Vain: l.vain, LongestWaited: l.longestWaited,
 	}
 	for i := range l.stand {

@@ -198,8 +198,11 @@ func (p person) Granted(_ uint32, v policy.Verdict) { p <- v }
 
 // Many take, wait, give up and give back at once: never more than Limit, nobody forgotten, nothing left in the end.
 func TestParallel(t *testing.T) {
-	for _, order := range []Order{FIFO, LIFO} {
+	for i, order := range []Order{FIFO, LIFO, FIFO, LIFO} {
 		l := must(t, Options{Limit: 3, Queue: 5, MaxWait: time.Hour, Order: order})
+		if i >= 2 {
+			l.force()
+		}
 		var inside, served atomic.Int64
 		release := func() {
 			for {
@@ -211,7 +214,7 @@ func TestParallel(t *testing.T) {
 			}
 		}
 		give := func() {
-			l.Done(t0, nil, policy.Permit{}, policy.Success)
+			l.Done(t0, nil, policy.Permit{Slot: rand.Uint32()}, policy.Success)
 			release()
 		}
 		// The places are taken until somebody waits, so that this does not hang on who runs when.

@@ -229,13 +229,19 @@ func (m *model) next(now policy.Time) (uint32, policy.Decision, bool) {
 	return take(i, policy.Admit)
 }
 
-// Random interleavings of everything, in any order, give the same answers as the model: all orders, classes and retries, work that ends at
+// force makes desks as if processors had met, that keep more than they otherwise would.
+func (l *Limiter) force() {
+	l.keepShift = 0
+	l.makeDesks()
+}
+
+// Random interleavings of everything, in any order, with places left at desks or not, give the same answers as the model: all orders, classes and retries, work that ends at
 // any time or never, waiters that leave at any time or never, and a clock that jumps both ways.
 func TestAgainstModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	runs := 100_000
-	dropped, displaced := 0, 0
+	dropped, displaced, lent := 0, 0, 0
 	if quick || testing.Short() {
 		runs = 5_000
 	}
@@ -249,6 +255,9 @@ func TestAgainstModel(t *testing.T) {
 		stuck := rnd.IntN(2) // places that are never given back
 		classes := 1 + rnd.IntN(4)
 		l, m := must(t, o), newModel(o)
+		if run%2 == 1 {
+			l.force()
+		}
 		tickets := map[uint32]policy.Ticket{}
 		now, tag := t0, uint32(0)
 		for step := range 100 {
@@ -266,7 +275,7 @@ func TestAgainstModel(t *testing.T) {
 				d   policy.Decision
 				ok  bool
 			}
-			switch rnd.IntN(8) {
+			switch rnd.IntN(9) {
 			case 0:
 				got, want = l.Admit(now, nil, c).Decision, m.admit(m.waits(c, now, 0))
 			case 1, 2, 3:
@@ -279,8 +288,18 @@ func TestAgainstModel(t *testing.T) {
 				got, want = v.Decision, m.join(now, m.waits(c, now, tag))
 			case 4:
 				if m.inUse > stuck {
-					l.Done(now, nil, policy.Permit{}, policy.Success)
+					l.Done(now, nil, policy.Permit{Slot: rnd.Uint32()}, policy.Success)
 					m.inUse--
+				}
+				if l.lends.Load()%2 != 0 {
+					lent++
+				}
+			case 8:
+				if run%8 == 1 { // the limit changes under way
+					o.Limit = 1 + rnd.IntN(6)
+					m.o.Limit = o.Limit
+					l.setCaps(o.Limit)
+					l.recall()
 				}
 			case 5:
 				if tag > 0 {
@@ -306,7 +325,7 @@ func TestAgainstModel(t *testing.T) {
 			}
 		}
 	}
-	if dropped < runs/10 || displaced < runs/10 {
-		t.Errorf("%d lines that stood and %d waiters displaced in %d runs: too few to say much", dropped, displaced, runs)
+	if dropped < runs/10 || displaced < runs/10 || lent < runs/10 {
+		t.Errorf("%d lines that stood, %d waiters displaced and %d times places at desks in %d runs: too few to say much", dropped, displaced, lent, runs)
 	}
 }

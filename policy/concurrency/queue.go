@@ -33,6 +33,10 @@ func (l *Limiter) Join(now policy.Time, _ rand.Source, c *policy.Call, w policy.
 			}
 			continue
 		}
+		if l.lends.Load()%2 != 0 {
+			l.collect()
+			continue
+		}
 		next := v + waiter
 		displaced = none
 		if v/waiter >= caps/waiter {

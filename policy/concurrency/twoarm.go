@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -70,7 +71,11 @@ type TwoArm struct {
 	late    atomic.Int64 // timed out
 	refused atomic.Int64
 
-	_     [64]byte
+	_ [64]byte
+	// Where processors have met in ended: the same, to be used in calm times, when nobody asks at each end. nil = not yet.
+	spread    atomic.Pointer[[stripe.N]ends]
+	comparing atomic.Bool // the phase is not calm
+
 	limit atomic.Int64 // in force
 	from  atomic.Int64 // limit at the beginning of the window
 	goal  atomic.Int64 // limit at its end
@@ -89,6 +94,12 @@ type TwoArm struct {
 	climb  climb
 	// lateFrom is where the retreat began, 0 when there is none.
 	lateFrom float64
+}
+
+// ends counts ends of a calm time, without the places in use: nothing is learned from these then.
+type ends struct {
+	n atomic.Uint64
+	_ [56]byte // a cache line for each
 }
 
 const (
@@ -120,13 +131,28 @@ func (t *TwoArm) Sample(now policy.Time, s Sample) {
 	var n int64
 	switch s.Outcome {
 	case policy.Success:
-		n = int64(t.ended.Add(1<<endedShift|uint64(s.InUse))>>endedShift) + t.late.Load()
+		if spread := t.spread.Load(); spread != nil && !t.comparing.Load() {
+			spread[stripe.Index()].n.Add(1)
+			if t.lasted(now) < uint64(windowMin) {
+				return
+			}
+			n = t.known()
+			break
+		}
+		d := 1<<endedShift | uint64(s.InUse)
+		w := t.ended.Load()
+		if !t.ended.CompareAndSwap(w, w+d) {
+			w = t.ended.Add(d) - d
+			t.spreadOut()
+		}
+		n = int64((w+d)>>endedShift) + t.late.Load()
 	case policy.TimedOut: // what nobody waited for is no throughput
 		// Those who began before places were taken away say nothing about those that are left.
 		if cut := t.cut.Load(); int64(now)-int64(s.Took) < cut && cut <= int64(now) {
 			return
 		}
-		n = t.late.Add(1) + int64(t.ended.Load()>>endedShift)
+		t.late.Add(1)
+		n = t.known()
 	default:
 		return
 	}
@@ -135,8 +161,7 @@ func (t *TwoArm) Sample(now policy.Time, s Sample) {
 	if from, goal := t.from.Load(), t.goal.Load(); from != goal && n <= need {
 		t.limit.Store(from + (goal-from)*n/need)
 	}
-	// Compared as unsigned, so that a window whose beginning lies ahead, because the clock went back, ends too.
-	took := uint64(int64(now) - t.began.Load())
+	took := t.lasted(now)
 	if took < uint64(windowMin) || n < need && took < uint64(windowMax) {
 		return
 	}
@@ -145,6 +170,23 @@ func (t *TwoArm) Sample(now policy.Time, s Sample) {
 		t.turn(now)
 	}
 }
+
+// lasted is how long the window takes so far. It is compared as unsigned, so that a window whose beginning lies ahead, because the clock
+// went back, ends too.
+func (t *TwoArm) lasted(now policy.Time) uint64 { return uint64(int64(now) - t.began.Load()) }
+
+// known is how many have ended in the window, in time or not.
+func (t *TwoArm) known() int64 {
+	n := t.late.Load() + int64(t.ended.Load()>>endedShift)
+	if spread := t.spread.Load(); spread != nil {
+		for i := range spread {
+			n += int64(spread[i].n.Load())
+		}
+	}
+	return n
+}
+
+func (t *TwoArm) spreadOut() { t.spread.CompareAndSwap(nil, new([stripe.N]ends)) }
 
 // TwoArmSnapshot is a reading of a TwoArm.
 type TwoArmSnapshot struct {
