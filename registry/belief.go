@@ -33,6 +33,8 @@ type belief struct {
 
 	why   string
 	since time.Time
+	// twice are IDs that the last answer gave to entries which differ.
+	twice []string
 }
 
 type entry struct {
@@ -73,10 +75,17 @@ func (b *belief) update(now time.Time, up Update) bool {
 	}
 	b.base = max(b.base, len(b.entries))
 
-	listed := make(map[string]bool, len(up.Nodes))
+	b.twice = nil
+	listed := make(map[string]*Node, len(up.Nodes))
 	var addresses map[string]bool
-	for _, n := range up.Nodes {
-		listed[n.ID] = true
+	for _, n := range slices.Backward(up.Nodes) { // of two with one ID the last counts
+		if last := listed[n.ID]; last != nil {
+			if len(b.twice) < maxReports && !last.Equal(n) {
+				b.twice = append(b.twice, n.ID)
+			}
+			continue
+		}
+		listed[n.ID] = n
 		e := b.entries[n.ID]
 		if e == nil {
 			b.entries[n.ID] = &entry{node: n, shown: n}
@@ -92,7 +101,7 @@ func (b *belief) update(now time.Time, up Update) bool {
 		}
 	}
 	for _, d := range up.Left {
-		if !listed[d.ID] && b.remove(d.ID) {
+		if listed[d.ID] == nil && b.remove(d.ID) {
 			changed = true
 		}
 	}
@@ -103,7 +112,7 @@ func (b *belief) update(now time.Time, up Update) bool {
 
 	var vanished []*entry
 	for id, e := range b.entries {
-		if listed[id] {
+		if listed[id] != nil {
 			continue
 		}
 		if addresses == nil {

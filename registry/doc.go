@@ -17,6 +17,8 @@
 //
 //   - An engine that fails or goes silent leaves the last good set in place, flagged Stale, for as long as it takes.
 //     The Registry watches again after 100 ms, doubling to 2 s, with full jitter.
+//   - A watch is replaced by a new one every ten minutes or so, which lists the service anew (Options.Relist): one that has
+//     died without a word is not believed for ever.
 //   - A program that starts while the engine is down goes on with what it saved to disk, for up to 24 h.
 //   - Nodes that vanish are believed gone if it is proved (a [Departure]: deregistered, or the process was seen to
 //     die), if they were draining, if callers cannot reach them either ([Registry.Report]), or if another node now has
@@ -31,6 +33,7 @@
 //
 // # What a driver can rely on
 //
-// Every node is validated on its way in and out; a bad entry is dropped and reported once, and disturbs no other. The
+// Every node is validated on its way in and out; a bad entry is dropped and reported once, and disturbs no other. Nor is an
+// entry taken that would have the program call itself in another's name, or ask a cloud's metadata service. The
 // package registrytest holds the conformance suite that every driver passes.
 package registry

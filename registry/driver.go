@@ -21,6 +21,13 @@ type Driver interface {
 	Watch(ctx context.Context, service string, emit func(Update)) error
 }
 
+// SelfChecking is a Driver whose watches cannot miss a change for good: they read everything again by themselves, or the
+// engine promises to tell. The Registry does not begin them anew every Options.Relist.
+type SelfChecking interface {
+	// ChecksItself does nothing.
+	ChecksItself()
+}
+
 // Update is a full snapshot of one service as an engine sees it.
 type Update struct {
 	// Nodes are all nodes the engine lists. They belong to the Registry from now on, and nobody changes them; a

@@ -234,13 +234,32 @@ func validMethod(name string) error {
 	return validText("method", name, maxMethod)
 }
 
-// metadata are the addresses at which clouds hand credentials to whoever asks. No service lives there, but an entry
-// that points at them would make every caller ask.
-var metadata = [...]netip.Addr{
-	netip.AddrFrom4([4]byte{169, 254, 169, 254}),
-	netip.AddrFrom4([4]byte{169, 254, 170, 2}),
-	netip.AddrFrom4([4]byte{100, 100, 100, 200}),
-	netip.MustParseAddr("fd00:ec2::254"),
+// metadata are the addresses, and metadataNames the names, at which clouds hand credentials to whoever asks. No service lives
+// there, but an entry that points at them would make every caller ask.
+var (
+	metadata = [...]netip.Addr{
+		netip.AddrFrom4([4]byte{169, 254, 169, 254}),
+		netip.AddrFrom4([4]byte{169, 254, 170, 2}),  // of AWS's containers
+		netip.AddrFrom4([4]byte{169, 254, 170, 23}), // of AWS's pods
+		netip.AddrFrom4([4]byte{169, 254, 0, 23}),   // Tencent
+		netip.AddrFrom4([4]byte{100, 100, 100, 200}),
+		netip.AddrFrom4([4]byte{168, 63, 129, 16}), // Azure's hosts
+		netip.MustParseAddr("fd00:ec2::254"),
+		netip.MustParseAddr("fd00:ec2::23"),
+		netip.MustParseAddr("fe80::a9fe:a9fe"),
+	}
+	metadataNames = [...]string{"metadata", "metadata.google.internal", "metadata.goog", "metadata.tencentyun.com", "instance-data", "instance-data.ec2.internal"}
+	// nat64 is in front of IPv4 addresses that an IPv6 network can reach.
+	nat64 = netip.MustParsePrefix("64:ff9b::/96")
+)
+
+// isMetadata reports whether an address is one of a cloud's metadata service, in whatever form.
+func isMetadata(ip netip.Addr) bool {
+	if nat64.Contains(ip) {
+		b := ip.As16()
+		ip = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return slices.Contains(metadata[:], ip)
 }
 
 func validAddress(address string) error {
@@ -266,7 +285,7 @@ func validAddress(address string) error {
 		if ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			return fmt.Errorf("address %.60q cannot be called: give the one that others reach the node at", address)
 		}
-		if slices.Contains(metadata[:], ip) {
+		if isMetadata(ip) {
 			return fmt.Errorf("address %.60q is a cloud's metadata service, not a node", address)
 		}
 		return nil
@@ -279,6 +298,14 @@ func validAddress(address string) error {
 	}
 	if bracketed {
 		return fmt.Errorf("address %.60q: only an IPv6 host goes in brackets", address)
+	}
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if slices.Contains(metadataNames[:], name) {
+		return fmt.Errorf("address %.60q is a cloud's metadata service, not a node", address)
+	}
+	// Resolvers take 2852039166 and 0xa9fea9fe for addresses, which would get around all of the above.
+	if last := name[strings.LastIndexByte(name, '.')+1:]; last == "" || strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x") && strings.Trim(last[2:], "0123456789abcdef") == "" {
+		return fmt.Errorf("address %.60q: write an IP address as such, and no host's name ends in a number", address)
 	}
 	return nil
 }

@@ -111,3 +111,19 @@ func TestNodeSays(t *testing.T) {
 		t.Error("what is set")
 	}
 }
+
+// Nobody is sent to where clouds hand out credentials, in whatever way it is written.
+func TestMetadataServices(t *testing.T) {
+	for _, host := range []string{"169.254.169.254", "[::ffff:169.254.169.254]", "[64:ff9b::169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "169.254.170.2", "169.254.170.23",
+		"100.100.100.200", "168.63.129.16", "[fd00:ec2::254]", "[fd00:ec2::254%eth0]", "[fe80::a9fe:a9fe%eth0]", "169.254.169.254.", "2852039166", "0xA9FEA9FE", "0251.0376.0251.0376",
+		"0xa9.0xfe.0xa9.0xfe", "169.254.43518", "metadata.google.internal", "METADATA.google.internal.", "metadata", "instance-data"} {
+		if err := (&Node{Service: "s", ID: "i", Address: host + ":80"}).Validate(); err == nil {
+			t.Errorf("%s may be called", host)
+		}
+	}
+	for _, host := range []string{"10.0.0.1", "169.254.1.1", "host-1", "n1.example", "metadata.example", "pod-0.greeter.shop.svc", "a.0b", "1-2-3-4.shop.pod.cluster.local", "h2", "host.", "0xyz"} {
+		if err := (&Node{Service: "s", ID: "i", Address: host + ":80"}).Validate(); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+}

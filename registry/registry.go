@@ -20,6 +20,7 @@ const (
 	DefaultDisbelieve = 0.15
 	DefaultGrace      = 60 * time.Second
 	DefaultLinger     = 30 * time.Second
+	DefaultRelist     = 10 * time.Minute
 
 	jitter     = 0.2                    // share by which an interval varies, each way
 	backoffMin = 100 * time.Millisecond // first pause after a failed watch or renewal; full jitter
@@ -41,6 +42,10 @@ type Options struct {
 	Grace time.Duration
 	// Linger is how long a service stays watched after its last View was closed; 0 = 30 s, negative = not at all.
 	Linger time.Duration
+	// Relist is how long, ± 50 %, a watch goes on before a new one takes its place, which lists the service anew: so that
+	// a watch that has died silently, or has missed a change, is not believed for ever; 0 = 10 min, negative = never. Drivers
+	// that are SelfChecking are left alone.
+	Relist time.Duration
 	// Snapshot is the directory for last-known-good sets, one small file per service, so that a program can start
 	// while the engine is down; empty = none. It belongs to one program and one engine. A set is believed for 24 h.
 	// A directory that cannot be used is logged, not fatal.
@@ -70,6 +75,9 @@ func (o *Options) normalise() error {
 	if o.Linger == 0 {
 		o.Linger = DefaultLinger
 	}
+	if o.Relist == 0 {
+		o.Relist = DefaultRelist
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -81,6 +89,8 @@ func (o *Options) normalise() error {
 		return errors.New("registry: TTL, Interval and Grace cannot be negative")
 	case float64(o.Interval)*(1+jitter) >= float64(o.TTL):
 		return fmt.Errorf("registry: an interval of %v is too long for a TTL of %v: at most a third is wise", o.Interval, o.TTL)
+	case o.Relist > 0 && o.Relist < time.Second:
+		return fmt.Errorf("registry: Relist is %v: to list every service that often would be a storm, choose a second at least", o.Relist)
 	case o.Disbelieve < 0 || o.Disbelieve > 1:
 		return fmt.Errorf("registry: Disbelieve is a share from 0 to 1, not %v", o.Disbelieve)
 	}
@@ -298,6 +308,15 @@ func (r *Registry) backoff(n int) time.Duration {
 		bound = min(backoffMin<<n, backoffMax)
 	}
 	return max(time.Millisecond, time.Duration(r.float()*float64(bound)))
+}
+
+// relist returns how long the next watch goes on, at most; 0 = as long as it likes. Services that were opened together are not
+// listed together.
+func (r *Registry) relist() time.Duration {
+	if _, ok := r.driver.(SelfChecking); ok || r.opt.Relist < 0 {
+		return 0
+	}
+	return max(time.Millisecond, time.Duration((0.5+r.float())*float64(r.opt.Relist)))
 }
 
 // interval returns the time to the next renewal.

@@ -17,7 +17,7 @@ import (
 func TestOneWatchForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newTestDriver()
-		r := mustNew(t, d, Options{})
+		r := mustNew(t, d, Options{Relist: -1})
 		a, b := r.Open("greeter"), r.Open("greeter")
 		if s := a.Snapshot(); s == nil || s.Revision != 0 || len(s.Nodes) != 0 || s.Node("a") != nil {
 			t.Fatalf("before the first answer: %+v", s)
@@ -139,8 +139,11 @@ func TestBadEntriesAreDroppedAndReportedOnce(t *testing.T) {
 		if s := v.Snapshot(); show(s.Nodes) != "a" || s.Nodes[0].Version != "the last of two" {
 			t.Errorf("%q", show(s.Nodes))
 		}
-		if n := logged.count("ignored"); n != 5 {
-			t.Errorf("%d complaints, want 5", n)
+		if n := logged.count("ignored"); n != 6 {
+			t.Errorf("%d complaints, want 6", n)
+		}
+		if n := logged.count("is there twice"); n != 1 || v.Snapshot().Revision != 1 {
+			t.Errorf("%d complaints of two entries with one ID, revision %d", n, v.Snapshot().Revision)
 		}
 		for i := range 1000 {
 			n := testNode("a")

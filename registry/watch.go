@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -68,12 +70,12 @@ func (w *watch) run() {
 	}
 	failures := 0
 	for w.ctx.Err() == nil {
-		err := w.r.driver.Watch(w.ctx, w.name, func(up Update) {
-			failures = 0
-			w.emit(up)
-		})
+		err := w.follow(func() { failures = 0 })
 		if w.ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errRelist) {
+			continue
 		}
 		if err == nil {
 			err = errors.New("the driver ended its watch without saying why")
@@ -86,18 +88,39 @@ func (w *watch) run() {
 	}
 }
 
+// errRelist ends a watch that has lasted long enough.
+var errRelist = errors.New("it is time to list anew")
+
+// follow is one watch of the driver's. heard is called with each answer.
+func (w *watch) follow(heard func()) error {
+	ctx, cancel := context.WithCancelCause(w.ctx)
+	defer cancel(nil)
+	if d := w.r.relist(); d > 0 {
+		timer := time.AfterFunc(d, func() { cancel(errRelist) })
+		defer timer.Stop()
+	}
+	err := w.r.driver.Watch(ctx, w.name, func(up Update) {
+		heard()
+		w.emit(up)
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
 // emit takes an answer of the engine.
 func (w *watch) emit(up Update) {
 	for _, bad := range up.Refused {
 		w.complain(bad.Entry, bad.Err)
 	}
-	up.Nodes = w.clean(up.Nodes)
+	up = w.clean(up)
 	now := time.Now()
 	w.mu.Lock()
 	doubted := w.b.absent
 	changed := w.b.update(now, up)
 	recovered := w.err != nil
-	since := w.failedFor
+	since, twice := w.failedFor, w.b.twice
 	w.err, w.failedFor, w.fromDisk = nil, time.Time{}, nil
 	if changed {
 		w.unsaved = true
@@ -109,6 +132,9 @@ func (w *watch) emit(up Update) {
 	w.publish(changed || recovered)
 	w.mu.Unlock()
 	w.r.touch(w)
+	for _, id := range twice {
+		w.complain(id, errTwice)
+	}
 	if recovered {
 		w.r.opt.Logger.Info("registry: the engine answers again", "service", w.name, "after", now.Sub(since))
 	}
@@ -168,15 +194,25 @@ func (w *watch) report(id string, healthy bool) {
 	}
 }
 
-// clean drops what does not validate, belongs to another service or is too much, and says so once per entry.
-func (w *watch) clean(nodes []*Node) []*Node {
+var errTwice = errors.New("the ID is there twice, and the entries differ: the last one counts")
+
+// clean drops what does not validate, belongs to another service, points at this program or is too much, and says so once per
+// entry.
+func (w *watch) clean(up Update) Update {
+	nodes := up.Nodes
 	if len(nodes) > maxNodes {
 		w.complain("", fmt.Errorf("%d nodes: what is beyond the first %d is ignored", len(nodes), maxNodes))
 		nodes = nodes[:maxNodes]
 	}
+	own := w.r.ownNodes()
 	good, copied := nodes, false
 	for i, n := range nodes {
 		err := w.check(n)
+		if err == nil && own != nil {
+			if err = own.check(n); err != nil { // certainly not there, however long it has been believed
+				up.Left = append(slices.Clip(up.Left), Departure{ID: n.ID, Why: "its address is another's"})
+			}
+		}
 		switch {
 		case err == nil && copied:
 			good = append(good, n)
@@ -191,7 +227,43 @@ func (w *watch) clean(nodes []*Node) []*Node {
 			w.complain(id, err)
 		}
 	}
-	return good
+	up.Nodes = good
+	return up
+}
+
+// ownNodes are the nodes that this program has registered and that answer at their addresses themselves, by address.
+type ownNodes map[string][]*Node
+
+// ownNodes returns this program's own; nil = none.
+func (r *Registry) ownNodes() ownNodes {
+	r.mu.Lock()
+	regs := slices.Collect(maps.Keys(r.registrations))
+	r.mu.Unlock()
+	var own ownNodes
+	for _, g := range regs {
+		if n := g.Node(); n.Identifies {
+			if own == nil {
+				own = ownNodes{}
+			}
+			own[n.Address] = append(own[n.Address], n)
+		}
+	}
+	return own
+}
+
+// check refuses an entry that would have the program call itself in another's name.
+func (o ownNodes) check(n *Node) error {
+	here := o[n.Address]
+	for _, m := range here {
+		if m.ID == n.ID && m.Service == n.Service {
+			return nil
+		}
+	}
+	if len(here) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(here, func(a, b *Node) int { return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.ID, b.ID)) })
+	return fmt.Errorf("address %s is this program's own, which is %s of %q", n.Address, first.ID, first.Service)
 }
 
 func (w *watch) check(n *Node) error {

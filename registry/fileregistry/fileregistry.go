@@ -157,6 +157,9 @@ func (d *Driver) List(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Values(found)), nil
 }
 
+// ChecksItself implements registry.SelfChecking: the directory is read again and again.
+func (d *Driver) ChecksItself() {}
+
 // Watch follows a service.
 func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
 	s := &subscription{service: service, changed: make(chan struct{}, 1)}

@@ -135,6 +135,9 @@ func (e *Engine) List(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
+// ChecksItself implements registry.SelfChecking: an engine in memory loses no news.
+func (e *Engine) ChecksItself() {}
+
 // Watch follows a service.
 func (e *Engine) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
 	if err := e.request(ctx, func(r *Requests) { r.Watch++ }); err != nil {
