@@ -146,15 +146,24 @@ func (d *drive) plain(ctx context.Context, c Call, r Runner, open bool) (int, er
 	return k, err
 }
 
-// broken ends a call in which a policy has panicked, unless it has ended already.
+// broken ends a call in which a policy has panicked, unless that has been seen to.
 func (d *drive) broken(r Runner) {
-	if d.x.phase == phaseDone {
-		return
+	if d.x.broken() {
+		d.wrecked(r, -1)
 	}
+}
+
+// wrecked ends a call in which attempt k, or with −1 a policy, has panicked. Whatever else panics on the way, nothing stays held.
+func (d *drive) wrecked(r Runner, k int) {
 	now := Now()
-	s := d.x.broke(now, Source{})
-	d.p.release(now, Source{}, s.Release)
-	d.p.observe(now, &d.x, &d.story, r)
+	defer d.p.observe(now, &d.x, &d.story, r)
+	defer func() {
+		d.p.release(now, Source{}, d.x.take(now).Release)
+		if d.x.late || d.x.unpaid != 0 {
+			d.collect()
+		}
+	}()
+	d.x.wreck(now, Source{}, k)
 }
 
 // turn does what the steps say, until the call has its result.
@@ -206,13 +215,9 @@ func (d *drive) collect() {
 func (d *drive) attempt(ctx context.Context, r Runner, k int, open bool) (s Steps, now Time, began bool) {
 	returned := false
 	defer func() {
-		if returned {
-			return
+		if !returned {
+			d.wrecked(r, k)
 		}
-		now := Now()
-		s := d.x.Panicked(now, Source{}, k)
-		d.p.release(now, Source{}, s.Release)
-		d.p.observe(now, &d.x, &d.story, r)
 	}()
 	err := r.Run(ctx, d.x.Attempt(k))
 	if open && err == nil {

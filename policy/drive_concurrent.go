@@ -83,7 +83,6 @@ func (d *concurrent) Granted(tag uint32, v Verdict) {
 func (d *concurrent) turn(event func(now Time) Steps, keep bool) (inline int) {
 	inline = -1
 	s, now := d.step(event)
-	d.x.Release(now, Source{}, d.p, s.Release)
 	for k := range MaxAttempts {
 		if !s.Start.Has(k) {
 			continue
@@ -92,21 +91,40 @@ func (d *concurrent) turn(event func(now Time) Steps, keep bool) (inline int) {
 			inline = k
 			continue
 		}
-		go func() {
-			for k := k; k >= 0; {
-				k = d.run(k, false)
-			}
-		}()
+		go d.runs(k)
 	}
+	d.x.Release(now, Source{}, d.p, s.Release)
 	return inline
 }
 
-// step gives the machine an event and does what is to be done with the mutex held.
+// runs performs attempt k, and those that follow from it.
+func (d *concurrent) runs(k int) {
+	for k >= 0 {
+		k = d.run(k, false)
+	}
+}
+
+// step gives the machine an event and does what is to be done with the mutex held, also if a policy panics in it or ends the
+// goroutine.
 func (d *concurrent) step(event func(now Time) Steps) (s Steps, now Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now = Now()
-	s = d.unbroken(now, event)
+	d.ending = -1
+	returned := false
+	defer func() {
+		if !returned {
+			d.wrecked(now, recover())
+		}
+	}()
+	s = event(now)
+	returned = true
+	d.do(now, s)
+	return s, now
+}
+
+// do is what is to be done with the mutex held.
+func (d *concurrent) do(now Time, s Steps) {
 	d.cancelled |= s.Cancel
 	for k := range MaxAttempts {
 		if s.Cancel.Has(k) && d.cancels[k] != nil {
@@ -120,27 +138,26 @@ func (d *concurrent) step(event func(now Time) Steps) (s Steps, now Time) {
 		d.ended = true
 		close(d.done)
 	}
-	return s, now
 }
 
-// unbroken gives the machine an event. If a policy panics in it the call ends, and the panic goes on where the caller waits.
-func (d *concurrent) unbroken(now Time, event func(now Time) Steps) (s Steps) {
-	d.ending = -1
-	defer func() {
-		v := recover()
+// wrecked ends the call because a policy has panicked with v, or with nil ended the goroutine. The panic goes on where the caller waits.
+// Others that panic on the way do not stop it, and what they say is lost.
+func (d *concurrent) wrecked(now Time, v any) {
+	if !d.ended {
 		if v == nil {
-			return
+			v = "a policy has ended its goroutine"
 		}
-		if !d.ended {
-			d.panics = recovered(v)
-		}
-		if d.ending < 0 {
-			s = d.x.broke(now, Source{})
-		} else {
-			s = d.x.Panicked(now, Source{}, d.ending)
+		d.panics = recovered(v)
+	}
+	defer func() {
+		_ = recover()
+		s := d.x.take(now)
+		d.do(now, s)
+		if s.Release != 0 { // this goroutine may be at its end
+			go d.x.Release(now, Source{}, d.p, s.Release)
 		}
 	}()
-	return event(now)
+	d.x.wreck(now, Source{}, d.ending)
 }
 
 func (d *concurrent) wakeAt(after time.Duration) {
@@ -149,10 +166,7 @@ func (d *concurrent) wakeAt(after time.Duration) {
 		return
 	}
 	d.timer = time.AfterFunc(after, func() {
-		inline := d.turn(func(now Time) Steps { return d.x.Wake(now, Source{}) }, true)
-		for inline >= 0 {
-			inline = d.run(inline, false)
-		}
+		d.runs(d.turn(func(now Time) Steps { return d.x.Wake(now, Source{}) }, true))
 	})
 }
 
@@ -185,6 +199,7 @@ func (d *concurrent) run(k int, callers bool) (next int) {
 			if !d.ended {
 				d.panics = panics
 			}
+			d.ending = k
 			return d.x.Panicked(now, Source{}, k)
 		}, false)
 	}()

@@ -461,63 +461,105 @@ func (x *Exec) finishErr(now Time, rnd rand.Source, cl Class, err error) {
 func (x *Exec) finish(now Time, rnd rand.Source, cl Class) {
 	x.class, x.phase = cl, phaseDone
 	x.retryAt, x.hedgeAt = 0, 0
-	o := cl.Counts().Breaker
+	x.steps.Done = true
+	x.settleCall(now, rnd)
+}
+
+// settleCall gives back what a call that has ended still holds. Each thing is forgotten before its policy is told, so that it can be
+// called again if a policy panics.
+func (x *Exec) settleCall(now Time, rnd rand.Source) {
+	o := x.class.Counts().Breaker
 	for i := range x.p.gates {
 		if !x.heldSet.Has(i) {
 			continue
 		}
+		x.heldSet &^= one(i)
+		x.steps.Release |= one(i) & x.p.lines
 		x.p.gates[i].Gate.Done(now, rnd, x.held[i], o)
 	}
-	x.steps.Release |= x.heldSet & x.p.lines
-	x.heldSet = 0
-	x.steps.Done = true
-	if x.n == 1 && x.att[0].stage == stageEnded {
+	if x.n == 1 && x.att[0].stage == stageEnded && !x.holds(0) {
 		return
 	}
 	x.leaveSeat(now, &x.seat, int(x.gate), tagCall)
 	for k := range x.att[:x.n] {
 		a := &x.att[k]
-		if a.stage < stageRunning {
+		switch {
+		case a.stage < stageRunning:
 			x.leaveSeat(now, &a.seat, concurrencyBit, uint32(k))
 			x.abort(now, rnd, k)
+		case x.holds(k):
+			c := a.class.Counts()
+			x.giveBack(now, rnd, a, c.Throttle, Ended{Class: a.class, Took: a.took, Untimed: x.stream}, c.Limit, !x.running.Has(k))
+		case x.running.Has(k) && !x.lost.Has(k) && !a.cancelled:
+			a.cancelled = true
+			x.steps.Cancel |= one(k)
+			x.p.n.abandoned.Add(1)
 		}
 	}
-	left := x.running &^ x.lost
+}
+
+// holds reports whether attempt k has permits though it has ended or was given up. What was given up keeps its place.
+func (x *Exec) holds(k int) bool {
+	a := &x.att[k]
+	if x.running.Has(k) {
+		return x.lost.Has(k) && (a.hasThrottle || a.hasPick)
+	}
+	return a.hasThrottle || a.hasPick || a.hasPlace
+}
+
+// unsettled reports whether a call that has ended holds something that nothing else will give back.
+func (x *Exec) unsettled() bool {
+	if x.heldSet != 0 || x.seat.kind != seatNone {
+		return true
+	}
 	for k := range x.att[:x.n] {
-		if left.Has(k) {
-			x.att[k].cancelled = true
+		a := &x.att[k]
+		if a.stage < stageRunning || x.holds(k) || x.running.Has(k) && !x.lost.Has(k) && !a.cancelled {
+			return true
 		}
 	}
-	x.steps.Cancel |= left
-	x.p.n.abandoned.Add(int64(left.Len()))
+	return false
+}
+
+// settleLeft does what a policy's panic has left undone, whatever other policies panic.
+func (x *Exec) settleLeft(now Time, rnd rand.Source) {
+	if x.phase != phaseDone || !x.unsettled() {
+		return
+	}
+	defer x.settleLeft(now, rnd)
+	x.settleCall(now, rnd)
 }
 
 // leaveSeat gives up a wait. If the verdict is already on its way, Granted settles it when it arrives.
 func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
-	if s.kind == seatParked {
-		if !x.p.line[gate].Leave(now, s.ticket) {
-			if tag == tagCall {
-				x.late = true
-			} else {
-				x.unpaid |= one(int(tag))
-			}
-		}
-	}
+	was := *s
 	*s = seat{}
+	if was.kind != seatParked || x.p.line[gate].Leave(now, was.ticket) {
+		return
+	}
+	if tag == tagCall {
+		x.late = true
+	} else {
+		x.unpaid |= one(int(tag))
+	}
 }
 
 // Release hands permits that came back to those who wait for them. It may be called without the lock that protects x.
 func (x *Exec) Release(now Time, rnd rand.Source, p *Pipeline, set Set) { p.release(now, rnd, set) }
 
 func (p *Pipeline) release(now Time, rnd rand.Source, set Set) {
-	for ; set != 0; set &= set - 1 {
-		line := p.line[bits.TrailingZeros8(uint8(set))]
-		for {
-			w, v, ok := line.Next(now, rnd)
-			if !ok {
-				break
-			}
-			w.Waiter.Granted(w.Tag, v)
+	if set == 0 {
+		return
+	}
+	if rest := set & (set - 1); rest != 0 {
+		defer p.release(now, rnd, rest) // also if this line panics
+	}
+	line := p.line[bits.TrailingZeros8(uint8(set))]
+	for {
+		w, v, ok := line.Next(now, rnd)
+		if !ok {
+			return
 		}
+		w.Waiter.Granted(w.Tag, v)
 	}
 }

@@ -162,11 +162,11 @@ func (x *Exec) attemptRefused(now Time, rnd rand.Source, k int, policy string, v
 func (x *Exec) abort(now Time, rnd rand.Source, k int) {
 	a := &x.att[k]
 	a.stage, a.class = stageEnded, ClassRefused
-	x.giveBack(now, rnd, a, Ignored, Ended{Class: ClassRefused}, Ignored)
+	x.giveBack(now, rnd, a, Ignored, Ended{Class: ClassRefused}, Ignored, true)
 }
 
-// giveBack settles an attempt's permits, each once.
-func (x *Exec) giveBack(now Time, rnd rand.Source, a *attempt, throttle Outcome, e Ended, place Outcome) {
+// giveBack settles an attempt's permits, each once; free says that its place is free again.
+func (x *Exec) giveBack(now Time, rnd rand.Source, a *attempt, throttle Outcome, e Ended, place Outcome, free bool) {
 	o := &x.p.opt
 	if a.hasThrottle {
 		a.hasThrottle = false
@@ -176,15 +176,15 @@ func (x *Exec) giveBack(now Time, rnd rand.Source, a *attempt, throttle Outcome,
 		a.hasPick = false
 		o.Nodes.Done(now, rnd, a.node, a.pick, e)
 	}
-	if a.hasPlace {
-		a.hasPlace = false
+	if a.hasPlace && free {
 		x.freePlace(now, rnd, a, place)
 	}
 }
 
 func (x *Exec) freePlace(now Time, rnd rand.Source, a *attempt, outcome Outcome) {
-	x.p.opt.Concurrency.Gate.Done(now, rnd, a.place, outcome)
+	a.hasPlace = false
 	x.steps.Release |= one(concurrencyBit) & x.p.lines
+	x.p.opt.Concurrency.Gate.Done(now, rnd, a.place, outcome)
 }
 
 // active reports whether something of the call is still to come without a further decision.
@@ -202,19 +202,22 @@ func (x *Exec) active() bool {
 
 // Result reports that attempt k has ended with err, nil for success. The first result that is an answer is the call's.
 func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
-	if !x.running.Has(k) {
-		return x.take(now)
+	if x.running.Has(k) {
+		x.result(now, rnd, k, err)
 	}
+	return x.take(now)
+}
+
+func (x *Exec) result(now Time, rnd rand.Source, k int, err error) {
 	a := &x.att[k]
 	if x.lost.Has(k) { // given up long ago; only its place was still in use
 		x.running &^= one(k)
 		x.lost &^= one(k)
 		x.p.n.abandoned.Add(-1)
 		if a.hasPlace {
-			a.hasPlace = false
 			x.freePlace(now, rnd, a, a.class.Counts().Limit)
 		}
-		return x.take(now)
+		return
 	}
 	cl := x.classify(now, a, err) // first, since the user's own Classify may panic
 	x.running &^= one(k)
@@ -223,33 +226,51 @@ func (x *Exec) Result(now Time, rnd rand.Source, k int, err error) Steps {
 	}
 	a.err = err
 	x.ended(now, rnd, k, cl, true)
-	return x.take(now)
 }
 
 // Panicked reports that attempt k has ended by a panic or by runtime.Goexit, or that a policy panicked in its Result: nobody is left
 // to make another, so the call ends with it. It counts as ClassInternal.
 func (x *Exec) Panicked(now Time, rnd rand.Source, k int) Steps {
-	if !x.running.Has(k) {
-		return x.broke(now, rnd)
-	}
-	x.att[k].fatal = true
-	return x.Result(now, rnd, k, errPanicked)
+	x.wreck(now, rnd, k)
+	return x.take(now)
 }
 
-// broke ends a call in which a policy has panicked, and gives back what it holds.
-func (x *Exec) broke(now Time, rnd rand.Source) Steps {
+// wreck ends a call in which attempt k, or with −1 a policy, has panicked. Afterwards it holds nothing, also if other policies panic
+// on the way; then the latest panic goes on, and the steps are still to be taken.
+func (x *Exec) wreck(now Time, rnd rand.Source, k int) {
+	defer x.settleLeft(now, rnd)
+	told := false
+	defer func() {
+		if !told {
+			x.broke(now, rnd)
+		}
+	}()
+	if k >= 0 && x.running.Has(k) {
+		x.att[k].fatal = true
+		x.result(now, rnd, k, errPanicked)
+		told = true
+	}
+}
+
+// broke ends a call in which a policy has panicked, unless it has ended.
+func (x *Exec) broke(now Time, rnd rand.Source) {
 	x.said = nil
 	x.count()
-	if x.phase != phaseDone {
-		cl := ClassRefused
-		for i := range x.att[:x.n] {
-			if x.att[i].start != 0 {
-				cl = ClassInternal
-			}
-		}
-		x.finishErr(now, rnd, cl, errPanicked)
+	if x.phase == phaseDone {
+		return
 	}
-	return x.take(now)
+	cl := ClassRefused
+	for i := range x.att[:x.n] {
+		if x.att[i].start != 0 {
+			cl = ClassInternal
+		}
+	}
+	x.finishErr(now, rnd, cl, errPanicked)
+}
+
+// broken reports whether a panic has left something of the call to do.
+func (x *Exec) broken() bool {
+	return x.phase != phaseDone || x.steps.Done || x.steps.Release != 0 || x.unsettled()
 }
 
 var errPanicked = &status.Error{Code: status.Internal, Kind: status.Panicked, Message: "the function panicked or ended its goroutine"}
@@ -260,14 +281,7 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	a.stage, a.class, a.took = stageEnded, cl, now.Sub(a.start)
 	c := cl.Counts()
 	e := Ended{Class: cl, Took: a.took, Untimed: x.stream}
-	hadPlace := a.hasPlace
-	if !free {
-		a.hasPlace = false
-	}
-	x.giveBack(now, rnd, a, c.Throttle, e, c.Limit)
-	if !free {
-		a.hasPlace = hadPlace
-	}
+	x.giveBack(now, rnd, a, c.Throttle, e, c.Limit, free)
 	if o.Timeouts != nil && !x.stream {
 		o.Timeouts.Done(now, e)
 	}

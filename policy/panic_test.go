@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +156,99 @@ func TestPanicOfAPolicy(t *testing.T) {
 					t.Errorf("%+v", s)
 				}
 			})
+		}
+	}
+}
+
+// late is every policy that is told how a call or an attempt ended; it panics or ends the goroutine where it is told to.
+type late struct {
+	name  string
+	bad   func(name string)
+	told  *[]string
+	given *int
+}
+
+func (l late) end() {
+	*l.told = append(*l.told, l.name)
+	*l.given--
+	l.bad(l.name)
+}
+
+func (l late) Admit(policy.Time, rand.Source, *policy.Call) policy.Verdict {
+	*l.given++
+	return policy.Verdict{}
+}
+func (l late) Done(policy.Time, rand.Source, policy.Permit, policy.Outcome) { l.end() }
+
+type lateNodes struct{ late }
+
+func (l lateNodes) Pick(policy.Time, rand.Source, *policy.Call, []policy.Node) (policy.Node, policy.Verdict) {
+	*l.given++
+	return nodeA, policy.Verdict{}
+}
+func (l lateNodes) Done(policy.Time, rand.Source, policy.Node, policy.Permit, policy.Ended) { l.end() }
+
+type nodeNamed string
+
+func (n *nodeNamed) ID() string { return string(*n) }
+
+var nodeA = func() *nodeNamed { n := nodeNamed("a"); return &n }()
+
+// TestPanicInDone: whichever gates panic or end the goroutine when a call ends, however it ends, all others are told, and all once.
+func TestPanicInDone(t *testing.T) {
+	names := []string{"rate", "own", "breaker", "throttle", "node", "concurrency"}
+	for _, way := range []string{"straight", "crooked", "nodes", "hedged", "detached"} {
+		for mask := range 1 << len(names) {
+			for _, how := range []string{"panic", "goexit"} {
+				for _, result := range []error{nil, errUnavailable} {
+					var told []string
+					given := 0
+					bad := func(name string) {
+						if i := slices.Index(names, name); mask&(1<<i) == 0 {
+							return
+						}
+						if how == "goexit" {
+							runtime.Goexit()
+						}
+						panic("boom")
+					}
+					slot := func(name string) policy.Slot { return policy.Slot{Name: name, Gate: late{name, bad, &told, &given}} }
+					o := policy.Options{Rate: slot("rate"), Gates: []policy.Slot{slot("own")}, Breaker: slot("breaker"), Throttle: slot("throttle"), Concurrency: slot("concurrency")}
+					if way == "nodes" || way == "hedged" || way == "detached" {
+						o.Nodes = lateNodes{late{"node", bad, &told, &given}}
+					} else if mask&(1<<4) != 0 {
+						continue
+					}
+					if way == "hedged" {
+						o.Retries, o.Hedging = tries{2, 0}, delay(time.Hour)
+					}
+					do := policy.Do[int]
+					if way == "detached" {
+						do = policy.Detach[int]
+					}
+					p := mustNew(t, o)
+					if way == "crooked" {
+						p.Crooked()
+					}
+					done := make(chan bool)
+					go func() {
+						ended := false
+						defer func() { recover(); done <- ended }()
+						_, err := do(t.Context(), p, func(context.Context) (int, error) { return 0, result }, policy.Call{SideEffectFree: way == "hedged"})
+						ended = err == nil == (result == nil)
+					}()
+					if ended := <-done; ended != (mask == 0) {
+						t.Errorf("%s, %s, %06b, %v: ended well: %v", way, how, mask, result, ended)
+					}
+					slices.Sort(told)
+					if n := len(told); given != 0 || n != len(slices.Compact(told)) {
+						t.Errorf("%s, %s, %06b, %v: %d permits are out; told: %v", way, how, mask, result, given, told)
+					}
+					if s := p.Snapshot(); s.Calls != 1 || s.Abandoned != 0 {
+						t.Errorf("%s, %s, %06b, %v: %+v", way, how, mask, result, s)
+					}
+				}
+			}
 		}
 	}
 }

@@ -18,6 +18,8 @@ type straight struct {
 	probe, hasThrottle, hasPlace bool
 	running                      bool   // the function was begun
 	left                         bool   // it is over, or another's to end
+	told                         uint8  // how many have been told of its success
+	ended                        Time   // when it succeeded
 	d                            *drive // what it became
 
 	throttle, place Permit
@@ -95,24 +97,45 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 // succeeded ends the call whose function has returned without an error.
 func (s *straight) succeeded() {
 	s.call.end()
-	now, p := Now(), s.p
+	s.ended = Now()
+	s.tell()
+}
+
+// tell tells the policies of the success, each once: if one panics, another call goes on after it.
+func (s *straight) tell() {
+	now, p := s.ended, s.p
 	o, c := &p.opt, &counts[ClassOK]
 	if s.hasThrottle {
+		s.hasThrottle = false
 		o.Throttle.Gate.Done(now, Source{}, s.throttle, c.Throttle)
 	}
 	if s.hasPlace {
+		s.hasPlace = false
 		o.Concurrency.Gate.Done(now, Source{}, s.place, c.Limit)
 	}
-	if o.Timeouts != nil {
+	if o.Timeouts != nil && s.told == 0 {
+		s.told = 1
 		o.Timeouts.Done(now, Ended{Class: ClassOK, Took: now.Sub(s.began)})
 	}
-	if o.Budget != nil {
+	if o.Budget != nil && s.told <= 1 {
+		s.told = 2
 		o.Budget.Earn(now, c.Earn)
 	}
-	for i := range p.gates {
+	for i := max(int(s.told)-2, 0); i < len(p.gates); i++ {
+		s.told = uint8(i + 3)
 		p.gates[i].Gate.Done(now, Source{}, s.held[i], c.Breaker)
 	}
+	s.ended = 0
 	p.release(now, Source{}, p.lines)
+}
+
+// goOnTelling ends a call in whose tell a policy has panicked, also if others do.
+func (s *straight) goOnTelling() {
+	if s.ended == 0 {
+		return
+	}
+	defer s.goOnTelling()
+	s.tell()
 }
 
 // failed makes the call an Exec whose first attempt has ended with err.
@@ -129,10 +152,11 @@ func (s *straight) failed(ctx context.Context, err error) *drive {
 // seen to.
 func (s *straight) broken() {
 	if s.left {
+		s.goOnTelling()
 		return
 	}
 	s.call.end()
-	p, now := s.p, Now()
+	p := s.p
 	if s.d == nil {
 		if s.running {
 			s.started()
@@ -142,8 +166,8 @@ func (s *straight) broken() {
 			x.att[0] = attempt{throttle: s.throttle, hasThrottle: s.hasThrottle, place: s.place, hasPlace: s.hasPlace}
 		}
 	}
-	p.release(now, Source{}, s.d.x.Panicked(now, Source{}, 0).Release)
-	p.put(s.d)
+	defer p.put(s.d)
+	s.d.wrecked(nil, 0)
 }
 
 // leave makes the call an Exec at a gate that did not simply admit it.

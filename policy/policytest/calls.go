@@ -213,6 +213,64 @@ func (s *suite) panics(t *testing.T, r reporter) {
 	})
 }
 
+// grenade is a gate that panics, or ends its goroutine, when a permit comes back.
+type grenade struct{ goexit bool }
+
+func (grenade) Admit(policy.Time, rand.Source, *policy.Call) policy.Verdict { return policy.Verdict{} }
+
+func (g grenade) Done(policy.Time, rand.Source, policy.Permit, policy.Outcome) {
+	if g.goexit {
+		runtime.Goexit()
+	}
+	panic("a panic in another gate")
+}
+
+// panicsElsewhere: when the gates around it panic at the end of a call, before it or after, it is told of the end all the same, once.
+func (s *suite) panicsElsewhere(t *testing.T, r reporter) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, slot := range slots {
+			for i := range 3 * 2 * 2 {
+				g, b := keep(r, s.new())
+				bad := policy.Slot{Gate: grenade{goexit: i%2 == 1}}
+				o, ok := around(slot, g)
+				if !ok {
+					continue
+				}
+				for name, at := range map[string]*policy.Slot{"rate": &o.Rate, "breaker": &o.Breaker, "throttle": &o.Throttle, "concurrency": &o.Concurrency} {
+					if at.Gate == nil {
+						*at = bad
+						at.Name = name
+					}
+				}
+				p, err := policy.New(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				do, result := policy.Do[int], error(nil)
+				if i%3 == 1 {
+					result = &status.Error{Code: status.Unavailable}
+				}
+				if i%3 == 2 {
+					do = policy.Detach[int]
+				}
+				for range 10 + s.caps.Places {
+					time.Sleep(s.caps.Pace) //nolint:forbidigo // in a bubble, whose time is virtual
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						defer func() { _ = recover() }()
+						_, _ = do(t.Context(), p, func(context.Context) (int, error) { return 0, result }, s.caps.Call)
+					}()
+					<-done
+				}
+				synctest.Wait()
+				b.isOut(0, slot+": after panics in other gates")
+				s.settleAfter(r, b, policy.Now(), slot+": after panics in other gates")
+			}
+		}
+	})
+}
+
 // hangs: a call returns in time though its function does not. The gate around the attempt keeps the permit as long as it runs,
 // the gates around the call do not.
 func (s *suite) hangs(t *testing.T, r reporter) {

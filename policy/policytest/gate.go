@@ -80,6 +80,7 @@ func (s *suite) gateChecks() []check {
 		{"the clock jumps", s.jumps},
 		{"places", s.places},
 		{"panic and Goexit", s.panics},
+		{"another policy panics", s.panicsElsewhere},
 		{"a function that never returns", s.hangs},
 		{"cancel at any moment", s.cancels},
 		{"events", s.events},
