@@ -31,6 +31,7 @@ const (
 	wordEnd   = "end"   // server: tell the usage
 	wordRest  = "rest"  // server: give unused memory back to the system, then tell the usage
 	wordGo    = "go"    // client: measure
+	wordOpen  = "open"  // idle client: open the other connections
 )
 
 // hello is the first line of a child: a server's address, or that a client is
@@ -66,6 +67,7 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 	warm := fs.Duration("warm", time.Second, "how long to warm up")
 	shape := fs.String("shape", shapeUnary, "shape of the load")
 	profile := fs.String("profile", "", "file for a CPU profile of the measurement")
+	heap := fs.String("heap", "", "file for a heap profile of the server at rest")
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -77,10 +79,10 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 		return fmt.Errorf("-rival: one name is needed")
 	}
 	if args[0] == roleServe {
-		return serveRole(ctx, picked[0], *profile, in, out)
+		return serveRole(ctx, picked[0], *profile, *heap, in, out)
 	}
 	if args[0] == roleIdle {
-		return idleRole(ctx, picked[0].Info().Name, *addr, *c, in, out)
+		return idleRole(ctx, picked[0].Info().Name, *addr, *c, *d, in, out)
 	}
 	caller, err := picked[0].Dial(ctx, *addr)
 	if err != nil {
@@ -93,7 +95,7 @@ func runRole(ctx context.Context, all []Rival, args []string, in io.Reader, out 
 	return loadRole(l, *warm, *d, *profile, in, out)
 }
 
-func serveRole(ctx context.Context, r Rival, profile string, in io.Reader, out io.Writer) error {
+func serveRole(ctx context.Context, r Rival, profile, heap string, in io.Reader, out io.Writer) error {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -126,6 +128,9 @@ func serveRole(ctx context.Context, r Rival, profile string, in io.Reader, out i
 				}
 			case wordRest:
 				debug.FreeOSMemory()
+				if err := writeHeap(heap); err != nil {
+					return err
+				}
 			}
 			if err := enc.Encode(takeUsage()); err != nil {
 				return err
@@ -186,6 +191,18 @@ func startProfile(file string) (stop func() error, err error) {
 		pprof.StopCPUProfile()
 		return f.Close()
 	}, nil
+}
+
+// writeHeap writes a heap profile to file. An empty name means none.
+func writeHeap(file string) error {
+	if file == "" {
+		return nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.WriteHeapProfile(f), f.Close())
 }
 
 // lines sends each line of in, and closes the channel at its end. It reads

@@ -69,6 +69,8 @@ func serveHull(ctx context.Context, ln net.Listener, register func(grpc.ServiceR
 	srv, err := hull.NewServer(hullService,
 		hull.Listener(ln),
 		hull.WithRegistry(reg),
+		// One that takes as many connections as a process may have here.
+		hull.WithLimits(hull.Limits{Conns: 1 << 20}),
 		// Nobody else needs to hear that it stops.
 		hull.Drain(0, time.Second))
 	if err != nil {

@@ -58,6 +58,7 @@ type runner struct {
 	d    time.Duration
 	// profiles is a directory for CPU profiles of every process; empty means none.
 	profiles string
+	heap     string // file for a heap profile of an idle server; empty means none
 	// clientCPUs and serverCPUs are where the processes of a pinned level run;
 	// empty means anywhere.
 	clientCPUs, serverCPUs []int

@@ -13,6 +13,11 @@ type usage struct {
 	CPU    time.Duration `json:"cpu_ns"` // user and system; 0 where it is not known
 	Allocs uint64        `json:"allocs"` // heap objects
 	RSS    int64         `json:"rss"`    // bytes resident now; 0 where it is not known
+	// What the runtime holds now, in bytes: live objects and those not collected yet, stacks of goroutines, and the rest.
+	Heap       int64 `json:"heap"`
+	Stacks     int64 `json:"stacks"`
+	Runtime    int64 `json:"runtime"`
+	Goroutines int64 `json:"goroutines"`
 }
 
 // takeUsage reads the usage of this process.
@@ -21,6 +26,9 @@ func takeUsage() usage {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	u.Allocs = m.Mallocs
+	u.Heap, u.Stacks = int64(m.HeapInuse), int64(m.StackInuse)
+	u.Runtime = int64(m.MSpanInuse + m.MCacheInuse + m.GCSys + m.OtherSys + m.BuckHashSys)
+	u.Goroutines = int64(runtime.NumGoroutine())
 	return u
 }
 
