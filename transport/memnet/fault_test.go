@@ -572,6 +572,23 @@ func TestDrop(t *testing.T) {
 }
 
 // TestBytesSurvive sends many sizes through a small buffer, with all that delays.
+// TestWritingOnAfterAnUnheardClose: the writer has bytes under way that were dropped, and cannot know that nobody reads any more.
+func TestWritingOnAfterAnUnheardClose(t *testing.T) {
+	inBubble(t, memnet.Options{}, func(t *testing.T, w *world) {
+		w.write(w.cli, "heard")
+		w.read(w.srv, "heard")
+		w.n.Pair("a", "b").Drop(true)
+		w.write(w.cli, "unheard")
+		if err := w.srv.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.write(w.cli, "in vain")
+		w.n.Pair("a", "b").Drop(false)
+		synctest.Wait()
+		w.fails(writeErr(w.cli), "write", syscall.EPIPE)
+	})
+}
+
 func TestBytesSurvive(t *testing.T) {
 	inBubble(t, memnet.Options{Buffer: 3000}, func(t *testing.T, w *world) {
 		w.n.Pair("a", "b").Delay(time.Millisecond, time.Millisecond).Rate(1 << 20)

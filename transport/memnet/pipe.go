@@ -228,8 +228,12 @@ func (p *pipe) write(b []byte) (n int, err error) {
 	}
 }
 
-// put appends to the ring, which grows up to the pipe's size.
+// put appends to the ring, which grows up to the pipe's size. What nobody will read is not kept.
 func (p *pipe) put(b []byte) {
+	if p.r.closed {
+		p.wr += int64(len(b))
+		return
+	}
 	if need := p.wr - p.rd + int64(len(b)); need > int64(len(p.ring)) {
 		size := max(512, int64(len(p.ring)))
 		for size < need {
