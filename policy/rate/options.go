@@ -90,12 +90,14 @@ type pace struct {
 	space   int64 // T
 	ahead   int64 // τ
 	maxWait int64
+	lease   int64
 	gen     uint32 // which pace of its limiter, of genBits
 }
 
 func newPace(o Options, gen uint32) *pace {
 	space := max(1, int64(math.Round(float64(o.Per)/o.Limit)))
-	return &pace{limit: o.Limit, burst: o.Burst, space: space, ahead: int64(o.Burst-1) * space, maxWait: int64(o.MaxWait), gen: gen}
+	return &pace{limit: o.Limit, burst: o.Burst, space: space, ahead: int64(o.Burst-1) * space, maxWait: int64(o.MaxWait),
+		lease: leaseLength(space, o.Burst), gen: gen}
 }
 
 // Key tells calls apart. The zero value does not: all have one bucket.

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -14,9 +15,12 @@ type Limiter struct {
 	opt  Options
 	keys *table // nil without keys
 	pace atomic.Pointer[pace]
-	_    [64]byte
-	one  atomic.Int64 // tat, without keys
-	_    [64]byte
+	// Where processors have met in one, without keys; nil = not yet.
+	leases atomic.Pointer[[stripe.N]lease]
+
+	_   [64]byte
+	one atomic.Int64 // tat, without keys
+	_   [64]byte
 
 	refused, delayed, returned, forgotten atomic.Int64
 
@@ -82,6 +86,16 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 	if l.keys != nil {
 		return l.admitKey(now, p, l.keyOf(c))
 	}
+	if leases := l.leases.Load(); leases != nil {
+		i := stripe.Index()
+		n, ok := leases[i].take(now, p)
+		if !ok {
+			n, ok = l.renew(now, p, &leases[i])
+		}
+		if ok {
+			return policy.Verdict{Permit: permit(p, now, n, uint32(i+1))}
+		}
+	}
 	for {
 		tat := l.one.Load()
 		n := max(tat, int64(now))
@@ -94,6 +108,7 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 		if l.one.CompareAndSwap(tat, n+p.space) {
 			return policy.Verdict{Permit: permit(p, now, n, 0)}
 		}
+		l.met(p)
 	}
 }
 
@@ -141,6 +156,9 @@ const (
 
 // late answers a call that cannot go at once; false means that the bucket has changed meanwhile.
 func (l *Limiter) late(now policy.Time, p *pace, bucket *atomic.Int64, tat int64, slot uint32, key uint64) (policy.Verdict, bool) {
+	if n, lent, ok := l.left(now, p); ok {
+		return policy.Verdict{Permit: permit(p, now, n, lent)}, true
+	}
 	if l.holeCount.Load() > 0 {
 		if n, ok := l.takeHole(now, p, slot, key); ok {
 			return l.promise(now, p, n, slot), true
@@ -158,6 +176,7 @@ func (l *Limiter) late(now policy.Time, p *pace, bucket *atomic.Int64, tat int64
 		if !bucket.CompareAndSwap(tat, int64(now)+p.ahead+most) {
 			return policy.Verdict{}, false
 		}
+		l.endLeases(now, p)
 		wait = most
 	}
 	l.refused.Add(1)
@@ -187,14 +206,17 @@ func (l *Limiter) Done(now policy.Time, _ rand.Source, permit policy.Permit, o p
 	if n-p.ahead <= int64(now) && permit.Gen&(1<<momentBits-1) != moment(now) {
 		return
 	}
-	bucket, key := &l.one, uint64(0)
-	if l.keys != nil {
-		s, i := &l.keys.sets[permit.Slot/ways], permit.Slot%ways
+	bucket, slot, key := &l.one, permit.Slot, uint64(0)
+	switch {
+	case l.keys == nil && slot > 0:
+		bucket, slot = &l.leases.Load()[(slot-1)%stripe.N].next, 0
+	case l.keys != nil:
+		s, i := &l.keys.sets[slot/ways], slot%ways
 		if bucket, key = &s.tat[i], s.keys[i].Load(); bucket.Load() <= n {
 			return // the place has another key by now
 		}
 	}
-	if bucket.CompareAndSwap(n+p.space, n) || l.keepHole(now, hole{n, permit.Slot, key}) {
+	if bucket.CompareAndSwap(n+p.space, n) || l.keepHole(now, hole{n, slot, key}) {
 		l.returned.Add(1)
 	}
 }
@@ -260,23 +282,24 @@ func (l *Limiter) SetLimit(now policy.Time, limit float64, burst int) error {
 		return err
 	}
 	old := l.pace.Load()
-	l.spell.Settle(now)
-	state := l.spell.State()
-	l.log.Add(policy.Event{At: now, From: state, To: state, Reason: "the limit was changed", Was: old.limit, Is: limit, Refusing: state == stateEmpty})
 	p := newPace(o, (old.gen+1)%(1<<genBits))
 	l.pace.Store(p)
 	l.holes = l.holes[:0]
 	l.holeCount.Store(0)
 	ratio := float64(p.space) / float64(old.space)
 	if l.keys == nil {
+		l.one.Add(-l.endLeases(now, old))
 		stretch(&l.one, now, ratio)
-		return nil
-	}
-	for i := range l.keys.sets {
-		for j := range ways {
-			stretch(&l.keys.sets[i].tat[j], now, ratio)
+	} else {
+		for i := range l.keys.sets {
+			for j := range ways {
+				stretch(&l.keys.sets[i].tat[j], now, ratio)
+			}
 		}
 	}
+	l.spell.Settle(now)
+	state := l.spell.State()
+	l.log.Add(policy.Event{At: now, From: state, To: state, Reason: "the limit was changed", Was: old.limit, Is: limit, Refusing: state == stateEmpty})
 	return nil
 }
 
@@ -303,11 +326,11 @@ func (l *Limiter) Left(now policy.Time, c *policy.Call) int {
 		}
 		tat = s.tat[i].Load()
 	}
-	spare := int64(now) + p.ahead - max(tat, int64(now))
-	if spare < 0 {
-		return 0
+	left := l.spare(now, p)
+	if ahead := int64(now) + p.ahead - max(tat, int64(now)); ahead >= 0 {
+		left += ahead/p.space + 1
 	}
-	return int(spare/p.space) + 1
+	return int(left)
 }
 
 // Events implements policy.EventSource: when calls begin to be refused, of whatever key, when none was for policy.SpellQuiet, and
