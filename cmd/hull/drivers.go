@@ -6,6 +6,7 @@ import (
 	"github.com/hull-go/hull/registry/dnsregistry"
 	"github.com/hull-go/hull/registry/etcdregistry"
 	"github.com/hull-go/hull/registry/fileregistry"
+	"github.com/hull-go/hull/registry/k8sregistry"
 	"github.com/hull-go/hull/registry/natsregistry"
 	"github.com/hull-go/hull/registry/staticregistry"
 	"github.com/hull-go/hull/registry/zkregistry"
@@ -55,6 +56,13 @@ func drivers() []cli.Driver {
 			Usage:      "a Consul agent, or several that take each other's place",
 			Parameters: consulregistry.Parameters(),
 			Open:       consulregistry.FromURL,
+		},
+		{
+			Scheme:     "k8s",
+			Form:       "k8s://HOST:PORT",
+			Usage:      "Kubernetes, read only: EndpointSlices; k8s:// alone is a pod's own cluster",
+			Parameters: k8sregistry.Parameters(),
+			Open:       k8sregistry.FromURL,
 		},
 		{
 			Scheme:     "zk",
