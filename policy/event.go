@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"sync"
-	"sync/atomic"
-	"time"
-)
+import "sync"
 
 // Event is a change of a policy's state: a breaker opened, a limit doubled, a budget ran empty. The first event of every
 // policy is its initial state.
@@ -110,67 +106,4 @@ func (l *EventLog) Seq() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seq
-}
-
-// SpellQuiet is for how long nothing may be refused before a Spell is over.
-const SpellQuiet = 10 * time.Second
-
-// Spell makes events of a policy's refusals: one when it begins to refuse, and one when it has refused nothing for SpellQuiet. It
-// is told of refusals only, so that calls that go cost nothing. Set Log, Calm and Busy before use; it is safe for
-// concurrent use.
-type Spell struct {
-	Log *EventLog
-	// Calm and Busy are the names of the states.
-	Calm, Busy string
-	// Begun and Over are why the states begin, one constant sentence each.
-	Begun, Over string
-
-	last atomic.Int64 // the latest refusal, to within a part of SpellQuiet; 0 = calm
-	mu   sync.Mutex   // held while it begins or ends
-}
-
-// spellParts: refusals within this part of SpellQuiet count as one, so that a flood of them writes nothing.
-const spellParts = 16
-
-// Refused tells of a refusal at now; is is the number that the state is about, or 0.
-func (s *Spell) Refused(now Time, is float64) {
-	last := s.last.Load()
-	if last != 0 && now.Sub(Time(last)) < SpellQuiet/spellParts {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.settle(now)
-	last = s.last.Load()
-	if last == 0 {
-		s.Log.Add(Event{At: now, From: s.Calm, To: s.Busy, Reason: s.Begun, Is: is, Refusing: true})
-	}
-	s.last.Store(max(last, int64(now)))
-}
-
-// State returns the name of the present state, as of the latest Refused or Settle.
-func (s *Spell) State() string {
-	if s.last.Load() != 0 {
-		return s.Busy
-	}
-	return s.Calm
-}
-
-// Settle ends a spell that was over by now.
-func (s *Spell) Settle(now Time) {
-	if last := s.last.Load(); last == 0 || now.Sub(Time(last)) < SpellQuiet {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.settle(now)
-}
-
-// settle is Settle with the mutex held.
-func (s *Spell) settle(now Time) {
-	last := Time(s.last.Load())
-	if end := last.Add(SpellQuiet); last != 0 && now >= end {
-		s.Log.Add(Event{At: end, From: s.Busy, To: s.Calm, Reason: s.Over})
-		s.last.Store(0)
-	}
 }

@@ -69,6 +69,7 @@ var arrows = []struct {
 	{"internal/callctx", "policy", ""},                  // deadlines are policy.Time
 	{"internal/quantile", "policy internal/stripe", ""}, // latencies over policy.Time
 	{"internal/window", "internal/stripe", ""},
+	{"internal/spell", "policy", ""},      // events of policies that refuse
 	{"internal/hop", "status policy", ""}, // a request's place in its call tree, for the adapters
 
 	// Protocols that are not Hull's own, in front of the same handlers.

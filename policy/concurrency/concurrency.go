@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/spell"
 	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
@@ -44,7 +45,7 @@ type Limiter struct {
 	longestWaited time.Duration
 
 	log   policy.EventLog
-	spell policy.Spell
+	spell spell.Spell
 	noted atomic.Int64 // the limit of the latest event
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hull-go/hull/internal/spell"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -55,5 +56,5 @@ func TestEvents(t *testing.T) {
 	}
 	want(3, at(6), stateFree, stateFull, 0, 1)
 	l.Done(at(7), nil, p, policy.Success)
-	want(4, at(policy.SpellQuiet+time.Second), stateFull, stateFree, 0, 0)
+	want(4, at(spell.Quiet+time.Second), stateFull, stateFree, 0, 0)
 }

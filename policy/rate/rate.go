@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/spell"
 	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
@@ -25,7 +26,7 @@ type Limiter struct {
 	refused, delayed, returned, forgotten atomic.Int64
 
 	log   policy.EventLog
-	spell policy.Spell
+	spell spell.Spell
 
 	holeCount atomic.Int32
 	mu        sync.Mutex // guards what follows, and changes of the pace
@@ -62,7 +63,7 @@ func New(o Options) (*Limiter, error) {
 	}
 	l.pace.Store(newPace(o, 0))
 	l.log.Add(policy.Event{To: stateWithin, Reason: "created", Is: o.Limit})
-	l.spell = policy.Spell{Log: &l.log, Calm: stateWithin, Busy: stateEmpty, Begun: whyEmpty, Over: "no call was refused for a while"}
+	l.spell = spell.Spell{Log: &l.log, Calm: stateWithin, Busy: stateEmpty, Begun: whyEmpty, Over: "no call was refused for a while"}
 	return l, nil
 }
 
@@ -333,7 +334,7 @@ func (l *Limiter) Left(now policy.Time, c *policy.Call) int {
 	return int(left)
 }
 
-// Events implements policy.EventSource: when calls begin to be refused, of whatever key, when none was for policy.SpellQuiet, and
+// Events implements policy.EventSource: when calls begin to be refused, of whatever key, when none was for ten seconds, and
 // changes of the limit. Is and Was are limits.
 func (l *Limiter) Events(now policy.Time, since uint64) []policy.Event {
 	l.spell.Settle(now)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/spell"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -37,7 +38,7 @@ type Budget struct {
 	quiet, then atomic.Int64
 
 	log   policy.EventLog
-	spell policy.Spell
+	spell spell.Spell
 
 	mu   sync.Mutex // guards what follows, and changes of capacity
 	ring [peaks]peak
@@ -88,7 +89,7 @@ func NewBudget(o BudgetOptions) (*Budget, error) {
 	b.capacity.Store(int64(o.Capacity))
 	b.tokens.Store(int64(o.Capacity))
 	b.log.Add(policy.Event{To: statePaying, Reason: "created"})
-	b.spell = policy.Spell{Log: &b.log, Calm: statePaying, Busy: stateEmpty,
+	b.spell = spell.Spell{Log: &b.log, Calm: statePaying, Busy: stateEmpty,
 		Begun: "too many extra attempts for so few successes", Over: "no extra attempt was refused for a while"}
 	return b, nil
 }
@@ -183,7 +184,7 @@ func (b *Budget) resize(to int64) {
 }
 
 // Events implements policy.EventSource: when it could not pay for an extra attempt, and when it has refused none for
-// policy.SpellQuiet.
+// ten seconds.
 func (b *Budget) Events(now policy.Time, since uint64) []policy.Event {
 	b.spell.Settle(now)
 	return b.log.Since(since)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/spell"
 	"github.com/hull-go/hull/internal/window"
 	"github.com/hull-go/hull/policy"
 )
@@ -38,7 +39,7 @@ type Throttle struct {
 	last    atomic.Int64 // the latest rejection; 0 = none yet
 	refused atomic.Int64
 	log     policy.EventLog
-	spell   policy.Spell
+	spell   spell.Spell
 }
 
 var (
@@ -87,7 +88,7 @@ func New(o Options) (*Throttle, error) {
 	}
 	t := &Throttle{opt: o, window: window.New(int64(o.Window), buckets, kinds)}
 	t.log.Add(policy.Event{To: stateQuiet, Reason: "created"})
-	t.spell = policy.Spell{Log: &t.log, Calm: stateQuiet, Busy: stateThrottling,
+	t.spell = spell.Spell{Log: &t.log, Calm: stateQuiet, Busy: stateThrottling,
 		Begun: "the service refuses too many calls", Over: "no call was held back for a while"}
 	return t, nil
 }
@@ -135,7 +136,7 @@ func (t *Throttle) Done(now policy.Time, _ rand.Source, _ policy.Permit, o polic
 }
 
 // Events implements policy.EventSource: when it begins to hold calls back, with the share as Is, and when it has held none back for
-// policy.SpellQuiet.
+// ten seconds.
 func (t *Throttle) Events(now policy.Time, since uint64) []policy.Event {
 	t.spell.Settle(now)
 	return t.log.Since(since)
