@@ -17,9 +17,9 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/hull-go/hull/codec"
-	"github.com/hull-go/hull/internal/admit"
 	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/admission"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -34,7 +34,7 @@ type incoming struct {
 	m      *method // nil if the server has no such method
 	md     transport.Metadata
 	answer atomic.Pointer[answer] // nil until the handler says something beside its message
-	seat   admit.Seat
+	seat   admission.Seat
 
 	pathAttempt int32
 	criticality policy.Criticality

@@ -14,7 +14,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/hull-go/hull/internal/admit"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/fileregistry"
 	"github.com/hull-go/hull/spec"
@@ -84,7 +83,8 @@ type serverOptions struct {
 	stream       []grpc.StreamServerInterceptor
 	drainWait    time.Duration
 	drainTimeout time.Duration
-	rules        admit.Rules
+	spec         *spec.Spec
+	signals      func() Signals
 }
 
 type bothOption struct {
@@ -123,9 +123,10 @@ func WithLogger(l *slog.Logger) Option {
 		func(o *serverOptions) error { o.shared.log, o.log, o.mux.Logger = l, l, l; return nil }}
 }
 
-// WithSpec sets the policies. Client.Apply changes them later.
-func WithSpec(s *spec.Spec) ClientOption {
-	return clientOption(func(o *clientOptions) error { o.spec = s; return nil })
+// WithSpec sets the policies: of a client toward the services that it calls, of a server what the document says of its own nodes (server_limit,
+// server_rate, server_pressure). Client.Apply and Server.Apply change them later.
+func WithSpec(s *spec.Spec) Option {
+	return bothOption{func(o *clientOptions) error { o.spec = s; return nil }, func(o *serverOptions) error { o.spec = s; return nil }}
 }
 
 // WithDialer has all connections made by d, whatever nodes speak. See WithTransport for one that is chosen.

@@ -19,10 +19,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/hull-go/hull/codec"
-	"github.com/hull-go/hull/internal/admit"
 	"github.com/hull-go/hull/internal/nearest"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/admission"
 	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/spec"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 	"github.com/hull-go/hull/transport/muxtransport"
@@ -57,8 +58,8 @@ type Server struct {
 	inFlight        atomic.Int64
 	decoders        sync.Pool // of *decoder
 
-	desk    *admit.Desk
-	asks    sync.Pool // of *admit.Ask
+	desk    *admission.Desk
+	asks    sync.Pool // of *admission.Ask
 	callers maphash.Seed
 
 	mu      sync.Mutex
@@ -72,9 +73,9 @@ type Server struct {
 // method is one served method: unary or stream.
 type method struct {
 	info    registry.Method
-	typed   bool          // speaks JSON of Go values unless they are protobuf messages
-	builtin bool          // not the user's own
-	desk    *admit.Method // nil if calls of it are always served
+	typed   bool              // speaks JSON of Go values unless they are protobuf messages
+	builtin bool              // not the user's own
+	desk    *admission.Method // nil if calls of it are always served
 	// What other protocols and descriptions must know; each may be nil.
 	request, reply           reflect.Type
 	requestProto, replyProto protoreflect.MessageDescriptor
@@ -100,7 +101,11 @@ func NewServer(service string, opts ...ServerOption) (*Server, error) {
 		}
 	}
 	var err error
-	if s.desk, err = admit.New(s.opt.rules); err != nil {
+	doc := s.opt.spec
+	if doc == nil {
+		doc = &spec.Spec{}
+	}
+	if s.desk, err = admission.New(rules(doc.Service(service))); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
@@ -162,6 +167,8 @@ func (s *Server) NodeID() string {
 type ServerSnapshot struct {
 	// InFlight calls and streams now; Calls that began, and how many of them failed, since Run.
 	InFlight, Calls, Failures int64
+	// Admission is what was let in and what was refused, by which rule, and how the methods share the server.
+	Admission admission.Snapshot
 	// Port is what the server's port has seen; the zero value before Ready.
 	Port PortSnapshot
 	// Native is what the native protocol's server has seen.
@@ -173,7 +180,7 @@ func (s *Server) Snapshot() ServerSnapshot {
 	s.mu.Lock()
 	f := s.front
 	s.mu.Unlock()
-	out := ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load()}
+	out := ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load(), Admission: s.desk.Snapshot()}
 	if f != nil {
 		out.Port, out.Native = f.snapshot(), f.wire.Counters()
 	}
@@ -349,7 +356,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	}
 	cd, self, refusal := s.enter(c, in, m)
 	if refusal != nil {
-		return transport.Outgoing{Status: refusal, Trailer: self}
+		return transport.Outgoing{Status: refusal, Trailer: self, Load: transport.Load{InFlight: uint32(s.inFlight.Load() + 1)}}
 	}
 	returned := false
 	defer func() {

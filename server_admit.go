@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hull-go/hull/internal/admit"
 	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/admission"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -49,9 +49,9 @@ func (s *handler) Forget(ctx *callctx.Context) {
 
 // ask asks the desk for a seat. A call that has to wait is in the line when it returns.
 func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*parking, *status.Error) {
-	a, _ := s.asks.Get().(*admit.Ask)
+	a, _ := s.asks.Get().(*admission.Ask)
 	if a == nil {
-		a = new(admit.Ask)
+		a = new(admission.Ask)
 	}
 	defer s.asks.Put(a)
 	a.Call = policy.Call{Method: in.Method, Deadline: in.Deadline, Criticality: in.Criticality, PathAttempt: in.PathAttempt, Hash: root(in.Metadata)}
@@ -66,7 +66,7 @@ func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*par
 			c.says().parked = p
 			return p, nil
 		}
-		by = admit.ByLimit
+		by = admission.ByLimit
 	}
 	if v.Decision == policy.Refuse {
 		return nil, shed(now, v, by)
@@ -109,7 +109,7 @@ func (s *Server) giveUp(c *incoming, now policy.Time, vain bool) *status.Error {
 		return s.seated(c, <-p.verdict)
 	}
 	if vain {
-		return shed(now, policy.Verdict{Decision: policy.Refuse, Reason: "waited in vain for a place"}, admit.ByLimit)
+		return shed(now, policy.Verdict{Decision: policy.Refuse, Reason: "waited in vain for a place"}, admission.ByLimit)
 	}
 	return gone(c)
 }
@@ -119,7 +119,7 @@ func (s *Server) seated(c *incoming, v policy.Verdict) *status.Error {
 	now, until := policy.Now(), c.own.Until()
 	s.desk.Seated(now, until, c.m.desk, &c.seat, v)
 	if !v.Decision.Admits() {
-		return shed(now, v, admit.ByLimit)
+		return shed(now, v, admission.ByLimit)
 	}
 	if until != 0 && until <= now || c.Err() != nil {
 		s.desk.Late()
@@ -160,9 +160,9 @@ func (c *incoming) outcome(now policy.Time, e *status.Error) policy.Outcome {
 const shedPushback = 100 * time.Millisecond
 
 // shed is the answer to a call that is not served.
-func shed(now policy.Time, v policy.Verdict, by admit.Reason) *status.Error {
+func shed(now policy.Time, v policy.Verdict, by admission.Reason) *status.Error {
 	e := &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent, Message: "the server is overloaded: " + v.Reason}
-	if by == admit.ByRate {
+	if by == admission.ByRate {
 		e.Kind, e.Message = status.Quota, "the caller makes more calls than it may: "+v.Reason
 	}
 	e.Pushback = shedPushback/2 + rand.N(shedPushback) // not all at the same time
@@ -202,24 +202,58 @@ func traceHash(traceparent string) uint64 {
 	return h
 }
 
-// turnEvery is how often the desk looks at what goes on.
-const turnEvery = 200 * time.Millisecond
+// turnEvery is how often the desk looks at what goes on, turnsPerLog after how many of those changes of state are logged.
+const (
+	turnEvery   = 200 * time.Millisecond
+	turnsPerLog = 5
+)
 
-// turn looks after the desk until stop is called, which waits.
+// turn looks after the desk until stop is called, which waits. While nothing happens it does next to nothing.
 func (s *Server) turn() (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
+	s.desk.Turn(policy.Now(), policy.Source{})
 	go func() {
 		defer close(done)
+		read := s.opt.signals
+		if read == nil {
+			read = newGauge().read
+		}
+		events := policy.NewEventLogger(s.log)
 		t := time.NewTicker(turnEvery)
 		defer t.Stop()
-		for {
+		var seen int64
+		for n := 1; ; n++ {
 			select {
 			case <-quit:
 				return
 			case <-t.C:
-				s.desk.Turn(policy.Now(), policy.Source{})
+			}
+			now, calls := policy.Now(), s.calls.Load()+s.desk.Refusals()
+			if calls != seen || s.inFlight.Load() > 0 || s.desk.Busy() {
+				seen = calls
+				s.desk.Measured(now, read())
+				s.desk.Turn(now, policy.Source{})
+			}
+			if n%turnsPerLog == 0 {
+				_ = events.Log(context.Background(), now, s.desk.Events(s.service)) // a handler that cannot write has nowhere to say so
 			}
 		}
 	}()
 	return func() { close(quit); <-done }
+}
+
+// Signals are measures of how short the machine is of something; see WithSignals.
+type Signals = admission.Signals
+
+// WithSignals says where a server learns how short its machine is of processor and memory, in place of what it measures itself: the run queues of Go's
+// scheduler, Go's memory limit, and on Linux its control group. read is called a few times a second, by one goroutine, while there are calls. Tests in
+// virtual time return the zero Signals: the machine that runs them may be busy.
+func WithSignals(read func() Signals) ServerOption {
+	return serverOption(func(o *serverOptions) error {
+		if read == nil {
+			return errors.New("WithSignals: the function is nil")
+		}
+		o.signals = read
+		return nil
+	})
 }

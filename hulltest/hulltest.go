@@ -147,7 +147,7 @@ func (n *Node) start() {
 	}
 	n.link = &link{Engine: n.w.Registry}
 	reg := n.w.registry(n.link)
-	opts := append([]hull.ServerOption{hull.WithRegistry(reg), hull.Listener(ln), hull.NodeID(n.name)}, n.opts...)
+	opts := append([]hull.ServerOption{hull.WithRegistry(reg), hull.Listener(ln), hull.NodeID(n.name), hull.WithSignals(calm)}, n.opts...)
 	srv, err := hull.NewServer(n.service, opts...)
 	if err != nil {
 		n.w.t.Fatalf("hulltest: %v", err)
@@ -167,6 +167,9 @@ func (n *Node) start() {
 		n.w.t.Fatalf("hulltest: node %s: %v", n.name, n.err)
 	}
 }
+
+// calm is what nodes are told of their machine: the one that runs the test may be busy with other things.
+func calm() hull.Signals { return hull.Signals{} }
 
 // Stop ends the node as SIGTERM does: it drains. It returns when the node is gone. A node that was killed is gone already.
 func (n *Node) Stop() {

@@ -1,4 +1,4 @@
-package admit
+package admission
 
 import (
 	"errors"
@@ -19,8 +19,8 @@ type Rules struct {
 	Rate Rate
 	// Pressure that sheds less important calls.
 	Pressure Pressure
-	// Reserve is whether each method has places of its own when the others are taken.
-	Reserve policy.Mode
+	// NoReserve: methods have no places of their own when the others are taken.
+	NoReserve bool
 	// Grace is how long after its deadline a call that still runs counts as abandoned: 1 s.
 	Grace time.Duration
 }

@@ -1,4 +1,4 @@
-package admit
+package admission
 
 import (
 	"fmt"
@@ -19,6 +19,7 @@ type Desk struct {
 	abandoned atomic.Int64 // calls now that run though their time is over
 	full      atomic.Bool  // as many as there are places
 
+	parked  atomic.Int64 // calls that had to wait
 	refused [numReasons]atomic.Int64
 	dry     [numReasons]atomic.Int64
 	reserve atomic.Int64 // calls that ran in their method's reserve
@@ -185,7 +186,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 		d.dry[ByLimit].Add(1)
 		d.take(now, a.Call.Deadline, m, s, free)
 		return policy.Verdict{}, None
-	case r.Reserve != policy.Off && m.entitled(&a.Call):
+	case !r.NoReserve && m.entitled(&a.Call):
 		d.reserve.Add(1)
 		d.take(now, a.Call.Deadline, m, s, reserved)
 		return policy.Verdict{}, None
@@ -214,6 +215,7 @@ func (d *Desk) Join(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Seat
 		d.take(now, a.Call.Deadline, m, s, placed)
 	case v.Decision == policy.Park:
 		s.kind = waiting
+		d.parked.Add(1)
 	default:
 		s.kind = none
 		d.refused[ByLimit].Add(1)
@@ -302,7 +304,7 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 	freed, full := int64(0), false
 	for _, m := range d.methods {
 		share := 0
-		if len(d.methods) > 1 && r.Reserve != policy.Off {
+		if len(d.methods) > 1 && !r.NoReserve {
 			share = max(1, limit/max(active, 1))
 		}
 		m.keep(share)
@@ -323,15 +325,17 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 // maxAbandoned is how many handlers may run on where there is no limit.
 const maxAbandoned = 10_000
 
-// Pressed tells what was measured of the machine.
-func (d *Desk) Pressed(now policy.Time, s Signals) { d.press.observe(now, s, d.rules.Load().Pressure) }
+// Measured takes in what was measured of the machine. Call it at even intervals while calls are under way.
+func (d *Desk) Measured(now policy.Time, s Signals) { d.press.observe(now, s, d.rules.Load().Pressure) }
 
 // Snapshot is a reading of a desk.
 type Snapshot struct {
 	// Running calls, and those of them that are in their method's reserve; Limit of those in the hall; Waiting in its line, of at most Queue.
 	Running, Reserved, Limit, Waiting, Queue int64
 	// Refused calls by what refused them, since the start, and those that would have been by rules in dry-run.
-	Refused, DryRefused Refusals
+	Refused, DryRefused Refused
+	// Parked calls waited in the line, since the start.
+	Parked int64
 	// InReserve calls ran though the hall was full. Late ones got a place when their time was over, and did not start.
 	InReserve, Late int64
 	// Abandoned calls run now though their time is over; Lost counts them since the start. Stuck: there are as many as places.
@@ -347,17 +351,17 @@ type Snapshot struct {
 	Methods []MethodSnapshot
 }
 
-// Refusals are counted by what refused.
-type Refusals struct{ Limit, Rate, Pressure int64 }
+// Refused are calls by what refused them.
+type Refused struct{ Limit, Rate, Pressure int64 }
 
 // Snapshot reads the desk.
 func (d *Desk) Snapshot() Snapshot {
 	r := d.rules.Load()
 	l := r.hall.line.Snapshot()
-	out := Snapshot{Limit: int64(l.Limit), Waiting: int64(l.Waiting), Queue: int64(l.Queue), InReserve: d.reserve.Load(), Late: d.late.Load(),
+	out := Snapshot{Limit: int64(l.Limit), Waiting: int64(l.Waiting), Queue: int64(l.Queue), Parked: d.parked.Load(), InReserve: d.reserve.Load(), Late: d.late.Load(),
 		Abandoned: d.abandoned.Load(), Lost: d.lost.Load(), Stuck: d.Stuck(), LongestWaited: l.LongestWaited, Dropping: l.Dropping,
-		Refused:    Refusals{d.refused[ByLimit].Load(), d.refused[ByRate].Load(), d.refused[ByPressure].Load()},
-		DryRefused: Refusals{d.dry[ByLimit].Load(), d.dry[ByRate].Load(), d.dry[ByPressure].Load()}, Pressure: d.press.snapshot()}
+		Refused:    Refused{d.refused[ByLimit].Load(), d.refused[ByRate].Load(), d.refused[ByPressure].Load()},
+		DryRefused: Refused{d.dry[ByLimit].Load(), d.dry[ByRate].Load(), d.dry[ByPressure].Load()}, Pressure: d.press.snapshot()}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range d.methods {
@@ -378,6 +382,17 @@ func (d *Desk) Events(key string) []policy.NamedSource {
 		out = append(out, policy.NamedSource{Key: key, Policy: "rate", Mode: r.Rate.Mode, Source: r.rate})
 	}
 	return out
+}
+
+// Busy reports whether Turn has something to look after beside calls that arrive: pressure, or handlers that were abandoned.
+func (d *Desk) Busy() bool { return d.press.level.Load() != 0 || d.abandoned.Load() > 0 || d.full.Load() }
+
+// Refusals counts the calls that were refused, for whatever reason.
+func (d *Desk) Refusals() (n int64) {
+	for i := range d.refused {
+		n += d.refused[i].Load()
+	}
+	return n
 }
 
 // CountsCallers reports whether Ask.Caller matters.

@@ -1,4 +1,4 @@
-// Package admit decides which calls a server runs: the pure half of the server's pipeline. Like policies it is given the time and the
+// Package admission decides which calls a server runs: the pure half of the server's pipeline. Like policies it is given the time and the
 // randomness, starts nothing and waits for nothing; package hull is its executor, and event heaps in tests are others.
 //
 // # Mental model
@@ -25,4 +25,4 @@
 // A call that still runs a while after its deadline works for nobody. Its place is given back, so that others can run, and it is counted as
 // abandoned. There are never more abandoned calls than places; when there are as many, their places stay taken, and the server says that it is
 // not ready: only a new process helps.
-package admit
+package admission

@@ -1,0 +1,433 @@
+package admission_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/admission"
+)
+
+const second = policy.Time(time.Second)
+
+// begun is when the tests begin.
+const begun = 1000 * second
+
+func mustNew(t testing.TB, r admission.Rules) *admission.Desk {
+	t.Helper()
+	d, err := admission.New(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// fixed rules have so many places and no line.
+func fixed(n int) admission.Rules {
+	return admission.Rules{Limit: admission.Limit{Fixed: n, NoQueue: true}}
+}
+
+// desk is a Desk and the randomness of its test.
+type desk struct {
+	*admission.Desk
+	rnd rand.Source
+}
+
+func (d *desk) arrive(now policy.Time, m *admission.Method, c policy.Call) (*admission.Seat, admission.Reason) {
+	s := new(admission.Seat)
+	_, by := d.Arrive(now, d.rnd, &admission.Ask{Call: c, Caller: policy.Call{Hash: 1}}, m, s)
+	return s, by
+}
+
+func (d *desk) done(now policy.Time, m *admission.Method, s *admission.Seat) {
+	d.Done(now, d.rnd, m, s, policy.Success)
+}
+
+func newDesk(t testing.TB, r admission.Rules) *desk {
+	return &desk{mustNew(t, r), rand.NewPCG(1, 2)}
+}
+
+func TestFullHallRefuses(t *testing.T) {
+	d := newDesk(t, fixed(2))
+	m := d.Add("a")
+	a, _ := d.arrive(begun, m, policy.Call{})
+	b, _ := d.arrive(begun, m, policy.Call{})
+	if c, by := d.arrive(begun, m, policy.Call{}); !a.Taken() || !b.Taken() || c.Taken() || by != admission.ByLimit {
+		t.Errorf("%v %v %v by %v", a.Taken(), b.Taken(), c.Taken(), by)
+	}
+	d.done(begun, m, a)
+	d.done(begun, m, a) // settled already
+	c, _ := d.arrive(begun, m, policy.Call{})
+	if e, _ := d.arrive(begun, m, policy.Call{}); !c.Taken() || e.Taken() {
+		t.Error("a place that was given back once was given twice, or not at all")
+	}
+	if s := d.Snapshot(); s.Running != 2 || s.Refused.Limit != 2 || s.Limit != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestReserve: a method that hangs takes all places, and the other goes on as before.
+func TestReserve(t *testing.T) {
+	d := newDesk(t, fixed(20))
+	stuck, light := d.Add("stuck"), d.Add("light")
+	now := begun
+	// The light method is used to three at a time.
+	var seats [3]*admission.Seat
+	for i := range seats {
+		seats[i], _ = d.arrive(now, light, policy.Call{})
+	}
+	d.Turn(now, d.rnd)
+	for _, s := range seats {
+		d.done(now, light, s)
+	}
+	for range 30 {
+		d.arrive(now, stuck, policy.Call{})
+	}
+	for range 100 {
+		now += second / 10
+		for i := range seats {
+			if seats[i], _ = d.arrive(now, light, policy.Call{}); !seats[i].Taken() {
+				t.Fatalf("at %v call %d of the light method is refused", time.Duration(now-begun), i)
+			}
+		}
+		if s, _ := d.arrive(now, light, policy.Call{Criticality: policy.Sheddable}); s.Taken() {
+			t.Fatal("a sheddable call got in")
+		}
+		d.Turn(now, d.rnd)
+		for _, s := range seats {
+			d.done(now, light, s)
+		}
+		if s, _ := d.arrive(now, stuck, policy.Call{}); s.Taken() {
+			t.Fatal("the stuck method has more than the hall")
+		}
+	}
+	s := d.Snapshot()
+	if s.InReserve != 300 || s.Methods[0].Running != 20 || s.Methods[1].Running != 0 {
+		t.Errorf("%+v", s)
+	}
+	r := d.Rules()
+	r.NoReserve = true
+	if err := d.Apply(now, r); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := d.arrive(now, light, policy.Call{}); s.Taken() {
+		t.Error("a reserve that is switched off")
+	}
+}
+
+// TestReserveIsAShare: the reserve grows with what a method needs, but not beyond its share of the limit.
+func TestReserveIsAShare(t *testing.T) {
+	d := newDesk(t, fixed(40))
+	full, other := d.Add("full"), d.Add("other")
+	now := begun
+	for range 40 {
+		d.arrive(now, full, policy.Call{})
+	}
+	running := 0
+	for range 100 {
+		now += second / 5
+		d.Turn(now, d.rnd)
+		for {
+			s, _ := d.arrive(now, other, policy.Call{})
+			if !s.Taken() {
+				break
+			}
+			running++
+		}
+	}
+	if running != 20 {
+		t.Errorf("the other method has %d calls, want half of 40", running)
+	}
+}
+
+// TestAbandoned: a call that runs on after its time gives its place back, once.
+func TestAbandoned(t *testing.T) {
+	d := newDesk(t, fixed(4))
+	m := d.Add("a")
+	now := begun + second/2
+	var seats []*admission.Seat
+	for range 4 {
+		s, _ := d.arrive(now, m, policy.Call{Deadline: now + 2*second})
+		seats = append(seats, s)
+	}
+	for ; now < begun+second/2+3*second; now += second / 5 {
+		if d.Turn(now, d.rnd); d.Snapshot().Abandoned != 0 {
+			t.Fatalf("abandoned after %v", time.Duration(now-begun))
+		}
+	}
+	now += second
+	d.Turn(now, d.rnd)
+	if s := d.Snapshot(); s.Abandoned != 4 || s.Lost != 4 || s.Running != 0 || s.Stuck {
+		t.Errorf("%+v", s)
+	}
+	// Their places are free again, and four more are all that can be abandoned: none.
+	for range 4 {
+		s, _ := d.arrive(now, m, policy.Call{Deadline: now + second})
+		seats = append(seats, s)
+	}
+	now += 4 * second
+	d.Turn(now, d.rnd)
+	if s := d.Snapshot(); s.Abandoned != 4 || s.Running != 4 || !s.Stuck || !d.Stuck() {
+		t.Errorf("%+v", s)
+	}
+	if s, _ := d.arrive(now, m, policy.Call{Deadline: now + second}); s.Taken() {
+		t.Error("beyond the limit")
+	}
+	for _, s := range seats {
+		d.done(now, m, s)
+	}
+	d.Turn(now, d.rnd)
+	s := d.Snapshot()
+	if s.Abandoned != 0 || s.Running != 0 || s.Stuck || s.Lost != 4 || s.Methods[0].Abandoned != 0 {
+		t.Errorf("when all is over: %+v", s)
+	}
+	for i := range 5 {
+		if s, _ := d.arrive(now, m, policy.Call{}); s.Taken() != (i < 4) {
+			t.Errorf("call %d: %v", i, s.Taken())
+		}
+	}
+}
+
+// TestOverTheRing: calls that cannot be given up are in the way of nobody a turn of the ring later.
+func TestOverTheRing(t *testing.T) {
+	d := newDesk(t, fixed(2))
+	m := d.Add("a")
+	now := begun
+	a, _ := d.arrive(now, m, policy.Call{Deadline: now + second})
+	b, _ := d.arrive(now, m, policy.Call{Deadline: now + second})
+	d.Turn(now+5*second, d.rnd) // both abandoned: no more can be
+	c, _ := d.arrive(now+5*second, m, policy.Call{Deadline: now + 6*second})
+	e, _ := d.arrive(now+69*second, m, policy.Call{Deadline: now + 70*second})
+	f, _ := d.arrive(now+69*second, m, policy.Call{Deadline: now + 200*second}) // too far away to be counted by the second
+	if !c.Taken() || !e.Taken() || f.Taken() {
+		t.Fatal(c.Taken(), e.Taken(), f.Taken())
+	}
+	for _, s := range []*admission.Seat{a, b, c, e} {
+		d.done(now+80*second, m, s)
+	}
+	if s := d.Snapshot(); s.Running != 0 || s.Abandoned != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestRate(t *testing.T) {
+	r := fixed(100)
+	r.Rate = admission.Rate{Limit: 2}
+	d := newDesk(t, r)
+	m := d.Add("a")
+	ask := func(caller uint64) admission.Reason {
+		s := new(admission.Seat)
+		v, by := d.Arrive(begun, d.rnd, &admission.Ask{Caller: policy.Call{Hash: caller}}, m, s)
+		if by == admission.ByRate && (v.At <= begun || v.Decision != policy.Refuse) {
+			t.Errorf("%+v", v)
+		}
+		return by
+	}
+	for i, want := range []admission.Reason{admission.None, admission.None, admission.ByRate} {
+		if a, b := ask(1), ask(2); a != want || b != want {
+			t.Errorf("call %d: %v, %v", i, a, b)
+		}
+	}
+	r.Rate.Mode = policy.DryRun
+	if err := d.Apply(begun, r); err != nil {
+		t.Fatal(err)
+	}
+	if by := ask(1); by != admission.None || d.Snapshot().DryRefused.Rate != 1 {
+		t.Errorf("%v, %+v", by, d.Snapshot().DryRefused)
+	}
+	r.Rate = admission.Rate{Limit: 3}
+	if err := d.Apply(begun, r); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := ask(1), ask(1); a == admission.None && b == admission.None {
+		t.Error("another limit forgets what was used")
+	}
+}
+
+// TestUnpaid: who is refused for want of a place has not used up its rate.
+func TestUnpaid(t *testing.T) {
+	r := fixed(1)
+	r.Rate = admission.Rate{Limit: 2}
+	d := newDesk(t, r)
+	m := d.Add("a")
+	s, _ := d.arrive(begun, m, policy.Call{})
+	for range 10 {
+		if _, by := d.arrive(begun, m, policy.Call{}); by != admission.ByLimit {
+			t.Fatal(by)
+		}
+	}
+	d.done(begun, m, s)
+	if s, by := d.arrive(begun, m, policy.Call{}); !s.Taken() {
+		t.Error(by)
+	}
+}
+
+func TestPressure(t *testing.T) {
+	d := newDesk(t, fixed(1000))
+	m := d.Add("a")
+	shed := func(c policy.Criticality) (n int) {
+		for i := range 200 {
+			s, by := d.arrive(begun, m, policy.Call{Criticality: c, Hash: uint64(i) * 0x9E3779B97F4A7C15})
+			if by == admission.ByPressure {
+				n++
+			}
+			d.done(begun, m, s)
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		s                              admission.Signals
+		times                          int
+		sheddable, plus, critical, top [2]int
+	}{
+		{admission.Signals{}, 10, [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}},
+		{admission.Signals{Lag: 30 * time.Millisecond}, 5, [2]int{60, 140}, [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}},
+		{admission.Signals{Throttled: 0.8}, 20, [2]int{190, 200}, [2]int{190, 200}, [2]int{0, 0}, [2]int{0, 0}},
+		{admission.Signals{}, 50, [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}},
+		{admission.Signals{Memory: 0.97}, 1, [2]int{190, 200}, [2]int{190, 200}, [2]int{180, 200}, [2]int{0, 0}},
+		{admission.Signals{Memory: 0.87}, 1, [2]int{60, 140}, [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}},
+	} {
+		for range tt.times {
+			d.Measured(begun, tt.s)
+		}
+		for c, want := range map[policy.Criticality][2]int{policy.Sheddable: tt.sheddable, policy.SheddablePlus: tt.plus, policy.Critical: tt.critical,
+			policy.CriticalPlus: tt.top} {
+			if n := shed(c); n < want[0] || n > want[1] {
+				t.Errorf("%+v: %d of 200 %v calls are refused, want %v", tt.s, n, c, want)
+			}
+		}
+	}
+	if n := len(d.Events("k")[1].Source.Events(begun, 0)); n != 3 {
+		t.Errorf("%d events: want pressed, calm, pressed", n)
+	}
+}
+
+func TestApplyKeepsWhatIs(t *testing.T) {
+	d := newDesk(t, fixed(2))
+	m := d.Add("a")
+	a, _ := d.arrive(begun, m, policy.Call{})
+	for _, r := range []admission.Rules{{Limit: admission.Limit{Fixed: -1}}, {Limit: admission.Limit{Min: 5, Max: 4}}, {Rate: admission.Rate{Limit: -1}},
+		{Grace: -1}, {Pressure: admission.Pressure{Memory: 2}}, {Rate: admission.Rate{Limit: 1e12}}} {
+		if err := d.Apply(begun, r); err == nil {
+			t.Errorf("%+v is accepted", r)
+		}
+	}
+	more := fixed(3)
+	if err := d.Apply(begun, more); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if s, _ := d.arrive(begun, m, policy.Call{}); s.Taken() != (i < 2) {
+			t.Errorf("call %d beside the one from before: %v", i, s.Taken())
+		}
+	}
+	more.Limit.Mode = policy.DryRun
+	if err := d.Apply(begun, more); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := d.arrive(begun, m, policy.Call{})
+	if !s.Taken() || d.Snapshot().DryRefused.Limit != 1 {
+		t.Errorf("in dry-run: %v, %+v", s.Taken(), d.Snapshot())
+	}
+	if err := d.Apply(begun, admission.Rules{}); err != nil { // another kind of limit: a new hall
+		t.Fatal(err)
+	}
+	d.done(begun, m, a)
+	d.done(begun, m, s)
+	if s := d.Snapshot(); s.Running != 2 { // the other two of the old hall
+		t.Errorf("%+v", s)
+	}
+}
+
+type waiter struct{ got []policy.Verdict }
+
+func (w *waiter) Granted(_ uint32, v policy.Verdict) { w.got = append(w.got, v) }
+
+// TestNothingIsLost makes random calls with a line, deadlines, handlers that run on, changes of rules and turns; when all are over everything is free.
+func TestNothingIsLost(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		d := &desk{mustNew(t, admission.Rules{Limit: admission.Limit{Fixed: 3, Queue: 4}}), rng}
+		methods := []*admission.Method{d.Add("a"), d.Add("b"), d.Add("c")}
+		type call struct {
+			s      *admission.Seat
+			m      *admission.Method
+			w      *waiter
+			ticket policy.Ticket
+			until  policy.Time
+		}
+		now := begun
+		var calls []*call
+		settle := func(i int) {
+			c := calls[i]
+			calls = append(calls[:i], calls[i+1:]...)
+			if c.s.Waits() {
+				if d.Leave(now, c.s, c.ticket, rng.IntN(2) == 0) {
+					return
+				}
+				d.Seated(now, c.until, c.m, c.s, c.w.got[0])
+			}
+			d.done(now, c.m, c.s)
+		}
+		for range 400 {
+			now += policy.Time(rng.IntN(int(second / 2)))
+			switch rng.IntN(8) {
+			case 0, 1, 2, 3:
+				c := &call{s: new(admission.Seat), m: methods[rng.IntN(3)], w: new(waiter)}
+				if rng.IntN(4) > 0 {
+					c.until = now + policy.Time(rng.IntN(int(10*second))) + 1
+				}
+				a := &admission.Ask{Call: policy.Call{Deadline: c.until, Criticality: policy.Criticality(rng.IntN(4)), PathAttempt: 1 + rng.IntN(2)}}
+				v, _ := d.Arrive(now, rng, a, c.m, c.s)
+				if v.Decision == policy.Park {
+					c.ticket, v = d.Join(now, rng, a, c.m, c.s, policy.Waiting{Waiter: c.w})
+				}
+				if c.s.Taken() || c.s.Waits() {
+					calls = append(calls, c)
+				}
+			case 4, 5:
+				if len(calls) > 0 {
+					settle(rng.IntN(len(calls)))
+				}
+			case 6:
+				d.Turn(now, rng)
+			case 7:
+				for _, c := range calls {
+					if c.s.Waits() && len(c.w.got) > 0 {
+						d.Seated(now, c.until, c.m, c.s, c.w.got[0])
+					}
+				}
+			}
+			if s := d.Snapshot(); s.Abandoned < 0 || s.Abandoned > s.Limit || s.Running > s.Limit+s.Reserved {
+				t.Fatalf("seed %d: %+v", seed, s)
+			}
+		}
+		for len(calls) > 0 {
+			settle(0)
+		}
+		s := d.Snapshot()
+		if s.Running != 0 || s.Waiting != 0 || s.Abandoned != 0 || s.Reserved != 0 {
+			t.Fatalf("seed %d: %+v", seed, s)
+		}
+		for i := range 4 {
+			if s, _ := d.arrive(now, methods[0], policy.Call{Criticality: policy.Sheddable}); s.Taken() != (i < 3) {
+				t.Fatalf("seed %d: of three free places the %dth call got: %v", seed, i+1, s.Taken())
+			}
+		}
+	}
+}
+
+func BenchmarkArrive(b *testing.B) {
+	d := &desk{mustNew(b, admission.Rules{}), rand.NewPCG(1, 2)}
+	m := d.Add("a")
+	a := &admission.Ask{Call: policy.Call{Deadline: begun + 5*second}}
+	now := begun
+	b.ReportAllocs()
+	for b.Loop() {
+		var s admission.Seat
+		now++
+		d.Arrive(now, d.rnd, a, m, &s)
+		d.Done(now, d.rnd, m, &s, policy.Success)
+	}
+}
