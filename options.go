@@ -214,11 +214,12 @@ func WithStreamMiddleware(m ...StreamMiddleware) ClientOption {
 }
 
 // Addr is where a server listens, host:port. Without it: a free port on the loopback interface. With an empty host it is
-// reached under this machine's address, see Advertise.
+// reached under this machine's address, see Advertise. unix:///path is a Unix socket, which only callers on this machine reach: discovery
+// that reaches further leads others to nothing. A socket that a killed server has left is taken over.
 func Addr(addr string) ServerOption {
 	return serverOption(func(o *serverOptions) error {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("the address %q is not host:port: %w", addr, err)
+		if err := checkAddr("the address", addr); err != nil {
+			return err
 		}
 		o.addr = addr
 		return nil
@@ -233,8 +234,8 @@ func Listener(l net.Listener) ServerOption {
 // Advertise is the address that discovery publishes, where it differs from the one listened on.
 func Advertise(addr string) ServerOption {
 	return serverOption(func(o *serverOptions) error {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("the advertised address %q is not host:port: %w", addr, err)
+		if err := checkAddr("the advertised address", addr); err != nil {
+			return err
 		}
 		o.node.Address = addr
 		return nil

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -26,6 +28,21 @@ type Driver interface {
 type SelfChecking interface {
 	// ChecksItself does nothing.
 	ChecksItself()
+}
+
+// SameMachine is a Driver that knows nodes of this machine only, written by nobody whom its user does not trust. Only from and to such a
+// driver nodes may have the address of a Unix socket: an entry of a shared engine could point at any socket of this machine.
+type SameMachine interface {
+	// IsSameMachine does nothing.
+	IsSameMachine()
+}
+
+// mayName returns what is wrong with a driver's node having its address, which is valid.
+func mayName(d Driver, n *Node) error {
+	if _, ok := d.(SameMachine); !ok && strings.HasPrefix(n.Address, unixScheme) {
+		return fmt.Errorf("address %.60q: this registry is not one of this machine alone, and whoever is elsewhere cannot reach a Unix socket here", n.Address)
+	}
+	return nil
 }
 
 // Update is a full snapshot of one service as an engine sees it.

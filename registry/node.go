@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -262,8 +263,20 @@ func isMetadata(ip netip.Addr) bool {
 	return slices.Contains(metadata[:], ip)
 }
 
+// unixScheme begins the address of a node that listens on a Unix socket.
+const unixScheme = "unix://"
+
+// maxSocket is how long the path of a Unix socket may be; systems differ.
+const maxSocket = 104
+
 func validAddress(address string) error {
 	const form = "write it as host:port with a port from 1 to 65535"
+	if name, ok := strings.CutPrefix(address, unixScheme); ok {
+		if !path.IsAbs(name) || path.Clean(name) != name || len(name) < 2 || len(name) >= maxSocket {
+			return fmt.Errorf("address %.60q: a Unix socket is named by its whole path, of less than %d bytes: unix:///run/greeter.sock", address, maxSocket)
+		}
+		return validText("address", address, len(address))
+	}
 	i := strings.LastIndexByte(address, ':')
 	if i <= 0 || len(address) > maxName+6 {
 		return fmt.Errorf("address %.60q: %s", address, form)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (r *Registry) Register(ctx context.Context, n Node) (*Registration, error) 
 		want.Started = time.Now()
 	}
 	want.Started = want.Started.Round(0)
-	if err := want.Validate(); err != nil {
+	if err := cmp.Or(want.Validate(), mayName(r.driver, want)); err != nil {
 		return nil, fmt.Errorf("cannot register %q: %w", n.Service, err)
 	}
 	g := &Registration{r: r, a: a, want: want, kick: make(chan struct{}, 1), done: make(chan struct{}), gen: 1, progress: make(chan struct{})}
@@ -104,7 +105,7 @@ func (g *Registration) Update(ctx context.Context, change func(*Node)) error {
 	n := g.want.Clone()
 	change(n)
 	n.ID, n.Service, n.Absent = g.want.ID, g.want.Service, false
-	if err := n.Validate(); err != nil {
+	if err := cmp.Or(n.Validate(), mayName(g.r.driver, n)); err != nil {
 		g.mu.Unlock()
 		return fmt.Errorf("cannot update %q: %w", n.Service, err)
 	}

@@ -276,7 +276,10 @@ func (w *watch) check(n *Node) error {
 	if n.Absent {
 		return errors.New("a driver set Absent")
 	}
-	return n.Validate()
+	if err := n.Validate(); err != nil {
+		return err
+	}
+	return mayName(w.r.driver, n)
 }
 
 // complain logs what is wrong with an entry, or with the whole service, once.

@@ -160,6 +160,9 @@ func (d *Driver) List(ctx context.Context) ([]string, error) {
 // ChecksItself implements registry.SelfChecking: the directory is read again and again.
 func (d *Driver) ChecksItself() {}
 
+// IsSameMachine implements registry.SameMachine: the directory is the user's own.
+func (d *Driver) IsSameMachine() {}
+
 // Watch follows a service.
 func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
 	s := &subscription{service: service, changed: make(chan struct{}, 1)}

@@ -138,6 +138,9 @@ func (e *Engine) List(ctx context.Context) ([]string, error) {
 // ChecksItself implements registry.SelfChecking: an engine in memory loses no news.
 func (e *Engine) ChecksItself() {}
 
+// IsSameMachine implements registry.SameMachine: the engine is this process's.
+func (e *Engine) IsSameMachine() {}
+
 // Watch follows a service.
 func (e *Engine) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
 	if err := e.request(ctx, func(r *Requests) { r.Watch++ }); err != nil {

@@ -90,6 +90,9 @@ func (d *Driver) List(ctx context.Context) ([]string, error) {
 // ChecksItself implements registry.SelfChecking: a list that does not change has no news.
 func (d *Driver) ChecksItself() {}
 
+// IsSameMachine implements registry.SameMachine: the list is the user's own.
+func (d *Driver) IsSameMachine() {}
+
 // Watch emits the addresses once and then waits for ctx.
 func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
 	if err := ctx.Err(); err != nil {
