@@ -15,23 +15,32 @@ func options(l transporttest.Limits) muxtransport.Options {
 	return muxtransport.Options{MaxMessage: l.MaxMessage, MaxHeader: l.MaxHeader, MaxCalls: l.MaxCalls, Logger: slog.New(slog.DiscardHandler)}
 }
 
-func harness() transporttest.Harness {
+func harness(compression string) transporttest.Harness {
 	return transporttest.Harness{
 		NewServer: func(h transport.Handler, l transporttest.Limits) (transport.Server, error) {
 			return muxtransport.NewServer(h, options(l))
 		},
 		NewDialer: func(dial transporttest.DialFunc, l transporttest.Limits) (transport.Dialer, error) {
 			o := options(l)
-			o.Dial = dial
+			o.Dial, o.Compression, o.CompressFrom, o.CompressLocal = dial, compression, 1, true
 			return muxtransport.NewDialer(o)
 		},
 	}
 }
 
-func TestTCP(t *testing.T) { transporttest.Run(t, harness()) }
+func TestTCP(t *testing.T) { transporttest.Run(t, harness("")) }
 
-func TestVirtual(t *testing.T) {
-	h := harness()
+func TestVirtual(t *testing.T) { virtual(t, harness("")) }
+
+// TestCompressed is the same with all messages compressed that become smaller.
+func TestCompressed(t *testing.T) {
+	for _, name := range []string{"gzip", "zstd"} {
+		t.Run(name, func(t *testing.T) { virtual(t, harness(name)) })
+	}
+}
+
+func virtual(t *testing.T, h transporttest.Harness) {
+	t.Helper()
 	h.Virtual = true
 	h.Listen = func(t *testing.T) (net.Listener, transporttest.DialFunc) {
 		n := memnet.New(memnet.Options{})

@@ -52,7 +52,7 @@ func newCert(t *testing.T) (tls.Certificate, *x509.CertPool) {
 func TestMutualTLS(t *testing.T) {
 	serverCert, serverPool := newCert(t)
 	clientCert, clientPool := newCert(t)
-	h := harness()
+	h := harness("")
 	h.Listen = func(t *testing.T) (net.Listener, transporttest.DialFunc) {
 		ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{serverCert}, NextProtos: []string{muxtransport.ALPN},
 			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clientPool})
@@ -75,7 +75,7 @@ func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 
 // TestUnix runs the suite over a Unix socket.
 func TestUnix(t *testing.T) {
-	h := harness()
+	h := harness("")
 	h.Listen = func(t *testing.T) (net.Listener, transporttest.DialFunc) {
 		path := filepath.Join(t.TempDir(), "s")
 		ln, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
