@@ -18,8 +18,9 @@
 //     is a fact; one answer to a later attempt refutes it. Until then a probe goes once a second.
 //   - It is a suspect: calls are in flight and nothing has been heard from it for max(3 × p99, 100 ms), or an attempt
 //     timed out with nothing heard since it began, or its connection broke. An answer lifts it; probes as above.
-//   - It is ejected, which is a judgement: 5 failures in a row, or a success rate below the fleet's mean − 1.9σ. It
-//     ends after 5 s × the number of ejections (at most 60 s, with jitter), or when two attempts succeed.
+//   - It is ejected, which is a judgement: 5 failures in a row, a success rate below the fleet's mean − 1.9σ, or one
+//     that is 30 points below that of the others together, which holds for two nodes as well. It ends after 5 s × the
+//     number of ejections (at most 60 s, with jitter), or when two attempts succeed.
 //
 // Judgements can be wrong about everybody at once, so at most half of the nodes are ejected, and never one without
 // which no good node would be left; so it is with broken connections, which one poisonous request can cause on every

@@ -411,11 +411,25 @@ func TestSuccessRateSweep(t *testing.T) {
 	if s := run(Ejection{}, 5, half).state("n02"); s.State != Ejected || !strings.Contains(s.Why, "success rate") {
 		t.Errorf("half of its calls failed: %+v", s)
 	}
-	if s := run(Ejection{}, 4, half).state("n02"); s.State == Ejected {
-		t.Errorf("four nodes are too few to compare: %+v", s)
+	for _, n := range []int{3, 4, 5} {
+		if s := run(Ejection{Gap: -1, MinNodes: n + 1}, n, half).state("n02"); s.State == Ejected {
+			t.Errorf("%d nodes are too few to compare with their mean: %+v", n, s)
+		}
+		if s := run(Ejection{}, n, half).state("n02"); s.State != Ejected || !strings.Contains(s.Why, "of the others") {
+			t.Errorf("of %d nodes, one that fails half of its calls does not stand out: %+v", n, s)
+		}
 	}
-	if s := run(Ejection{MinCalls: 1000}, 5, half).state("n02"); s.State == Ejected {
+	if s := run(Ejection{Gap: -1, MinCalls: 1000}, 5, half).state("n02"); s.State == Ejected {
 		t.Errorf("so few calls prove nothing: %+v", s)
+	}
+	if s := run(Ejection{Gap: 0.6}, 3, half).state("n02"); s.State == Ejected {
+		t.Errorf("it is only 50 points below the others: %+v", s)
+	}
+	if s := run(Ejection{}, 2, func(n int) float64 { return float64(n) }); s.state("n00").State != Ejected || s.state("n01").State != Ready {
+		t.Errorf("of two nodes one always fails: %+v, %+v", s.state("n00"), s.state("n01"))
+	}
+	if s := run(Ejection{}, 3, func(int) float64 { return 0 }).p.Snapshot(start); s.Ejections != 0 {
+		t.Errorf("all fail alike: %+v", s)
 	}
 	if s := run(Ejection{}, 10, func(n int) float64 { return 1 - 0.001*float64(n) }).p.Snapshot(start); s.Ejections != 0 {
 		t.Errorf("hardly any difference: %+v", s)

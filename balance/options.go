@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -54,7 +55,10 @@ type Ejection struct {
 	Sweep time.Duration
 	// Deviations is how many standard deviations below the mean a success rate ejects; 0 = 1.9.
 	Deviations float64
-	// MinNodes and MinCalls are how many nodes with how many calls each a comparison needs; 0 = 5 and 100.
+	// Gap is how far a success rate may be below that of the other nodes together; one that is farther ejects within a second, however few
+	// nodes there are. 0 = 0.3, negative = never.
+	Gap float64
+	// MinNodes and MinCalls are how many nodes with how many calls each a comparison by deviations needs; 0 = 5 and 100.
 	MinNodes, MinCalls int
 	// SlowFactor: a node slower on average than this × the fleet's median is a latency outlier; 0 = 3.
 	SlowFactor float64
@@ -107,6 +111,9 @@ func (o Options) with() (Options, error) {
 	if e.Deviations == 0 {
 		e.Deviations = 1.9
 	}
+	if e.Gap == 0 {
+		e.Gap = 0.3
+	}
 	if e.MinNodes == 0 {
 		e.MinNodes = 5
 	}
@@ -146,6 +153,9 @@ func (o Options) with() (Options, error) {
 	}
 	if !(e.Deviations > 0) {
 		errs = append(errs, fmt.Errorf("ejection deviations %v: want more than 0", e.Deviations))
+	}
+	if math.IsNaN(e.Gap) || e.Gap >= 1 {
+		errs = append(errs, fmt.Errorf("ejection gap %v: want less than 1", e.Gap))
 	}
 	if e.MinNodes < 0 || e.MinCalls < 0 {
 		errs = append(errs, errors.New("ejection min nodes and min calls cannot be negative"))
