@@ -87,6 +87,7 @@ type cluster struct {
 	store  string // where etcd listens
 	direct string // past the proxy
 	client *http.Client
+	logins []string // files with tokens that wiping takes back
 }
 
 // start starts an API server with an empty namespace and an account that may read it.
@@ -236,6 +237,9 @@ func (c *cluster) wipe() {
 	}
 	c.store = c.etcd.Start()
 	c.start()
+	for _, file := range c.logins { // another account of the same name
+		c.token(file)
+	}
 }
 
 type statusError struct {
@@ -292,13 +296,19 @@ func (c *cluster) must(method, path string, body, into any) {
 	}
 }
 
-// login writes a new token of the programs' account into a file and returns the file.
+// login writes a token of the programs' account into a file, which stays valid, and returns the file.
 func (c *cluster) login(name string) string {
+	c.t.Helper()
+	c.logins = append(c.logins, name)
+	c.token(name)
+	return c.path(name)
+}
+
+func (c *cluster) token(name string) {
 	c.t.Helper()
 	var answer struct{ Status struct{ Token string } }
 	c.must(http.MethodPost, "/api/v1/namespaces/"+namespace+"/serviceaccounts/programs/token", map[string]any{"spec": map[string]any{}}, &answer)
 	c.file(name, answer.Status.Token)
-	return c.path(name)
 }
 
 // url is how programs find the cluster, with a token of a file.

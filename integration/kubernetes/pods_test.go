@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hull-go/hull/registry"
@@ -36,9 +37,25 @@ type controller struct {
 	c *cluster
 }
 
-// opens returns drivers that announce.
+// Kubernetes refuses loopback addresses, so pods that listen there have another, which the controller translates.
+const loopback, routed = "127.0.0.1", "198.51.100.1"
+
+// opens returns a driver that announces.
 func (c *cluster) opens(d registry.Driver) registry.Driver {
 	return &controller{Driver: d.(*k8sregistry.Driver), c: c}
+}
+
+// Watch implements registry.Driver.
+func (k *controller) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
+	return k.Driver.Watch(ctx, service, func(up registry.Update) {
+		for i, n := range up.Nodes {
+			if p, ok := strings.CutPrefix(n.Address, routed+":"); ok {
+				up.Nodes[i] = n.Clone()
+				up.Nodes[i].Address = loopback + ":" + p
+			}
+		}
+		emit(up)
+	})
 }
 
 // Announce implements registry.Announcer.
@@ -62,11 +79,10 @@ func (l *endpoint) put(ctx context.Context, n *registry.Node, method, path strin
 	if err != nil {
 		return err
 	}
-	family := "IPv4"
-	if ip := net.ParseIP(host); ip.IsLoopback() { // which Kubernetes refuses
-		family, host = "FQDN", "localhost"
+	if host == loopback {
+		host = routed
 	}
-	return l.do(ctx, method, path, slice(l.name, n.Service, family, p, pod(n.ID, host, !n.Draining, true, n.Draining)))
+	return l.do(ctx, method, path, slice(l.name, n.Service, "IPv4", p, pod(n.ID, host, !n.Draining, true, n.Draining)))
 }
 
 func (l *endpoint) do(ctx context.Context, method, path string, body any) error {

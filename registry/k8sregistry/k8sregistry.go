@@ -235,6 +235,7 @@ func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.U
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	asked := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(d.ctx, func() { cancel(registry.ErrClosed) })
@@ -242,14 +243,17 @@ func (d *Driver) Watch(ctx context.Context, service string, emit func(registry.U
 	if d.ctx.Err() != nil {
 		return registry.ErrClosed
 	}
-	namespace, name, ok := d.where(service)
-	if !ok { // it cannot be in Kubernetes, which is an answer
+	var err error
+	if namespace, name, ok := d.where(service); ok {
+		err = d.follow(ctx, namespace, name, newView(d, service, emit))
+	} else { // it cannot be in Kubernetes, which is an answer
 		emit(registry.Update{})
 		<-ctx.Done()
-		return context.Cause(ctx)
 	}
-	err := d.follow(ctx, namespace, name, newView(d, service, emit))
-	if ctx.Err() != nil {
+	switch {
+	case asked.Err() != nil:
+		return asked.Err()
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
 	return d.explain(err)

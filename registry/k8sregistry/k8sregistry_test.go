@@ -375,3 +375,28 @@ func TestDisbelief(t *testing.T) {
 		})
 	}
 }
+
+// What a watch that has died without a word did not tell is found when the Registry lists the service anew.
+func TestSilentWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.put(shop, pods("s1", "greeter", "a 192.0.2.1"))
+		r, err := registry.New(c.open(t, Options{}), registry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		v := r.Open("greeter")
+		synctest.Wait()
+		c.do(func() { c.mute = true })
+		c.put(shop, pods("s2", "greeter", "b 192.0.2.2"))
+		synctest.Wait()
+		if s := v.Snapshot(); len(s.Nodes) != 1 {
+			t.Errorf("it is not mute: %+v", s)
+		}
+		time.Sleep(2 * registry.DefaultRelist)
+		if s := v.Snapshot(); len(s.Nodes) != 2 || s.Stale {
+			t.Errorf("%+v; asked %q", s, c.asked())
+		}
+	})
+}
