@@ -14,6 +14,8 @@ type Call struct {
 	SideEffectFree bool
 	// Criticality decides who is shed first.
 	Criticality Criticality
+	// Attempts bounds how many attempts the call has, hedges included, below what the pipeline says; 0 = the pipeline alone says.
+	Attempts uint8
 	// PathAttempt is the highest attempt number on the way from the root to here; 0 and 1 mean that nobody above retries.
 	// Above 1 this hop repeats only what was not sent.
 	PathAttempt int

@@ -84,14 +84,23 @@ func (f *function[T]) Run(ctx context.Context, a Attempt) error {
 	if a.N == 0 && !f.shared {
 		f.value = v
 	} else {
-		f.mu.Lock()
-		if f.more == nil {
-			f.more = map[int]T{}
-		}
-		f.more[a.N] = v
-		f.mu.Unlock()
+		f.keep(a.N, v)
 	}
 	return meant(ctx, err, a.Deadline)
+}
+
+// keep keeps the value of attempt n, whatever goroutine it ran on.
+func (f *function[T]) keep(n int, v T) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n == 0 {
+		f.value = v
+		return
+	}
+	if f.more == nil {
+		f.more = map[int]T{}
+	}
+	f.more[n] = v
 }
 
 // meant is err, as a timeout if it says that an attempt's deadline has passed, and as the end of the call's context if it is the
@@ -127,5 +136,8 @@ func (f *function[T]) of(winner int) (v T) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if winner == 0 {
+		return f.value
+	}
 	return f.more[winner]
 }

@@ -2,10 +2,22 @@
 //
 // # Protect a function
 //
-//	again, err := retry.New(retry.Options{})       // three attempts
-//	brk, err := breaker.New(breaker.Options{})     // opens at half of 20 calls in 10 s
-//	p, err := policy.New(policy.Options{Key: "db", Retries: again, Breaker: policy.Slot{Name: "breaker", Gate: brk}})
-//	v, err := policy.Do(ctx, p, func(ctx context.Context) (int, error) { return query(ctx) })
+//	again, err := retry.New(retry.Options{})     // three attempts; what may have run is repeated only if it may run twice
+//	brk, err := breaker.New(breaker.Options{})   // opens when half of 20 calls in 10 s have failed
+//	lim, err := concurrency.New(concurrency.Options{Limit: 50})
+//	p, err := policy.New(policy.Options{Key: "db", Retries: again, Breaker: policy.Slot{Gate: brk}, Concurrency: policy.Slot{Gate: lim}})
+//	n, err := policy.Do(ctx, p, func(ctx context.Context) (int, error) { return count(ctx, db) })
+//
+// p is made once, the last line is each call. Do returns what the function does, or a *status.Error whose Refusal says which policy did
+// not let the call go, why, and when to come back. Everything else on this page is for those who want more:
+//
+//   - To call: [New] and [Options] make a [Pipeline]; [Do] runs a function through it, [DoElse] and [DoAnswer] with a way out when it
+//     fails ([Alternative], [Stale]), [Detach] one that ignores its context. [Call] says what may be repeated and how much it matters.
+//   - To watch: [Pipeline.Snapshot] counts, an [Observer] is told the [Story] of each call, an [EventLogger] logs what changes.
+//   - To write a policy of one's own: [Gate], or [Line] if calls can wait in it, answers with a [Verdict]; package policytest tests it.
+//   - To build an adapter, as httppolicy and grpcpolicy are: [Pipeline.Drive] and [Pipeline.Open] make the attempts of a [Runner];
+//     [Classify] and [Class] say what their results count for.
+//   - To simulate: [Exec], events in, [Steps] out.
 //
 // The policies themselves are packages below this one: breaker, retry, hedge, timeout, concurrency, rate, throttle. Each is a small
 // state machine that is given the time and the randomness, starts nothing and waits for nothing.

@@ -11,40 +11,43 @@ import (
 // concurrent turns an Exec whose attempts run at the same time, each on a goroutine of its own but the first, which
 // stays on the caller's unless the call is detached.
 type concurrent struct {
-	p   *Pipeline
-	ctx context.Context
-	r   Runner
+	p     *Pipeline
+	ctx   context.Context
+	r     Runner
+	story Story
 
 	mu        sync.Mutex
 	x         Exec
-	cancels   [MaxAttempts]context.CancelCauseFunc
+	contexts  [MaxAttempts]*losableContext
 	cancelled Set
-	timer     *time.Timer
+	timer     *time.Timer // kept for the next call
+	armed     bool        // the timer is this call's too
+	away      bool        // other goroutines than the caller's have seen this
 	ended     bool
 	ending    int // the attempt whose result the machine is given, or −1
 	panics    *panicError
-	done      chan struct{} // closed when the call has its result
+	done      chan struct{} // closed when the call has its result; made when somebody waits for it
 }
 
 // driveConcurrent is Drive for hedged and for detached calls.
 func (p *Pipeline) driveConcurrent(ctx context.Context, c Call, r Runner, detached bool) (int, error) {
-	d := &concurrent{p: p, ctx: ctx, r: r, done: make(chan struct{})}
-	defer d.left()
+	d, _ := p.hedged.Get().(*concurrent)
+	if d == nil {
+		d = &concurrent{p: p}
+	}
+	d.ctx, d.r, d.away = ctx, r, detached
+	over := false
+	defer func() { d.left(over) }()
 	inline := -1
 	if ctx.Err() != nil {
 		d.turn(func(now Time) Steps { return d.x.stillborn(now, Source{}, p, c, context.Cause(ctx)) }, false)
 	} else {
 		inline = d.turn(func(now Time) Steps { return d.x.Begin(now, Source{}, p, c, d, detached) }, !detached)
-		// Not before: the context may end at any time, and an Exec that has not begun cannot be cancelled.
-		stop := context.AfterFunc(ctx, func() {
-			d.turn(func(now Time) Steps { return d.x.Cancel(now, Source{}, context.Cause(ctx)) }, false)
-		})
-		defer stop()
 	}
 	for inline >= 0 { // the caller's goroutine runs what is to be started while it would only wait
 		inline = d.run(inline, true)
 	}
-	<-d.done
+	d.wait()
 	d.mu.Lock()
 	winner, _, err := d.x.End()
 	panics := d.panics
@@ -52,30 +55,63 @@ func (p *Pipeline) driveConcurrent(ctx context.Context, c Call, r Runner, detach
 	if panics != nil {
 		panic(panics)
 	}
+	over = true
 	return winner, err
 }
 
-// left is the last that the caller's goroutine does, also if it panics.
-func (d *concurrent) left() {
+// wait returns when the call has its result. The caller's own end is one.
+func (d *concurrent) wait() {
+	d.mu.Lock()
+	if d.ended {
+		d.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	d.done = done
+	d.mu.Unlock()
+	select {
+	case <-done:
+	case <-d.ctx.Done():
+		d.turn(d.gone, false)
+		<-done
+	}
+}
+
+// gone tells the machine that the caller has gone.
+func (d *concurrent) gone(now Time) Steps { return d.x.Cancel(now, Source{}, context.Cause(d.ctx)) }
+
+// left is the last that the caller's goroutine does, also if it panics. It keeps d for another call if nobody else can have a hand in
+// it: all attempts ran here, and have ended, and the timer will not go off.
+func (d *concurrent) left(over bool) {
 	now := Now()
 	d.mu.Lock()
-	if d.timer != nil {
-		d.timer.Stop()
+	if d.armed && !d.timer.Stop() {
+		d.away = true
 	}
-	var s Story
 	observed := d.p.observed(d.r)
 	if observed {
-		d.x.Story(now, &s)
+		d.x.Story(now, &d.story)
 	}
+	again := over && !d.away && d.x.Idle()
 	d.mu.Unlock()
 	if observed {
-		d.p.told(now, d.x.Call(), &s, d.r)
+		d.p.told(now, d.x.Call(), &d.story, d.r)
+	}
+	if again {
+		clear(d.contexts[:d.x.n])
+		d.x.Reset()
+		d.ctx, d.r, d.story.Err = nil, nil, nil
+		d.cancelled, d.armed, d.ended, d.done = 0, false, false, nil
+		d.p.hedged.Put(d)
 	}
 }
 
 // Granted implements Waiter. Verdicts come from whoever gave a permit back, which must not wait for us.
 func (d *concurrent) Granted(tag uint32, v Verdict) {
-	go d.turn(func(now Time) Steps { return d.x.Granted(now, Source{}, tag, v) }, false)
+	go d.turn(func(now Time) Steps {
+		d.away = true
+		return d.x.Granted(now, Source{}, tag, v)
+	}, false)
 }
 
 // turn gives the machine an event and does what follows. It returns an attempt for the calling goroutine to run if keep
@@ -125,10 +161,13 @@ func (d *concurrent) step(event func(now Time) Steps) (s Steps, now Time) {
 
 // do is what is to be done with the mutex held.
 func (d *concurrent) do(now Time, s Steps) {
-	d.cancelled |= s.Cancel
-	for k := range MaxAttempts {
-		if s.Cancel.Has(k) && d.cancels[k] != nil {
-			d.cancels[k](ErrLost)
+	d.away = d.away || s.Start.Len() > 1
+	if s.Cancel != 0 {
+		d.cancelled |= s.Cancel
+		for k, c := range d.contexts {
+			if s.Cancel.Has(k) && c != nil {
+				c.end(losableLost)
+			}
 		}
 	}
 	if s.Wake != 0 {
@@ -136,7 +175,9 @@ func (d *concurrent) do(now Time, s Steps) {
 	}
 	if s.Done && !d.ended {
 		d.ended = true
-		close(d.done)
+		if d.done != nil {
+			close(d.done)
+		}
 	}
 }
 
@@ -161,26 +202,36 @@ func (d *concurrent) wrecked(now Time, v any) {
 }
 
 func (d *concurrent) wakeAt(after time.Duration) {
-	if d.timer != nil {
-		d.timer.Reset(after)
-		return
+	switch {
+	case d.timer == nil:
+		d.timer = time.AfterFunc(after, d.wake)
+	case !d.timer.Reset(after) && d.armed: // it has gone off and may not have been here yet
+		d.away = true
 	}
-	d.timer = time.AfterFunc(after, func() {
-		d.runs(d.turn(func(now Time) Steps { return d.x.Wake(now, Source{}) }, true))
-	})
+	d.armed = true
+}
+
+// wake is the timer's.
+func (d *concurrent) wake() {
+	d.runs(d.turn(func(now Time) Steps {
+		d.away = true
+		if d.ctx.Err() != nil { // nothing begins for a caller that has gone
+			return d.gone(now)
+		}
+		return d.x.Wake(now, Source{})
+	}, true))
 }
 
 // run performs attempt k and reports its result, whatever happens in it. A panic on the caller's goroutine goes on from
 // here; elsewhere it is carried there, if the caller still waits.
 func (d *concurrent) run(k int, callers bool) (next int) {
-	ctx, cancel := context.WithCancelCause(d.ctx)
+	ctx := &losableContext{Context: d.ctx}
 	d.mu.Lock()
-	d.cancels[k] = cancel
+	d.contexts[k] = ctx
 	a := d.x.Attempt(k)
 	unwanted := d.cancelled.Has(k)
 	d.mu.Unlock()
 	if unwanted { // the call ended between the decision and here
-		cancel(ErrLost)
 		return d.turn(func(now Time) Steps { return d.x.Result(now, Source{}, k, errUnwanted) }, true)
 	}
 	returned := false
@@ -194,7 +245,7 @@ func (d *concurrent) run(k int, callers bool) (next int) {
 				panics = recovered(v)
 			}
 		}
-		cancel(nil)
+		ctx.end(losableEnded)
 		next = d.turn(func(now Time) Steps {
 			if !d.ended {
 				d.panics = panics
@@ -205,7 +256,7 @@ func (d *concurrent) run(k int, callers bool) (next int) {
 	}()
 	err := d.r.Run(ctx, a)
 	returned = true
-	cancel(nil)
+	ctx.end(losableEnded)
 	return d.turn(func(now Time) Steps {
 		d.x.forsaken = err != nil && d.ctx.Err() != nil
 		d.ending = k

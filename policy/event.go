@@ -50,7 +50,7 @@ func (p *Pipeline) EventSources() []NamedSource {
 	for _, s := range p.gates {
 		add(s.Name, s.Mode, s.Gate)
 	}
-	add("budget", On, p.opt.Budget)
+	add("budget", On, innermost(p.opt.Budget))
 	add("hedge", On, p.opt.Hedging)
 	add(p.opt.Throttle.Name, p.opt.Throttle.Mode, p.opt.Throttle.Gate)
 	add(p.opt.Concurrency.Name, p.opt.Concurrency.Mode, p.opt.Concurrency.Gate)
@@ -60,6 +60,17 @@ func (p *Pipeline) EventSources() []NamedSource {
 		add("timeout", DryRun, p.dry.timeouts)
 	}
 	return out
+}
+
+// innermost is the budget that is behind others with prices of their own.
+func innermost(b Budget) Budget {
+	for {
+		w, ok := b.(interface{ Unwrap() Budget })
+		if !ok {
+			return b
+		}
+		b = w.Unwrap()
+	}
 }
 
 // keptEvents is how many events an EventLog remembers.

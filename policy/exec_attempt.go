@@ -113,12 +113,20 @@ func (x *Exec) run(now Time, k int) {
 
 // last reports whether no other attempt can follow the nth.
 func (p *Pipeline) last(c *Call, n int, probe bool) bool {
-	return p.opt.Retries == nil || n >= p.max || !c.Idempotent || c.PathAttempt > 1 || probe
+	return p.opt.Retries == nil || n >= p.most(c) || !c.Idempotent || c.PathAttempt > 1 || probe
+}
+
+// most is how many attempts c can have.
+func (p *Pipeline) most(c *Call) int {
+	if n := int(c.Attempts); n > 0 {
+		return min(n, p.max)
+	}
+	return p.max
 }
 
 func (x *Exec) scheduleHedge(now Time) {
 	x.hedgeAt = 0
-	if x.p.opt.Hedging == nil || !x.call.SideEffectFree || x.alone || x.probe || int(x.n) >= x.p.max || x.call.PathAttempt > 1 {
+	if x.p.opt.Hedging == nil || !x.call.SideEffectFree || x.alone || x.probe || int(x.n) >= x.p.most(&x.call) || x.call.PathAttempt > 1 {
 		return
 	}
 	if d, ok := x.p.opt.Hedging.Delay(now, &x.call, int(x.n)); ok {
@@ -131,7 +139,7 @@ func (x *Exec) scheduleHedge(now Time) {
 // hedge begins an attempt beside the running ones, if breaker and budget allow.
 func (x *Exec) hedge(now Time, rnd rand.Source) {
 	x.hedgeAt = 0
-	if int(x.n) >= x.p.max || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
+	if int(x.n) >= x.p.most(&x.call) || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
 		return
 	}
 	if b := x.p.opt.Budget; b != nil && !b.Spend(now, ClassLoser.Counts().Cost) {
@@ -324,6 +332,11 @@ func (x *Exec) classify(now Time, a *attempt, err error) Class {
 		return ClassInternal
 	}
 	cl := x.p.opt.Classify(err)
+	if cl == ClassDownstream && a.own > 0 && now.Sub(a.start) >= a.own-a.own/10 && status.CodeOf(err) == status.DeadlineExceeded {
+		// The time that ran out below is what this attempt was given: nobody there had any left to try again. A moment later
+		// the attempt would have timed out here.
+		cl = ClassTimeout
+	}
 	if cl != ClassTimeout && cl != ClassCancelled {
 		return cl
 	}
@@ -383,7 +396,7 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop("a probe is not retried")
 		return
 	}
-	if int(x.n) >= x.p.max {
+	if int(x.n) >= x.p.most(&x.call) {
 		stop("the attempts are used up")
 		return
 	}

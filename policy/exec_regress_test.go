@@ -217,3 +217,28 @@ func TestFallbackIsNotForACallerThatIsGone(t *testing.T) {
 		t.Errorf("error %v, want cancelled", err)
 	}
 }
+
+// TestAttemptsOfACall: a call can have fewer attempts than its pipeline gives, hedges included, and not more.
+func TestAttemptsOfACall(t *testing.T) {
+	for _, c := range []struct {
+		most uint8
+		want int64
+	}{{0, 3}, {1, 1}, {2, 2}, {200, 3}} {
+		for _, hedged := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				o := policy.Options{Retries: tries{3, 0}}
+				if hedged {
+					o.Hedging = delay(time.Millisecond)
+				}
+				p := mustNew(t, o)
+				_, err := policy.Do(t.Context(), p, func(context.Context) (int, error) {
+					time.Sleep(10 * time.Millisecond)
+					return 0, errUnavailable
+				}, policy.Call{Idempotent: true, SideEffectFree: hedged, Attempts: c.most})
+				if n := p.Snapshot().Attempts; err == nil || n != c.want {
+					t.Errorf("at most %d, hedged %v: %d attempts, %v", c.most, hedged, n, err)
+				}
+			})
+		}
+	}
+}

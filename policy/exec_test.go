@@ -293,7 +293,7 @@ func TestLosersAreNobodysFailure(t *testing.T) {
 }
 
 func TestNewReportsEveryFault(t *testing.T) {
-	_, err := policy.New(policy.Options{Key: "k", Rate: policy.Slot{Gate: &gate{}}, Breaker: policy.Slot{Name: "b"},
+	_, err := policy.New(policy.Options{Key: "k", Gates: []policy.Slot{{Gate: &gate{}}}, Breaker: policy.Slot{Name: "b"},
 		Throttle: policy.Slot{Name: "x", Gate: &gate{}, Mode: 9}, Hedging: delay(1)})
 	if err == nil {
 		t.Fatal("a wrong pipeline was accepted")

@@ -18,7 +18,7 @@ func DoElse[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T
 	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return v, err
 	}
-	if v, err = instead(ctx, err); err == nil {
+	if v, err = instead(ctx, err); err == nil && p != nil {
 		p.n.fallbacks.Add(1)
 	}
 	return v, err

@@ -54,7 +54,8 @@ type Hedging interface {
 	Done(now Time, e Ended)
 }
 
-// Budget bounds how many extra attempts there may be. Retries and hedges of one client to one service share it.
+// Budget bounds how many extra attempts there may be. Retries and hedges of one client to one service share it. One that only changes what
+// another is asked has a method Unwrap() Budget, so that the events of that one are shown once.
 type Budget interface {
 	// Spend takes tokens for one extra attempt, or reports that there are not enough.
 	Spend(now Time, tokens int) bool
@@ -64,7 +65,8 @@ type Budget interface {
 
 // Slot is a gate in its place in a pipeline.
 type Slot struct {
-	// Name appears in refusals and statistics: "breaker", "concurrency" …
+	// Name appears in refusals and statistics. Empty = what the slot is for: "rate", "breaker", "throttle", "concurrency"; a gate of
+	// one's own needs one.
 	Name string
 	Gate Gate
 	Mode Mode
@@ -120,16 +122,17 @@ const maxGates = 6
 // Pipeline is a validated, immutable arrangement of policies. It is safe for concurrent use; its state lives in the
 // policies.
 type Pipeline struct {
-	opt   Options
-	gates []Slot // call level, in order, without those that are off
-	brk   int    // index of the breaker in gates, or −1
-	max   int    // attempts
-	lines Set    // the gates in which calls can wait: bits as in Steps.Release
-	line  [maxGates + 1]Line
-	plain bool // calls of Do can go straight
-	dry   *dryRun
-	n     counters
-	pool  sync.Pool // of *drive
+	opt    Options
+	gates  []Slot // call level, in order, without those that are off
+	brk    int    // index of the breaker in gates, or −1
+	max    int    // attempts
+	lines  Set    // the gates in which calls can wait: bits as in Steps.Release
+	line   [maxGates + 1]Line
+	plain  bool // calls of Do can go straight
+	dry    *dryRun
+	n      counters
+	pool   sync.Pool // of *drive
+	hedged sync.Pool // of *concurrent
 }
 
 // New checks o and returns the pipeline. All faults are reported together.
@@ -139,6 +142,12 @@ func New(o Options) (*Pipeline, error) {
 	if o.Classify == nil {
 		p.opt.Classify = Classify
 	}
+	for name, slot := range map[string]*Slot{"rate": &o.Rate, "breaker": &o.Breaker, "throttle": &o.Throttle, "concurrency": &o.Concurrency} {
+		if slot.Gate != nil && slot.Name == "" {
+			slot.Name = name
+		}
+	}
+	p.opt.Rate, p.opt.Breaker, p.opt.Throttle, p.opt.Concurrency = o.Rate, o.Breaker, o.Throttle, o.Concurrency
 	names := map[string]bool{}
 	check := func(s Slot, what string) bool {
 		switch {
