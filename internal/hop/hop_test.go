@@ -46,3 +46,35 @@ func TestOrigin(t *testing.T) {
 		t.Error("whoever serves nobody passes nothing on")
 	}
 }
+
+// TestRetryControl: whoever is trusted says how often calls on its behalf are repeated, and after what.
+func TestRetryControl(t *testing.T) {
+	unavailable := &status.Error{Code: status.Unavailable, Fate: status.Processed}
+	reset := &status.Error{Code: status.Unavailable, Kind: status.Reset}
+	unsent := &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent}
+	for _, c := range []struct {
+		retries, on, grpcOn              string
+		trusted                          bool
+		attempts                         uint8
+		onUnavailable, onReset, onUnsent bool
+	}{
+		{"", "", "", true, 0, true, true, true},
+		{"0", "reset", "", false, 0, true, true, true},
+		{"0", "", "", true, 1, true, true, true},
+		{"2", "5xx", "", true, 3, true, true, true},
+		{"1000000", " gateway-error ", "", true, 9, true, false, false},
+		{"-1", "connect-failure,Reset", "", true, 0, false, true, true},
+		{"x", "", "unavailable", true, 0, true, true, true},
+		{"", "retriable-4xx", "cancelled", true, 0, false, false, false},
+	} {
+		h := map[string]string{MaxRetries: c.retries, RetryOn: c.on, RetryGRPCOn: c.grpcOn}
+		p := Read(func(k string) string { return h[k] }, c.trusted)
+		may := func(e *status.Error) bool { return p.Narrow(e).Pushback >= 0 }
+		if p.Attempts != c.attempts || may(unavailable) != c.onUnavailable || may(reset) != c.onReset || may(unsent) != c.onUnsent {
+			t.Errorf("%+v: %d attempts, %v %v %v", c, p.Attempts, may(unavailable), may(reset), may(unsent))
+		}
+	}
+	if reset.Pushback != 0 || new(Path).Narrow(nil) != nil {
+		t.Error("an error that is shared was changed")
+	}
+}

@@ -93,7 +93,7 @@ func (c *Client) pipeline(ctx context.Context, method string) *policy.Pipeline {
 func (c *Client) call(ctx context.Context, method string) policy.Call {
 	at, declared := hop.From(ctx), c.declared(method)
 	call := policy.Call{Method: strings.TrimPrefix(method, "/"), Idempotent: declared.idempotent, SideEffectFree: declared.sideEffectFree,
-		PathAttempt: at.Attempt, Criticality: at.Criticality}
+		PathAttempt: at.Attempt, Attempts: at.Attempts, Criticality: at.Criticality}
 	call.Service, _, _ = strings.Cut(call.Method, "/")
 	if at.Attempt == 0 { // a handler that no Server stands before
 		call.PathAttempt = pathAttempt(ctx)
@@ -147,7 +147,7 @@ func (u *unary) Run(ctx context.Context, a policy.Attempt) error {
 	var trailer metadata.MD
 	opts := append(u.opts[:len(u.opts):len(u.opts)], grpc.Trailer(&trailer))
 	if err := u.invoke(ctx, u.method, u.req, u.reply, u.cc, opts...); err != nil {
-		return t.failure(err, trailer, u.c.o.MaxPushback)
+		return hop.From(ctx).Narrow(t.failure(err, trailer, u.c.o.MaxPushback))
 	}
 	return nil
 }

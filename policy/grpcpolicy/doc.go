@@ -35,7 +35,8 @@
 // grpc-retry-pushback-ms if it is known when to come back. A panic becomes INTERNAL.
 //
 // Calls made with a handler's context through a Client (or an httppolicy.Transport) belong to its call. They are as important as it
-// is, as its caller says in hull-criticality: whoever is not trusted can lower that and not raise it. If it is a repeated one
+// is, as its caller says in hull-criticality: whoever is not trusted can lower that and not raise it. Trusted callers also bound how
+// often they are repeated (x-envoy-max-retries) and after which failures (x-envoy-retry-grpc-on). If it is a repeated one
 // (x-envoy-attempt-count) they are repeated only if they were not sent. And if one of them fails for good and the handler fails
 // too, the trailer hull-origin says that the failure is not its own, so that nobody above repeats it.
 package grpcpolicy

@@ -25,8 +25,9 @@ type ServerOptions struct {
 	// Call changes what policies are told about a call: Criticality and PathAttempt are as its caller says. Set Hash here for limits
 	// per caller. It must not keep it.
 	Call func(ctx context.Context, method string, c *policy.Call)
-	// Trusted reports whether a call's caller is trusted to say how important it is (hull-criticality): nobody is. The others can
-	// make their calls less important, not more.
+	// Trusted reports whether a call's caller is trusted to say how important it is (hull-criticality), and how often calls made on
+	// its behalf are repeated (x-envoy-max-retries) and after what (x-envoy-retry-grpc-on): nobody is. The others can make their calls
+	// less important, not more. No caller can have repeated what the policies would not.
 	Trusted func(ctx context.Context, method string) bool
 	// MaxTimeout is the longest time that a unary call gets, whatever its caller says: no limit.
 	MaxTimeout time.Duration

@@ -72,7 +72,7 @@ func (r *opening) Run(ctx context.Context, a policy.Attempt) error {
 		err = policy.ErrAttemptTimeout
 	}
 	if err != nil {
-		return t.failure(err, nil, r.c.o.MaxPushback)
+		return hop.From(ctx).Narrow(t.failure(err, nil, r.c.o.MaxPushback))
 	}
 	began, r.stream, r.trace, r.cancel = true, s, t, cancel
 	return nil

@@ -49,7 +49,8 @@
 // Retry-After. A panic is answered with 500.
 //
 // Requests made with the request's context through a Transport (or a grpcpolicy.Client) belong to it. They are as important as it
-// is, as its caller says in hull-criticality: whoever is not trusted can lower that and not raise it. If it is a repeated one
+// is, as its caller says in hull-criticality: whoever is not trusted can lower that and not raise it. Trusted callers also bound how
+// often they are repeated (x-envoy-max-retries) and after which failures (x-envoy-retry-on). If it is a repeated one
 // (x-envoy-attempt-count) they are repeated only if they were not sent. And if one of them fails for good and the handler
 // answers with 5xx, the answer says that the failure is not its own, so that nobody above repeats it.
 package httppolicy

@@ -25,8 +25,9 @@ type HandlerOptions struct {
 	MaxTimeout time.Duration
 	// IgnoreTimeouts: what callers say about deadlines does not count. For callers that are not trusted to mean it.
 	IgnoreTimeouts bool
-	// Trusted reports whether a request's caller is trusted to say how important it is (hull-criticality): nobody is. The others can
-	// make their requests less important, not more.
+	// Trusted reports whether a request's caller is trusted to say how important it is (hull-criticality), and how often requests made
+	// on its behalf are repeated (x-envoy-max-retries) and after what (x-envoy-retry-on): nobody is. The others can make their requests
+	// less important, not more. No caller can have repeated what the policies would not.
 	Trusted func(*http.Request) bool
 	// Refused writes the answer to a request that was not served: 429, 503 or 504 with one line of text. Retry-After is set.
 	Refused func(w http.ResponseWriter, r *http.Request, code int, e *status.Error)

@@ -129,3 +129,37 @@ type nopWriter struct{}
 func (nopWriter) Header() http.Header         { return http.Header{} }
 func (nopWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (nopWriter) WriteHeader(int)             {}
+
+// TestRetryControl is that a trusted caller bounds how often requests made on its behalf are repeated, and after what; nobody else does.
+func TestRetryControl(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		trusted bool
+		headers []string
+		want    int64
+	}{
+		{"nothing said", true, nil, 3},
+		{"never", true, []string{"X-Envoy-Max-Retries", "0"}, 1},
+		{"once", true, []string{"X-Envoy-Max-Retries", "1"}, 2},
+		{"more than the policies allow", true, []string{"X-Envoy-Max-Retries", "20"}, 3},
+		{"after what happens", true, []string{"X-Envoy-Retry-On", "connect-failure,gateway-error"}, 3},
+		{"after something else", true, []string{"X-Envoy-Retry-On", "connect-failure,reset"}, 1},
+		{"by nobody", false, []string{"X-Envoy-Max-Retries", "0", "X-Envoy-Retry-On", "reset"}, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var calls atomic.Int64
+			backend := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				calls.Add(1)
+				w.WriteHeader(http.StatusBadGateway)
+			})
+			run(t, backend, func(t *testing.T, w *world) {
+				p := pipeline(t, policy.Options{Retries: retries(t, retry.Options{})})
+				client := &http.Client{Transport: httppolicy.NewTransport(w.base, p, httppolicy.Options{})}
+				h := handler(t, passOn(t, client), pipeline(t, policy.Options{}), httppolicy.HandlerOptions{Trusted: func(*http.Request) bool { return c.trusted }})
+				if rec := serve(h, c.headers...); rec.Code != http.StatusBadGateway || calls.Load() != c.want {
+					t.Errorf("code %d after %d requests, want %d", rec.Code, calls.Load(), c.want)
+				}
+			})
+		})
+	}
+}

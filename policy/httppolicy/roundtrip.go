@@ -66,14 +66,14 @@ func (r *roundTrip) Run(ctx context.Context, a policy.Attempt) error {
 	returned = true
 	wanted := stop()
 	if err != nil {
-		e := at.failure(err)
+		e := hop.From(r.req.Context()).Narrow(at.failure(err))
 		at.release()
 		return e
 	}
 	if r.hedged || r.t.o.UntilHeader {
 		at.untimed()
 	}
-	e := r.t.o.Classify(resp)
+	e := hop.From(r.req.Context()).Narrow(r.t.o.Classify(resp))
 	resp.Body = at.body(resp)
 	if e != nil {
 		if e.Pushback > r.t.o.MaxRetryAfter || !r.rewinds {

@@ -125,7 +125,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // call describes a request to policies.
 func (t *Transport) call(req *http.Request) policy.Call {
 	at := hop.From(req.Context())
-	c := policy.Call{Service: req.URL.Host, Method: req.Method, PathAttempt: at.Attempt, Criticality: at.Criticality}
+	c := policy.Call{Service: req.URL.Host, Method: req.Method, PathAttempt: at.Attempt, Attempts: at.Attempts, Criticality: at.Criticality}
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		c.Idempotent, c.SideEffectFree = true, true
