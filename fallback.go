@@ -241,6 +241,8 @@ func (a *alternative) key(p *prepared) (k spec.Request, err error) {
 		return k, err
 	}
 	h := sha256.New()
+	part(h, a.c.s.name)
+	part(h, p.call.Method)
 	part(h, c.Name())
 	part(h, p.opt.authority)
 	if s := a.c.base.sel; s != nil {

@@ -39,6 +39,7 @@ type Book struct {
 	services map[string]*shared
 	quiet    list.List // of *shared, those asked for latest first
 	budgets  budgets
+	stale    *policy.Stale[Request, []byte] // nil until a method needs it
 
 	most, mostServices int // methods of a service, and services
 }
@@ -50,7 +51,6 @@ type kept struct {
 	breaker  *breaker.Breaker
 	timeouts policy.Timeouts
 	hedging  policy.Hedging
-	stale    *policy.Stale[Request, []byte]
 
 	at            *list.Element
 	unary, stream *policy.Pipeline // the latest
@@ -198,8 +198,8 @@ type Method struct {
 	Breaker *breaker.Breaker
 	// Else is what answers calls that have failed; nil = nothing. It is not part of the pipelines: whoever makes the calls sees to it.
 	Else *Fallback
-	// Stale is where answers are kept for Else, by request; nil if it needs none. A new document does not empty it, and it may hold older
-	// ones than Else allows.
+	// Stale is where answers are kept for Else, by request; nil if it needs none. It is one for all methods of the Book. A new document
+	// does not empty it, and it may hold older answers than Else allows.
 	Stale *policy.Stale[Request, []byte]
 }
 
@@ -220,7 +220,12 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 	if err != nil {
 		return nil, err
 	}
-	m := &Method{Effective: e, Breaker: k.breaker, Else: e.Fallback.declared(service), Stale: k.stale}
+	m := &Method{Effective: e, Breaker: k.breaker, Else: e.Fallback.declared(service)}
+	if m.Else != nil && m.Else.Stale > 0 {
+		if m.Stale, err = b.answers(); err != nil {
+			return nil, err
+		}
+	}
 	o := policy.Options{
 		Key:         service + "/" + method,
 		Breaker:     policy.Slot{Name: "breaker", Gate: k.breaker, Mode: e.Breaker.Mode.Slot()},
@@ -289,13 +294,6 @@ func (sh *shared) method(name string, eff *Effective, most int) (*kept, error) {
 	}
 	if k.hedging == nil && eff.Hedge.Mode != Off {
 		if k.hedging, err = hedge.New(h); err != nil {
-			return nil, err
-		}
-	}
-	if eff.Fallback.Stale == 0 {
-		k.stale = nil
-	} else if k.stale == nil {
-		if k.stale, err = newStale(); err != nil {
 			return nil, err
 		}
 	}

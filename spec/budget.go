@@ -77,6 +77,9 @@ func (p priced) Spend(now policy.Time, tokens int) bool {
 	return p.Budget.Spend(now, tokens)
 }
 
+// Unwrap returns the budget that is shared.
+func (p priced) Unwrap() policy.Budget { return p.Budget }
+
 // lenient asks a budget, which counts what it cannot pay for, and lets it be.
 type lenient struct{ policy.Budget }
 
@@ -85,6 +88,9 @@ func (l lenient) Spend(now policy.Time, tokens int) bool {
 	l.Budget.Spend(now, tokens)
 	return true
 }
+
+// Unwrap returns the budget that is asked.
+func (l lenient) Unwrap() policy.Budget { return l.Budget }
 
 // budgets checks that services which share a budget agree about it.
 func (v *faults) budgets(s *Spec) {

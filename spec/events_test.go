@@ -39,3 +39,38 @@ func TestEventSources(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestSharedBudgetIsShownOnce: though methods pay different prices, or none, it is one budget whose events are one's.
+func TestSharedBudgetIsShownOnce(t *testing.T) {
+	s, err := Parse("", []byte(`
+defaults: {retry_budget: {name: all}}
+services:
+  a: {retry_budget: {cost: 5}}
+  b: {retry_budget: {cost: 7, timeout_cost: 9}}
+  c: {retry_budget: {mode: dry-run, cost: 3}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := NewBook(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[policy.EventSource]bool{}
+	n := 0
+	for _, name := range []string{"a", "b", "c", "d"} {
+		m, err := b.Method(name, "x.Y/Z", nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, src := range m.Unary.EventSources() {
+			if src.Policy == "budget" {
+				n++
+				seen[src.Source] = true
+			}
+		}
+	}
+	if n != 4 || len(seen) != 1 {
+		t.Errorf("%d services show %d budgets, want 4 and 1", n, len(seen))
+	}
+}

@@ -22,18 +22,24 @@ func (f Fallback) declared(service string) *Fallback {
 	return &f
 }
 
-// Request stands for a request in Method.Stale: a hash of all that its answer may depend on.
+// Request stands for a request in Method.Stale: a hash of all that its answer may depend on, service and method included.
 type Request [32]byte
 
-// StaleBytes is how many bytes of answers are kept for each method whose fallback has stale, and StaleRequests of how many requests.
+// StaleBytes is how many bytes of answers a Book keeps for fallbacks, and StaleRequests of how many requests.
 const (
-	StaleBytes    = 4 << 20
-	StaleRequests = 1000
+	StaleBytes    = 64 << 20
+	StaleRequests = 10_000
 )
 
-func newStale() (*policy.Stale[Request, []byte], error) {
-	return policy.NewStale[Request](policy.StaleOptions[[]byte]{MaxAge: maxDuration, Keys: StaleRequests, Bytes: StaleBytes,
+// answers is where answers are kept; the mutex is held.
+func (b *Book) answers() (*policy.Stale[Request, []byte], error) {
+	if b.stale != nil {
+		return b.stale, nil
+	}
+	var err error
+	b.stale, err = policy.NewStale[Request](policy.StaleOptions[[]byte]{MaxAge: maxDuration, Keys: StaleRequests, Bytes: StaleBytes,
 		Size: func(b []byte) int { return len(b) }})
+	return b.stale, err
 }
 
 // fallback checks the fields of a fallback against each other.

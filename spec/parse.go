@@ -313,7 +313,11 @@ type jsonReader struct {
 	dec  *json.Decoder
 	at   int64
 	line int
+	deep int
 }
+
+// maxJSONDepth is how deep a JSON document may be nested: the reader's stack is bounded by it. YAML's own bound is as generous.
+const maxJSONDepth = 10_000
 
 // count brings line up to where the decoder is.
 func (r *jsonReader) count() {
@@ -335,6 +339,9 @@ func (r *jsonReader) next() (*yaml.Node, error) {
 		if t == '[' {
 			n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
 		}
+		if r.deep++; r.deep > maxJSONDepth {
+			return nil, fmt.Errorf("it is more than %d levels deep", maxJSONDepth)
+		}
 		for r.dec.More() {
 			c, err := r.next()
 			if err != nil {
@@ -344,6 +351,7 @@ func (r *jsonReader) next() (*yaml.Node, error) {
 		}
 		_, err = r.dec.Token() // the end
 		r.count()
+		r.deep--
 		return n, err
 	case nil:
 		n.Tag = "!!null"

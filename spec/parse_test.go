@@ -326,6 +326,17 @@ func TestBuiltinIsWhatThePoliciesDo(t *testing.T) {
 	}
 }
 
+// TestDeepDocuments: a document of brackets takes no stack to speak of.
+func TestDeepDocuments(t *testing.T) {
+	for _, name := range []string{"x.json", "x.yaml"} {
+		for _, open := range []string{"[", `{"a":`} {
+			if _, err := Parse(name, []byte(strings.Repeat(open, MaxSize/len(open)))); err == nil || !strings.Contains(err.Error(), "10000") {
+				t.Errorf("%s of %s: %v", name, open, err)
+			}
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(doc))
 	f.Add([]byte(`{"defaults":{"timeout":"1s"}}`))

@@ -181,7 +181,7 @@ type Fallback struct {
 	// Reserve is the share of the call's time that is kept for the other service.
 	Reserve Percent `yaml:"reserve,omitempty" json:"reserve,omitzero" default:"25%" range:"1% 50%"`
 	// Stale is how old an earlier answer to the same request with the same metadata may be. Only methods that are side_effect_free are
-	// answered so. Of each method up to 1000 answers are kept, and 4 MiB.
+	// answered so. A client keeps up to 10,000 answers, and 64 MiB.
 	Stale Duration `yaml:"stale,omitempty" json:"stale,omitzero" auto:"no earlier answers"`
 	// Answer is what calls return, whatever they asked for.
 	Answer JSON `yaml:"answer,omitempty" json:"answer,omitempty" auto:"none"`
