@@ -18,6 +18,7 @@ func TestLosersContext(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := mustNew(t, policy.Options{Retries: tries{2, 0}, Hedging: delay(10 * time.Millisecond)})
 			var loser, winner, derived context.Context
+			var stop context.CancelFunc
 			v, err := policy.Do(t.Context(), p, func(ctx context.Context) (string, error) {
 				if loser == nil {
 					loser = ctx
@@ -29,9 +30,7 @@ func TestLosersContext(t *testing.T) {
 					return "slow", ctx.Err()
 				}
 				winner = ctx
-				var cancel context.CancelFunc
-				derived, cancel = context.WithCancel(ctx)
-				_ = cancel
+				derived, stop = context.WithCancel(ctx)
 				time.Sleep(time.Millisecond)
 				return "fast", nil
 			}, policy.Call{SideEffectFree: true})
@@ -44,6 +43,7 @@ func TestLosersContext(t *testing.T) {
 			<-loser.Done()
 			<-winner.Done()
 			<-derived.Done()
+			stop()
 			if !errors.Is(winner.Err(), context.Canceled) || errors.Is(context.Cause(winner), policy.ErrLost) {
 				t.Errorf("early %v: the winner's context: %v, because of %v", early, winner.Err(), context.Cause(winner))
 			}
@@ -88,6 +88,8 @@ func TestHedgedCallsFollowOneAnother(t *testing.T) {
 			cancel()
 			time.Sleep(time.Second)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		for _, c := range kept {
 			if c.Err() == nil {
 				t.Fatal("the context of a call that has ended has not")
