@@ -79,12 +79,12 @@ func (a *alternative) settle(p *prepared, err error) error {
 		return err
 	}
 	all := &policy.FallbackError{Call: err}
-	answer, ok := a.try(p, all)
-	if !ok {
+	done, err := a.try(p, all)
+	if !done {
 		return all
 	}
 	p.m.Unary.FellBack(policy.On)
-	return answer
+	return err
 }
 
 // replaceable reports whether something else may take the place of a failure: it is no answer, and not the caller's own mistake.
@@ -102,20 +102,20 @@ func answers(e *status.Error) bool {
 		policy.Classify(e).Counts().Breaker == policy.Success
 }
 
-// try tries one way after the other. The error that it returns with true is the call's: what it came to in the end.
-func (a *alternative) try(p *prepared, all *policy.FallbackError) (error, bool) { //nolint:revive // the error is a result
+// try tries one way after the other. The error that it returns with done is the call's: what it came to in the end.
+func (a *alternative) try(p *prepared, all *policy.FallbackError) (done bool, err error) {
 	f := p.m.Else
 	if f.Service != "" {
 		err := a.otherService(p, f.Service, all.Call)
 		if err == nil || answers(status.From(err)) {
-			return err, true
+			return true, err
 		}
 		all.Tried = append(all.Tried, policy.AlternativeError{Name: "service " + f.Service, Err: err})
 	}
 	if f.Stale > 0 && p.call.SideEffectFree {
 		err := a.stale(p, time.Duration(f.Stale))
 		if err == nil {
-			return nil, true
+			return true, nil
 		}
 		all.Tried = append(all.Tried, policy.AlternativeError{Name: "stale answer", Err: err})
 	}
@@ -124,7 +124,7 @@ func (a *alternative) try(p *prepared, all *policy.FallbackError) (error, bool) 
 		err := decodeAnswer(f.Answer, a.reply)
 		if err == nil {
 			p.by("answer", 0)
-			return nil, true
+			return true, nil
 		}
 		all.Tried = append(all.Tried, policy.AlternativeError{Name: "answer", Err: err})
 	case f.Code != "":
@@ -133,9 +133,9 @@ func (a *alternative) try(p *prepared, all *policy.FallbackError) (error, bool) 
 			e.Cause = all
 		}
 		p.by("code", 0)
-		return e, true
+		return true, e
 	}
-	return nil, false
+	return false, nil
 }
 
 // by notes what answered.
