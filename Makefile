@@ -9,7 +9,7 @@ all: test lint ## Test and lint: what to run before a commit (the default).
 help: ## Show this list.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Flags: make test ARGS='-run Registry -v'; make lint ARGS=--fix; make bench ARGS=./codec"
+	@echo "  Flags: make test ARGS='-run Registry -v'; make lint ARGS=--fix; make microbench ARGS=./codec"
 
 .PHONY: setup
 setup: ## Install what the tests need beyond Go (chromium, protoc, ...), where missing.
@@ -24,7 +24,11 @@ lint: ## Run golangci-lint over every module.
 	@scripts/lint $(ARGS)
 
 .PHONY: bench
-bench: ## Run the micro-benchmarks (the comparison with other libraries is in bench/).
+bench: ## Compare with other libraries and draw docs/img (some minutes; flags as for bench/ in ARGS).
+	cd bench && go run . -svg ../docs/img $(ARGS)
+
+.PHONY: microbench
+microbench: ## Run the micro-benchmarks.
 	go test -run=NONE -bench=. -benchmem $(or $(ARGS),./...)
 
 .PHONY: fuzz

@@ -5,6 +5,7 @@
 //	go run . -rounds 5 -d 2s -c 1,100,1000
 //	go run . -only grpc,hull -size 100,1024 -json > result.json
 //	go run . -only grpc,hull -c 1 -shape bidi,up,down
+//	go run . -svg ../docs/img
 //	go run . idle-cost -n 19000
 //
 // Rounds are interleaved: each round measures every rival once at every level,
@@ -74,6 +75,7 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 	pin := fs.Bool("pin", true, "at c=1, keep client and server on different CPUs (Linux)")
 	asJSON := fs.Bool("json", false, "write JSON, with every round, instead of tables")
 	profiles := fs.String("profiles", "", "`directory` for CPU profiles of the last round, which slow everything down a little")
+	svg := fs.String("svg", "", "`directory` for charts, one for each level")
 	list := fs.Bool("list", false, "list the rivals and how they are configured, and stop")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -139,6 +141,11 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 		}
 	}
 	rep.finish()
+	if *svg != "" {
+		if err := rep.draw(*svg); err != nil {
+			return fmt.Errorf("-svg: %w", err)
+		}
+	}
 	if *asJSON {
 		enc := json.NewEncoder(out)
 		enc.SetIndent("", "  ")

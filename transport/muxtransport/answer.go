@@ -158,7 +158,7 @@ func (c *serverConn) part(f frame) error {
 
 // encodeAnswer turns what the handler returned into ca.head and ca.out.
 func (c *serverConn) encodeAnswer(ca *serverCall, out *transport.Outgoing) {
-	ca.out, ca.packed = ca.out[:0], false
+	ca.out, ca.packed = c.sh.room(ca.out, int(ca.m.answer.Load())), false
 	ca.head = answerHead{status: out.Status, header: out.Header, trailer: out.Trailer, load: out.Load}
 	if out.Status == nil {
 		cd := out.Codec
@@ -171,6 +171,9 @@ func (c *serverConn) encodeAnswer(ca *serverCall, out *transport.Outgoing) {
 		} else if uint64(len(ca.out)) > c.peer.maxMessage {
 			c.sh.tooLarge.Add(1)
 			ca.head.status = answerTooLarge(len(ca.out), int(c.peer.maxMessage))
+		}
+		if n := int64(len(ca.out)); n > keepScratch || ca.m.answer.Load() > keepScratch {
+			ca.m.answer.Store(n)
 		}
 	}
 	c.checkAnswer(&ca.head)

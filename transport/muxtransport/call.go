@@ -33,10 +33,10 @@ type call struct {
 	in        []byte
 	inPacked  bool // in is compressed
 	gathering bool
-}
 
-// keepScratch is the largest buffer that a call keeps for the next one.
-const keepScratch = 16 << 10
+	// mayRead: its caller may take in what arrives while it waits, having nothing else to wait for. reads: it does; see lone.
+	mayRead, reads bool
+}
 
 // unsent reports whether the call cannot have been processed when the kernel took the first taken bytes.
 func (ca *call) unsent(taken uint64) bool { return !ca.whole || ca.end > taken }
@@ -69,6 +69,7 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 		}
 	}
 	err := c.encode(ca, req)
+	ca.mayRead, ca.reads = ctxDone == nil && len(ca.out) <= partSize, false
 	if err == nil {
 		err = c.start(ctx, ca, req)
 	}
@@ -76,9 +77,12 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 		c.recycle(ca)
 		return err
 	}
-	if ctxDone == nil {
+	switch {
+	case ca.reads:
+		c.readFor(ca)
+	case ctxDone == nil:
 		<-ca.done
-	} else {
+	default:
 		select {
 		case <-ca.done:
 		case <-ctxDone:
@@ -114,15 +118,7 @@ func (c *clientConn) decode(ca *call, req *transport.Request, rep *transport.Rep
 
 // recycle lets go of what ca holds and keeps it for another call. Nobody else may know ca any more.
 func (c *clientConn) recycle(ca *call) {
-	if cap(ca.out) > keepScratch {
-		ca.out = nil
-	}
-	if cap(ca.in) > keepScratch {
-		ca.in = nil
-	}
-	if cap(ca.spare) > keepScratch {
-		ca.spare = nil
-	}
+	ca.out, ca.in, ca.spare = c.sh.keep(ca.out), c.sh.keep(ca.in), c.sh.keep(ca.spare)
 	ca.err = nil
 	if ca.head.header != nil || ca.head.trailer != nil || ca.head.status != nil || ca.head.load.InFlight != 0 {
 		ca.head = answerHead{}
@@ -216,7 +212,7 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 	ca.whole = total == 0
 	c.mu.Unlock()
 	if mine {
-		c.flush(true)
+		c.flush(!ca.reads)
 	}
 	if total != 0 {
 		c.sendParts(ctx, ca)

@@ -20,6 +20,7 @@ type clientConn struct {
 	unusable atomic.Bool // down or draining
 
 	// The fields below are guarded by the link's mutex.
+	lone
 
 	// table holds the calls under way. A call's id is its place in the table and the generation of that place, so that
 	// what comes late for an earlier user of the place is told apart.
@@ -57,12 +58,16 @@ func newClientConn(d *Dialer, nc net.Conn, peer hello, began policy.Time) *clien
 	c.entry.conn = c
 	c.done = make(chan struct{})
 	c.init(nc, d.sh, peer, c)
+	c.rd = newReader(&c.link)
 	go c.read()
 	return c
 }
 
 // look implements watched.
-func (c *clientConn) look() bool { return c.lookWriter() }
+func (c *clientConn) look() bool {
+	writing := c.lookWriter()
+	return c.lookRole() || writing
+}
 
 // busy implements owner.
 func (c *clientConn) busy() bool { return c.inFlight.Load() > 0 }
@@ -124,6 +129,9 @@ func (c *clientConn) enter(ca *call) *status.Error {
 	c.hurryKeepalive()
 	if ca.deadline != 0 && (c.scanAt == 0 || ca.deadline < c.scanAt) {
 		c.setScan(ca.deadline)
+	}
+	if c.vacant {
+		c.fillRole(ca)
 	}
 	return nil
 }
@@ -220,6 +228,7 @@ func (c *clientConn) endLate(now policy.Time) {
 				ca.kind = status.Stalled
 			}
 			flush = c.abandon(ca) || flush
+			c.dismiss(ca)
 			late = append(late, ca)
 		}
 	}

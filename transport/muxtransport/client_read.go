@@ -10,20 +10,13 @@ import (
 
 // read is the goroutine that takes in what the server sends. It never waits for anything else.
 func (c *clientConn) read() {
-	r := newReader(&c.link)
-	defer r.release()
 	for {
-		f, ok, err := r.buffered()
-		if err == nil && ok {
-			err = c.handle(r, f)
-		} else if err == nil {
-			c.flushPending()
-			if err = r.fill(nil); errors.Is(err, errIdle) {
-				err = nil
-			}
+		if c.rd.w == c.rd.r && c.stepAside() {
+			return
 		}
-		if err != nil {
+		if err := c.readOn(nil); err != nil {
 			c.readFailed(err)
+			c.rd.release()
 			return
 		}
 	}
@@ -69,6 +62,7 @@ func (c *clientConn) answer(f frame) error {
 	}
 	if !f.more {
 		c.leave(ca)
+		c.took(ca)
 		c.mu.Unlock()
 		return c.deliver(ca, f)
 	}
@@ -94,7 +88,7 @@ func (c *clientConn) answer(f frame) error {
 		return nil
 	}
 	ca.gathering, ca.inPacked = true, f.packed
-	ca.in = append(ca.in[:0], cur.b...)
+	ca.in = append(c.sh.room(ca.in, ca.head.total), cur.b...)
 	c.mu.Unlock()
 	return nil
 }

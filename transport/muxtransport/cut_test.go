@@ -136,15 +136,18 @@ var cuts = []struct {
 // A connection cut after any byte ends its call exactly once, with a status that is true.
 func TestCutAtEachByte(t *testing.T) {
 	for _, cut := range cuts {
-		for _, calls := range []int{1, 5} {
-			t.Run(fmt.Sprintf("%s, %d calls", cut.name, calls), func(t *testing.T) {
+		for _, v := range []struct {
+			calls int
+			lone  bool // callers read themselves from the first call on
+		}{{1, false}, {5, false}, {1, true}, {5, true}} {
+			t.Run(fmt.Sprintf("%s, %d calls, lone %v", cut.name, v.calls, v.lone), func(t *testing.T) {
 				clean := false
 				n := int64(0)
 				for ; !clean; n++ {
 					if n > 2000 {
 						t.Fatal("no connection survived")
 					}
-					synctest.Test(t, func(t *testing.T) { clean = cutOnce(t, cut.cut, cut.sure, n, calls) })
+					synctest.Test(t, func(t *testing.T) { clean = cutOnce(t, cut.cut, cut.sure, n, v.calls, v.lone) })
 				}
 				if n < 20 {
 					t.Errorf("calls went through although the connection was cut after %d bytes", n-1)
@@ -159,12 +162,16 @@ func TestCutAtEachByte(t *testing.T) {
 const oneRequest = 8 + 1 + 1 + 6 + 1 + 3 + 30
 
 // cutOnce makes calls on a connection that breaks after n bytes. It reports whether all of them succeeded.
-func cutOnce(t *testing.T, cut func(*lab, int64), sure bool, n int64, calls int) bool {
+func cutOnce(t *testing.T, cut func(*lab, int64), sure bool, n int64, calls int, lone bool) bool {
 	h := &runsHandler{runs: map[string]int{}}
 	l := newLab(t, h, muxtransport.Options{}, muxtransport.Options{})
 	defer l.close()
+	if lone {
+		muxtransport.LoneAtOnce(l.dialer)
+	}
 	c := l.dial(t)
 	defer c.Close()
+	synctest.Wait()
 	cut(l, n)
 	errs := make([]*status.Error, calls)
 	var wg sync.WaitGroup

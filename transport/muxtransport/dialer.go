@@ -17,8 +17,9 @@ import (
 
 // Dialer opens connections. It is safe for concurrent use and holds nothing that must be closed.
 type Dialer struct {
-	sh    *shared
-	calls sync.Pool // of *call
+	sh        *shared
+	calls     sync.Pool // of *call
+	loneAfter int       // loneAfter, but in tests
 }
 
 var _ transport.Dialer = (*Dialer)(nil)
@@ -28,7 +29,7 @@ func NewDialer(o Options) (*Dialer, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	d := &Dialer{sh: &shared{opts: o}}
+	d := &Dialer{sh: &shared{opts: o}, loneAfter: loneAfter}
 	d.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	return d, nil
 }

@@ -56,6 +56,8 @@ type method struct {
 	name string
 	// took is a moving average of how long the handler takes, in nanoseconds.
 	took atomic.Int64
+	// answer is the size of the last answer, if it or the one before it was large.
+	answer atomic.Int64
 	// goUntil is until when the handler runs on goroutines because it held up the reader; penalty is for how long it was sent
 	// there last. Never before it was 0.
 	goUntil, penalty atomic.Int64

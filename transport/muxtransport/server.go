@@ -220,15 +220,7 @@ func (s *Server) Wait(ctx context.Context) error {
 
 // recycle keeps ca for another call. Nobody may know it any more.
 func (s *Server) recycle(ca *serverCall) {
-	if cap(ca.out) > keepScratch {
-		ca.out = nil
-	}
-	if cap(ca.buf) > keepScratch {
-		ca.buf = nil
-	}
-	if cap(ca.spare) > keepScratch {
-		ca.spare = nil
-	}
+	ca.out, ca.buf, ca.spare = s.sh.keep(ca.out), s.sh.keep(ca.buf), s.sh.keep(ca.spare)
 	ca.ctx, ca.m, ca.stream, ca.in, ca.head = nil, nil, nil, transport.Incoming{}, answerHead{}
 	s.calls.Put(ca)
 }
