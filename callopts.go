@@ -1,6 +1,7 @@
 package hull
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -13,12 +14,14 @@ import (
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/breaker"
+	"github.com/hull-go/hull/policy/retry"
 	"github.com/hull-go/hull/registry"
 )
 
 // CallOption changes one call. It is grpc's own type, so that Hull's options go through generated code, and grpc's work here too.
 // WaitForReady waits for a service's first node until the call's deadline; what happens to a node that cannot be reached is the
-// policies' business. UseCompressor and CallAuthority matter to nodes that are called by gRPC, and CallAuthority by HTTP.
+// policies' business. UseCompressor matters to nodes that are called by Hull's own protocol or gRPC, CallAuthority to those by gRPC or HTTP.
 // MaxRetryRPCBufferSize and StaticMethod mean nothing here.
 type CallOption = grpc.CallOption
 
@@ -79,11 +82,16 @@ func Key(key string) CallOption { return keyOption{hash: balance.Key(key)} }
 
 type infoOption struct {
 	grpc.EmptyCallOption
-	info *CallInfo
+	info    *CallInfo
+	explain bool
 }
 
 // Info has info filled in when the call ends, well or not.
 func Info(info *CallInfo) CallOption { return infoOption{info: info} }
+
+// Explain is Info with the whole story: how nodes, breaker and budget stood, and the server's side, which servers tell to callers on their own
+// machine (see ExplainTo). It costs some microseconds. With a stream it is Info.
+func Explain(info *CallInfo) CallOption { return infoOption{info: info, explain: true} }
 
 // CallInfo is what happened to one call.
 type CallInfo struct {
@@ -106,14 +114,24 @@ type CallInfo struct {
 	Fallback string
 	// Age is how old a stale answer is.
 	Age time.Duration
+
+	// What follows is filled in by Explain alone. Nodes, Breaker and Budget are as they stood when the call had ended: who was considered,
+	// who was not, and why.
+	Nodes   []balance.NodeState
+	Breaker *breaker.Snapshot
+	Budget  *retry.BudgetSnapshot
+	// Server is the answering server's side of the story as JSON, with those of the calls that its handler made; nil if the server
+	// does not tell.
+	Server json.RawMessage
 }
 
 // AttemptInfo is what happened to one attempt.
 type AttemptInfo struct {
 	Node, Address string
 	Class         policy.Class
-	Took          time.Duration
-	Hedge         bool
+	// Began is how long after the call; what is in between are waits. Took is how long it ran.
+	Began, Took time.Duration
+	Hedge       bool
 }
 
 // callOptions are the options of one call, sorted.
@@ -121,6 +139,7 @@ type callOptions struct {
 	idempotent, sideEffectFree bool
 	timeout                    time.Duration
 	info                       *CallInfo
+	explain                    bool    // info is wanted whole
 	from                       *failed // the call stands in for one to another service
 	sel                        *balance.Selector
 	hash                       uint64
@@ -153,7 +172,7 @@ func (c *callOptions) apply(opts []CallOption) {
 		case insteadOption:
 			*c = o.opt
 		case infoOption:
-			c.info = o.info
+			c.info, c.explain = o.info, (c.explain || o.explain) && o.info != nil
 		case criticalityOption:
 			c.criticality = &o.c
 		case codecOption:

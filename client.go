@@ -28,7 +28,9 @@ type Client struct {
 	closeReg func()
 	pool     *pool.Pool
 	calls    sync.Pool // of *unaryCall
-	seen     policy.Observer
+	recorder recorder
+	origin   origin
+	admin    *adminPage
 	events   sync.WaitGroup // logEvents
 	quiet    func()         // ends it; nil without a logger
 
@@ -55,7 +57,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if c.opt.seen != nil {
-		c.seen = observer(c.opt.seen)
+		c.recorder.next = observer(c.opt.seen)
 	}
 	var err error
 	if c.book, err = spec.NewBook(c.opt.spec); err != nil {
@@ -69,6 +71,10 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		return nil, fmt.Errorf("hull: client: %w", err)
 	}
 	if c.registry, c.closeReg, err = c.opt.shared.openRegistry(); err != nil {
+		return nil, errors.Join(fmt.Errorf("hull: client: %w", err), c.pool.Close())
+	}
+	if c.admin, err = openAdmin(c.opt.admin, nil, c, c.log); err != nil {
+		c.closeReg()
 		return nil, errors.Join(fmt.Errorf("hull: client: %w", err), c.pool.Close())
 	}
 	if l := c.opt.shared.log; l != nil {
@@ -123,7 +129,16 @@ func (c *Client) direct() (*registry.Registry, error) {
 
 // Apply puts another specification in force, also for connections that exist. Calls under way finish with the one they began
 // with; policies whose options did not change keep their state. An invalid one is refused and changes nothing.
-func (c *Client) Apply(s *spec.Spec) error { return c.book.Apply(s) }
+func (c *Client) Apply(s *spec.Spec) error { return c.apply(s, "the program, with Client.Apply") }
+
+// apply notes who says what is in force.
+func (c *Client) apply(s *spec.Spec, who string) error {
+	if err := c.book.Apply(s); err != nil {
+		return err
+	}
+	c.origin.set(who)
+	return nil
+}
 
 // Spec returns the specification in force. It must not be changed.
 func (c *Client) Spec() *spec.Spec { return c.book.Spec() }
@@ -147,6 +162,7 @@ func (c *Client) Close() error {
 	}
 	direct := c.targets
 	c.mu.Unlock()
+	c.admin.close()
 	if c.quiet != nil {
 		c.quiet()
 		c.events.Wait()
@@ -210,9 +226,9 @@ func (c *Client) reaches(snap *registry.Service, n *registry.Node) bool {
 type observer func(*CallInfo)
 
 // Call implements policy.Observer.
-func (f observer) Call(_ policy.Time, c *policy.Call, s *policy.Story) {
+func (f observer) Call(now policy.Time, c *policy.Call, s *policy.Story) {
 	var i CallInfo
-	i.fill(c, s)
+	i.fill(now, c, s)
 	f(&i)
 }
 

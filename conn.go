@@ -162,6 +162,9 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		p.md = fromMD(md)
 	}
+	if !stream {
+		p.explainOn()
+	}
 	if err := c.authenticate(ctx, p, method); err != nil {
 		return err
 	}
@@ -201,7 +204,7 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 			c.nodes = c.s.picker.With(*c.base.sel)
 		}
 	}
-	sm, err := c.s.c.book.Method(c.s.name, name, c.nodes, c.s.c.seen)
+	sm, err := c.s.c.book.Method(c.s.name, name, c.nodes, &c.s.c.recorder)
 	if err != nil {
 		return nil, &status.Error{Code: status.Internal, Kind: status.Refused, Fate: status.NotSent, Cause: err}
 	}
@@ -258,12 +261,12 @@ func failure(e *status.Error) bool {
 	return true
 }
 
-func (i *CallInfo) fill(c *policy.Call, s *policy.Story) {
+func (i *CallInfo) fill(now policy.Time, c *policy.Call, s *policy.Story) {
 	i.Service, i.Method, i.Class, i.Err, i.Took, i.Stopped = c.Service, c.Method, s.Class, s.Err, s.Took, s.Stopped
 	i.Node, i.Address, i.Fallback, i.Age = "", "", "", 0
 	i.Attempts = i.Attempts[:0]
 	for _, a := range s.Attempts {
-		ai := AttemptInfo{Class: a.Class, Took: a.Took, Hedge: a.Hedge}
+		ai := AttemptInfo{Class: a.Class, Began: a.Start.Sub(now.Add(-s.Took)), Took: a.Took, Hedge: a.Hedge}
 		if n, ok := a.Node.(*balance.Node); ok {
 			ai.Node, ai.Address = n.ID(), n.Info().Address
 		}

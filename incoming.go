@@ -58,6 +58,7 @@ type answer struct {
 	headerSaid      bool                   // no more may be added to it
 	headerSent      bool                   // it has left
 	parked          *parking               // while the call waits for a place; its own goroutine's
+	telling         *telling               // nil if the caller does not want to know what happens; not changed
 }
 
 type incomingKey struct{}

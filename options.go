@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/fileregistry"
@@ -65,6 +66,7 @@ type clientOptions struct {
 	unary  []UnaryMiddleware
 	stream []StreamMiddleware
 	seen   func(*CallInfo)
+	admin  adminOptions
 }
 
 type serverOptions struct {
@@ -73,6 +75,8 @@ type serverOptions struct {
 	addr         string
 	listener     net.Listener
 	http         http.Handler
+	explainTo    func(*peer.Peer) bool // nil = to this machine
+	admin        adminOptions
 	limits       Limits
 	tls          *tls.Config
 	origins      []string

@@ -67,7 +67,8 @@ type Server struct {
 	methods map[string]*method // not changed once running
 	infos   map[string]grpc.ServiceInfo
 	node    registry.Node
-	front   *front // nil before Ready
+	front   *front     // nil before Ready
+	page    *adminPage // nil without
 }
 
 // method is one served method: unary or stream.
@@ -217,6 +218,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("hull: server %q: %w", s.service, err)
 	}
 	defer ln.Close()
+	page, err := openAdmin(s.opt.admin, s, nil, s.log)
+	if err != nil {
+		return fmt.Errorf("hull: server %q: %w", s.service, err)
+	}
+	defer page.close()
+	s.mu.Lock()
+	s.page = page
+	s.mu.Unlock()
 
 	front, err := newFront(ln, s)
 	if err != nil {
@@ -296,7 +305,7 @@ func (s *Server) listen() (net.Listener, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
-	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+	ln, err := listenOn(addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
 	}
@@ -328,7 +337,7 @@ func (s *Server) describe(addr net.Addr) (registry.Node, error) {
 func reachable(a net.Addr) (string, error) {
 	t, ok := a.(*net.TCPAddr)
 	if !ok || !t.IP.IsUnspecified() {
-		return a.String(), nil
+		return namedAddr(a), nil
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -350,14 +359,18 @@ type handler struct{ *Server }
 // Unary implements transport.Handler.
 func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.Outgoing {
 	c := s.newIncoming(ctx, in, nil)
+	story := s.explains(c, in)
 	m := c.m
 	if m != nil && m.unary == nil {
 		m = nil
 	}
 	cd, self, refusal := s.enter(c, in, m)
 	if refusal != nil {
-		return transport.Outgoing{Status: refusal, Trailer: self, Load: transport.Load{InFlight: uint32(s.inFlight.Load() + 1)}}
+		out := transport.Outgoing{Status: refusal, Trailer: self, Load: transport.Load{InFlight: uint32(s.inFlight.Load() + 1)}}
+		story.end(s.Server, &out)
+		return out
 	}
+	story.begin()
 	returned := false
 	defer func() {
 		if !returned {
@@ -376,6 +389,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	}
 	returned = true
 	out.Load.InFlight = s.leave(c, c.outcome(policy.Now(), out.Status))
+	story.end(s.Server, &out)
 	return out
 }
 

@@ -42,6 +42,9 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	}
 	winner, err := u.m.Unary.Drive(ctx, u.call, r)
 	u.tell(winner, u.node, &u.rep, err)
+	if u.opt.explain {
+		u.explained(c.s)
+	}
 	err = u.finish(err)
 	u.release(c.s.c)
 	return err
@@ -53,6 +56,10 @@ func (c *Conn) refused(p *prepared, method string, err *status.Error) error {
 	if p.opt.info != nil {
 		*p.opt.info = info
 	}
+	if p.opt.explain {
+		p.explained(c.s)
+	}
+	c.s.c.recorder.refused(&info)
 	if c.s.c.opt.seen != nil {
 		c.s.c.opt.seen(&info)
 	}
@@ -132,6 +139,9 @@ func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply, err err
 			p.opt.peer.Addr = nodeAddr(b.Info().Address)
 		}
 	}
+	if p.opt.explain {
+		p.opt.info.Server = serverStory(rep.Trailer)
+	}
 	if winner < 0 {
 		return
 	}
@@ -153,7 +163,7 @@ type toldCall struct {
 }
 
 // Call implements policy.Observer.
-func (t *toldCall) Call(_ policy.Time, c *policy.Call, s *policy.Story) { t.info.fill(c, s) }
+func (t *toldCall) Call(now policy.Time, c *policy.Call, s *policy.Story) { t.info.fill(now, c, s) }
 
 // hedged makes a call whose attempts run at the same time: the request is encoded once, because a loser may still send it when the
 // caller has its answer and changes it; each attempt has an answer of its own, and the winner's is decoded.
@@ -184,6 +194,9 @@ func (c *Conn) hedged(ctx context.Context, u *unaryCall) error {
 				}
 			}
 		}
+	}
+	if h.opt.explain {
+		h.explained(h.s)
 	}
 	return h.finish(err)
 }

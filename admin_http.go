@@ -1,0 +1,332 @@
+package hull
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hull-go/hull/internal/nearest"
+	"github.com/hull-go/hull/spec"
+)
+
+// adminHandler is what the admin page serves. GET only shows; a change is a POST that no page of a browser can make.
+type adminHandler struct {
+	server  *Server // nil = none
+	clients []*Client
+	mux     *http.ServeMux
+	cross   *http.CrossOriginProtection
+}
+
+func newAdminHandler(s *Server, clients []*Client) http.Handler {
+	h := &adminHandler{server: s, clients: clients, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection()}
+	h.mux.HandleFunc("GET /hull/{$}", h.index)
+	h.mux.HandleFunc("GET /hull/state", h.state)
+	h.mux.HandleFunc("GET /hull/calls", h.calls)
+	h.mux.HandleFunc("GET /hull/explain/{service}", h.explain)
+	h.mux.HandleFunc("GET /hull/explain/{service}/{method...}", h.explain)
+	h.mux.HandleFunc("GET /hull/spec", h.spec)
+	h.mux.HandleFunc("POST /hull/spec", h.change)
+	return h
+}
+
+// ServeHTTP implements http.Handler.
+func (h *adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	head.Set("Cache-Control", "no-store")
+	head.Set("X-Content-Type-Options", "nosniff")
+	// A stranger's name can be pointed at this machine, and a page of his then read what is here.
+	if !loopbackHost(r.Host) {
+		http.Error(w, "ask for this page by an address of this machine, not as "+fmt.Sprintf("%.100q", r.Host), http.StatusForbidden)
+		return
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); h.cross.Check(r) != nil || site == "cross-site" || site == "same-site" {
+		http.Error(w, "a page from elsewhere may neither look here nor change anything", http.StatusForbidden)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// loopbackHost reports whether a request's host is a name of this machine's own.
+func loopbackHost(host string) bool {
+	if ap, err := netip.ParseAddrPort(host); err == nil {
+		return ap.Addr().Unmap().IsLoopback()
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	name, _, _ := strings.Cut(host, ":")
+	return name == "localhost" || name == ""
+}
+
+// show writes v as JSON if the caller wants that, and else as text.
+func show(w http.ResponseWriter, r *http.Request, v any, text func(io.Writer)) {
+	asJSON := strings.Contains(r.Header.Get("Accept"), "application/json") || r.URL.Query().Get("format") == "json"
+	if !asJSON && text != nil {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		text(w)
+		return
+	}
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(b, '\n')) // whoever asked may be gone
+}
+
+func (h *adminHandler) index(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, `This is a Hull program. All of it is text here, and JSON with ?format=json.
+
+GET  /hull/state                     nodes, breakers, limits, budgets, queues, connections
+GET  /hull/calls                     the last failures and the slowest calls
+GET  /hull/explain/SERVICE           how a service stands, and which policies hold
+GET  /hull/explain/SERVICE/METHOD    the same of a method, pkg.Service/Method
+GET  /hull/spec                      the document in force
+POST /hull/spec                      puts another in force (Content-Type: application/yaml or application/json)
+POST /hull/spec?do=validate          says what is wrong with it
+POST /hull/spec?do=diff              says what it would change
+`)
+}
+
+func (h *adminHandler) state(w http.ResponseWriter, r *http.Request) {
+	s := adminState{At: time.Now(), Clients: []clientState{}}
+	if h.server != nil {
+		s.Server = h.server.adminState()
+	}
+	for _, c := range h.clients {
+		s.Clients = append(s.Clients, c.adminState())
+	}
+	show(w, r, &s, s.writeText)
+}
+
+// recentJSON is Recent for programs.
+type recentJSON struct {
+	Failed   int64        `json:"failed"`
+	Failures []recordJSON `json:"failures"`
+	Slowest  []recordJSON `json:"slowest"`
+}
+
+type recordJSON struct {
+	Ended time.Time `json:"ended"`
+	storyJSON
+}
+
+func (h *adminHandler) calls(w http.ResponseWriter, r *http.Request) {
+	out := recentJSON{Failures: []recordJSON{}, Slowest: []recordJSON{}}
+	for _, c := range h.clients {
+		recent := c.Recent()
+		out.Failed += recent.Failed
+		for _, f := range recent.Failures {
+			out.Failures = append(out.Failures, recordJSON{f.Ended, f.story()})
+		}
+		for _, s := range recent.Slowest {
+			out.Slowest = append(out.Slowest, recordJSON{s.Ended, s.story()})
+		}
+	}
+	slices.SortStableFunc(out.Failures, func(a, b recordJSON) int { return b.Ended.Compare(a.Ended) })
+	slices.SortStableFunc(out.Slowest, func(a, b recordJSON) int { return cmp.Compare(b.TookMS, a.TookMS) })
+	show(w, r, out, func(w io.Writer) {
+		fmt.Fprintf(w, "%d calls have failed so far. The last:\n", out.Failed)
+		writeRecords(w, out.Failures)
+		fmt.Fprintln(w, "The slowest of the last minutes:")
+		writeRecords(w, out.Slowest)
+	})
+}
+
+func writeRecords(w io.Writer, list []recordJSON) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "  none")
+	}
+	for i := range list {
+		var b strings.Builder
+		list[i].write(&b, "  ")
+		fmt.Fprintf(w, "  %s\n%s", list[i].Ended.Format("15:04:05.000"), b.String())
+	}
+}
+
+// explanation is what one client says of a method, or of what all methods of a service have in common.
+type explanation struct {
+	State    serviceState     `json:"state"`
+	Origin   originJSON       `json:"origin"`
+	Policies spec.Explanation `json:"policies"`
+}
+
+func (h *adminHandler) explain(w http.ResponseWriter, r *http.Request) {
+	name, method := r.PathValue("service"), r.PathValue("method")
+	var out []explanation
+	var known []string
+	for _, c := range h.clients {
+		c.mu.Lock()
+		s := c.services[name]
+		known = slices.AppendSeq(known, maps.Keys(c.services))
+		c.mu.Unlock()
+		if s == nil {
+			continue
+		}
+		st := s.adminState()
+		if method != "" {
+			st.Methods = slices.DeleteFunc(st.Methods, func(m methodState) bool { return m.Name != method })
+		}
+		out = append(out, explanation{st, c.origin.get(), c.Spec().Explain(name, method)})
+	}
+	if len(out) == 0 {
+		msg := fmt.Sprintf("no client here has called %q", name)
+		if near := nearest.Find(name, known); len(near) > 0 {
+			msg += "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+		http.Error(w, msg, http.StatusNotFound)
+		return
+	}
+	show(w, r, out, func(w io.Writer) {
+		for i := range out {
+			out[i].State.writeText(w, "", method)
+			fmt.Fprintf(w, "\npolicies, from %s\n", out[i].Origin)
+			_ = out[i].Policies.WriteText(w) // whoever asked may be gone
+		}
+	})
+}
+
+// specJSON is the document of one client.
+type specJSON struct {
+	Origin   originJSON `json:"origin"`
+	Document *spec.Spec `json:"document"`
+}
+
+func (h *adminHandler) spec(w http.ResponseWriter, r *http.Request) {
+	var out []specJSON
+	for _, c := range h.clients {
+		out = append(out, specJSON{c.origin.get(), c.Spec()})
+	}
+	show(w, r, out, func(w io.Writer) {
+		for _, s := range out {
+			b, err := json.MarshalIndent(s.Document, "", "  ")
+			if err != nil {
+				continue // it was read from such a text
+			}
+			fmt.Fprintf(w, "# from %s\n%s\n", s.Origin, b)
+		}
+	})
+}
+
+// changeJSON is the answer to a document that was posted.
+type changeJSON struct {
+	Applied bool     `json:"applied"`
+	Error   string   `json:"error,omitempty"`
+	Changes []string `json:"changes"`
+}
+
+func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
+	// A form can be posted by any page without asking first; these cannot.
+	switch t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t {
+	case "application/json", "application/yaml", "application/x-yaml":
+	default:
+		http.Error(w, "say what the document is with Content-Type: application/yaml or application/json", http.StatusUnsupportedMediaType)
+		return
+	}
+	do := r.URL.Query().Get("do")
+	if do != "" && do != "validate" && do != "diff" {
+		http.Error(w, fmt.Sprintf("do=%.20q is neither validate nor diff; without it the document is put in force", do), http.StatusBadRequest)
+		return
+	}
+	doc, err := io.ReadAll(http.MaxBytesReader(w, r.Body, spec.MaxSize))
+	if err != nil {
+		http.Error(w, fmt.Sprintf("the document did not come, or is larger than %d bytes: %v", spec.MaxSize, err), http.StatusRequestEntityTooLarge)
+		return
+	}
+	out := changeJSON{Changes: []string{}}
+	next, err := spec.Parse("the posted document", doc)
+	if err == nil {
+		for _, c := range h.clients {
+			out.Changes = append(out.Changes, specChanges(c.Spec(), next)...)
+		}
+		slices.Sort(out.Changes)
+		out.Changes = slices.Compact(out.Changes)
+		if do == "" {
+			err = h.apply(next)
+			out.Applied = err == nil
+		}
+	}
+	if err != nil {
+		out.Error = err.Error()
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_ = json.NewEncoder(w).Encode(out) // whoever asked may be gone
+		return
+	}
+	show(w, r, out, func(w io.Writer) {
+		if out.Applied {
+			fmt.Fprintln(w, "in force")
+		}
+		for _, c := range out.Changes {
+			fmt.Fprintln(w, c)
+		}
+	})
+}
+
+// apply puts a document, which is valid, in force everywhere.
+func (h *adminHandler) apply(s *spec.Spec) error {
+	const who = "the admin page"
+	var errs []error
+	for _, c := range h.clients {
+		errs = append(errs, c.apply(s, who))
+	}
+	if h.server != nil {
+		errs = append(errs, h.server.Apply(s))
+	}
+	return errors.Join(errs...)
+}
+
+// specChanges says what changes from one document to another, a line for each field of each service and method that either names.
+func specChanges(old, next *spec.Spec) (changes []string) {
+	add := func(service, method string) {
+		was, is := old.Explain(service, method), next.Explain(service, method)
+		for _, f := range is.Fields {
+			before, _ := was.Field(f.Path)
+			if before.Value != f.Value {
+				changes = append(changes, fmt.Sprintf("%s: %s: %s -> %s", strings.TrimSuffix(service+" "+method, " "), f.Path, before.Value, f.Value))
+			}
+		}
+	}
+	services := maps.Clone(old.Services)
+	if services == nil {
+		services = map[string]spec.Service{}
+	}
+	maps.Copy(services, next.Services)
+	if !bytes.Equal(mustJSON(old.Defaults), mustJSON(next.Defaults)) {
+		services["(others)"] = spec.Service{}
+	}
+	for name := range services {
+		add(name, "")
+		methods := map[string]bool{}
+		for _, s := range []*spec.Spec{old, next} {
+			for m := range s.Services[name].Methods {
+				methods[m] = true
+			}
+		}
+		for m := range methods {
+			add(name, m)
+		}
+	}
+	return changes
+}
+
+// mustJSON encodes what always encodes.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	return b
+}
