@@ -337,6 +337,9 @@ func (x *Exec) classify(now Time, a *attempt, err error) Class {
 		// the attempt would have timed out here.
 		cl = ClassTimeout
 	}
+	if cl == ClassExpired && a.own > 0 && (x.call.Deadline == 0 || a.start.Add(a.own) < x.call.Deadline) {
+		cl = ClassTimeout // what the server says is over is the attempt's time; the caller has more
+	}
 	if cl != ClassTimeout && cl != ClassCancelled {
 		return cl
 	}
