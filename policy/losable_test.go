@@ -21,7 +21,7 @@ func TestLosersContext(t *testing.T) {
 			var stop context.CancelFunc
 			v, err := policy.Do(t.Context(), p, func(ctx context.Context) (string, error) {
 				if loser == nil {
-					loser = ctx
+					loser = ctx //nolint:fatcontext // to look at it afterwards
 					if early {
 						<-ctx.Done()
 					} else {

@@ -233,7 +233,7 @@ func TestPanicInDone(t *testing.T) {
 					done := make(chan bool)
 					go func() {
 						ended := false
-						defer func() { recover(); done <- ended }()
+						defer func() { _ = recover(); done <- ended }()
 						_, err := do(t.Context(), p, func(context.Context) (int, error) { return 0, result }, policy.Call{SideEffectFree: way == "hedged"})
 						ended = err == nil == (result == nil)
 					}()
