@@ -1,6 +1,8 @@
 package kubernetes_test
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -219,12 +221,14 @@ func testCredentials(t *testing.T, c *cluster) {
 	until(t, v, "a pod that came with the second token", func(s *registry.Service) bool { return s.Node("b") != nil && !s.Stale })
 	c.must(http.MethodDelete, secrets+"/second", nil, nil)
 	c.Proxy.Reset()
+	late := time.NewTimer(2 * time.Minute)
+	defer late.Stop()
 	for !v.Snapshot().Stale { // Kubernetes remembers for ten seconds who somebody was
 		select {
 		case <-v.Changed():
 		case <-time.After(time.Second):
 			c.Proxy.Reset()
-		case <-t.Context().Done():
+		case <-late.C:
 			t.Fatal("the loss of the token was not noticed")
 		}
 	}
@@ -271,6 +275,31 @@ func testCommands(t *testing.T, c *cluster) {
 			t.Errorf("hull %s: %v, want %q in:\n%s", tt.args, err, tt.want, out)
 		}
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	watch := exec.CommandContext(ctx, hull, "watch")
+	watch.Env = env
+	out, err := watch.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines, want, said := bufio.NewScanner(out), []string{"greeter  a", "greeter  b"}, ""
+	for len(want) > 0 && lines.Scan() {
+		said += lines.Text() + "\n"
+		if strings.Contains(lines.Text(), want[0]) {
+			if want = want[1:]; len(want) == 1 {
+				c.must(http.MethodPost, slicesPath, slice("greeter-2", "greeter", "IPv4", 80, pod("b", "192.0.2.2", true, true, false)), nil)
+			}
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("hull watch says nothing of %q:\n%s", want[0], said)
+	}
+	cancel()
+	_ = watch.Wait() // it was killed
 }
 
 func (c *cluster) faults(t *testing.T) map[string]registrytest.Fault {

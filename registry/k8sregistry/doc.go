@@ -50,8 +50,8 @@
 //
 // # Why not client-go
 //
-// A program that lists and watches EndpointSlices with client-go has 38.8 MB, 36.1 MB without the informers, and
-// 9.6 MB with net/http, encoding/json and a YAML reader for kubeconfig files; and client-go's informers go back to 30 s between tries, where
-// a new node should be found within 5 s of an engine's return. What is left out is ways to log in that run other programs; kubectl
-// proxy stands in for them.
+// A program that lists and watches EndpointSlices by client-go's informers has 38.8 MB, or 36.1 MB with its plain clients, and
+// 9.6 MB with net/http, encoding/json and a YAML reader for kubeconfig files; the program hull grows by 0.2 MB. And informers
+// go back to 30 s between tries, where a new node should be found within 5 s of an engine's return. What is left out is the
+// ways to log in that run other programs; kubectl proxy stands in for them.
 package k8sregistry
