@@ -19,6 +19,7 @@ var (
 	errRefusedConn = &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent}
 	errTimeout     = &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout}
 	errCancelled   = &status.Error{Code: status.Canceled, Kind: status.Cancelled}
+	errLateBelow   = &status.Error{Code: status.DeadlineExceeded, Origin: status.Downstream, Fate: status.Processed}
 	errNotFound    = &status.Error{Code: status.NotFound, Fate: status.Processed}
 )
 
@@ -181,6 +182,10 @@ func TestExec(t *testing.T) {
 			serve: script(answer{ms, errNotFound}), attempts: 1, took: ms, class: policy.ClassCaller, err: errNotFound},
 		{name: "an attempt timeout leaves room for another", call: policy.Call{Idempotent: true}, opt: policy.Options{Retries: tries{3, 0}, Timeouts: fixed(20 * ms)},
 			serve: script(answer{time.Hour, nil}, answer{ms, nil}), attempts: 2, took: 21 * ms},
+		{name: "time that ran out below was this attempt's own", call: policy.Call{Idempotent: true}, opt: policy.Options{Retries: tries{3, 0}, Timeouts: fixed(20 * ms)},
+			serve: script(answer{19 * ms, errLateBelow}, answer{ms, nil}), attempts: 2, took: 20 * ms},
+		{name: "time that ran out sooner was somebody else's", call: policy.Call{Idempotent: true}, opt: policy.Options{Retries: tries{3, 0}, Timeouts: fixed(20 * ms)},
+			serve: script(answer{10 * ms, errLateBelow}), attempts: 1, took: 10 * ms, class: policy.ClassDownstream, err: errLateBelow},
 		{name: "no attempt begins that the deadline would not see", call: policy.Call{Idempotent: true, Deadline: policy.Time(1e9).Add(30 * ms)}, opt: policy.Options{Retries: tries{3, 50 * ms}},
 			serve: script(answer{ms, errUnavailable}), attempts: 1, took: ms, class: policy.ClassUnavailable, err: errUnavailable},
 		{name: "the deadline had passed before", call: policy.Call{Deadline: 1}, attempts: 0, class: policy.ClassDeadlineSoon, err: errAny},

@@ -64,8 +64,8 @@ type Checker struct {
 	neverSent map[uint64]struct{}
 	keys      map[string]int
 	roots     int
-	attempts  map[string]int // by service
-	stalls    []span
+	attempts  map[string]int    // by service
+	stalls    map[string][]span // by process
 	spells    []Spell
 	causes    map[string][]span
 	opened    []opening
@@ -94,7 +94,7 @@ func New(o Options) *Checker {
 	if o.Reserve == 0 {
 		o.Reserve = 0.02
 	}
-	return &Checker{o: o, ended: map[Outcome]int{}, open: map[uint64]*Call{}, done: map[uint64]struct{}{}, starts: map[uint64]int{}, neverSent: map[uint64]struct{}{},
+	return &Checker{o: o, stalls: map[string][]span{}, ended: map[Outcome]int{}, open: map[uint64]*Call{}, done: map[uint64]struct{}{}, starts: map[uint64]int{}, neverSent: map[uint64]struct{}{},
 		keys: map[string]int{}, attempts: map[string]int{}, causes: map[string][]span{}, failures: map[string][]policy.Time{}}
 }
 
@@ -127,7 +127,9 @@ type Call struct {
 	Once        bool
 	Deadline    policy.Time // 0 = none
 	Criticality policy.Criticality
-	At          policy.Time
+	// Process is which one makes the call.
+	Process string
+	At      policy.Time
 }
 
 // Offer says that a call begins.
@@ -200,16 +202,16 @@ func (c *Checker) End(e End) {
 	c.ends = append(c.ends, end{call.Service, call.At, e.At, e.Outcome == OK && (call.Deadline == 0 || e.At <= call.Deadline), e.Shed, call.Criticality})
 }
 
-// Stall says that the process that makes the calls stood still.
-func (c *Checker) Stall(from, to policy.Time) {
+// Stall says that a process that makes calls stood still.
+func (c *Checker) Stall(process string, from, to policy.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stalls = append(c.stalls, span{from, to})
+	c.stalls[process] = append(c.stalls[process], span{from, to})
 }
 
-// stalled is how long the process stood still between two times.
-func (c *Checker) stalled(from, to policy.Time) (d time.Duration) {
-	for _, s := range c.stalls {
+// stalled is how long a process stood still between two times.
+func (c *Checker) stalled(process string, from, to policy.Time) (d time.Duration) {
+	for _, s := range c.stalls[process] {
 		if a, b := max(s.from, from), min(s.to, to); b > a {
 			d += b.Sub(a)
 		}

@@ -64,10 +64,15 @@ var planted = []struct {
 	}, func(c *invariant.Checker) {
 		c.Offer(invariant.Call{ID: 1, At: at(0), Deadline: at(s)})
 		c.End(invariant.End{ID: 1, Outcome: invariant.Failed, At: at(s + 50*time.Millisecond)})
-		c.Offer(invariant.Call{ID: 2, At: at(0), Deadline: at(s)})
+		c.Offer(invariant.Call{ID: 2, At: at(0), Deadline: at(s), Process: "p"})
 		c.End(invariant.End{ID: 2, Outcome: invariant.Failed, At: at(3 * s)})
-		c.Stall(at(s/2), at(5*s/2)) // told of afterwards
+		c.Stall("p", at(s/2), at(5*s/2)) // told of afterwards
 	}},
+	{2, "another process stood still", func(c *invariant.Checker) {
+		c.Offer(invariant.Call{ID: 2, At: at(0), Deadline: at(s), Process: "p"})
+		c.End(invariant.End{ID: 2, Outcome: invariant.Failed, At: at(3 * s)})
+		c.Stall("q", at(s/2), at(5*s/2))
+	}, func(*invariant.Checker) {}},
 	{3, "runs twice", func(c *invariant.Checker) {
 		c.Start(invariant.Start{Call: 1, Once: true, Node: "x", At: at(0)})
 		c.Start(invariant.Start{Call: 1, Once: true, Node: "y", At: at(s)})

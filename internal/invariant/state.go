@@ -162,7 +162,7 @@ func (c *Checker) Report(now policy.Time) *Report {
 		r.Offered += n
 	}
 	for _, l := range c.late {
-		if l.by > c.o.Grace+c.stalled(l.At, l.at) {
+		if l.by > c.o.Grace+c.stalled(l.Process, l.At, l.at) {
 			c.violated(2, l.at, "call %d to %s ended %v after its deadline", l.ID, l.Service, l.by)
 		}
 	}

@@ -1,0 +1,420 @@
+package hulltest_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/balance"
+	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/internal/invariant"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/breaker"
+	"github.com/hull-go/hull/status"
+)
+
+var (
+	soakFor  = flag.Duration("soak", 3*time.Minute, "how much virtual time TestSoak takes")
+	soakSeed = flag.Uint64("soak.seed", 1, "the seed of TestSoak's faults; 0 = a new one")
+)
+
+// soak is a tree of services under load: callers, edges and leaves, of which something is always broken.
+type soak struct {
+	t     *testing.T
+	w     *hulltest.World
+	check *invariant.Checker
+	ids   atomic.Uint64
+	calls sync.WaitGroup
+
+	mu      sync.Mutex
+	rnd     *rand.Rand
+	fault   string      // the one at work, or the last one
+	calm    policy.Time // when the last fault had ended; 0 = one is at work
+	tally   map[string]*tally
+	clients []*hull.Client
+	was     map[string]breaker.Snapshot
+}
+
+// tally is what became of the idempotent root calls that began under a fault, or in the calm long after it.
+type tally struct{ offered, failed, calm, calmFailed int }
+
+type soakRequest struct{ Ms int }
+type soakReply struct{ Node string }
+
+const (
+	soakNodes = 3
+	recovery  = 5 * time.Second
+)
+
+func TestSoak(t *testing.T) {
+	seed := *soakSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-soak.seed %d", seed)
+	synctest.Test(t, func(t *testing.T) {
+		s := &soak{t: t, w: hulltest.New(t), check: invariant.New(invariant.Options{Burst: 200}), rnd: rand.New(rand.NewPCG(seed, 1)),
+			tally: map[string]*tally{}, was: map[string]breaker.Snapshot{}}
+		for i := range soakNodes {
+			s.w.Serve("leaf", fmt.Sprintf("leaf-%d", i), s.leaf)
+		}
+		for i := range soakNodes {
+			name := fmt.Sprintf("edge-%d", i)
+			below := s.client(name)
+			s.w.Serve("edge", name, func(srv *hull.Server) { s.edge(srv, below) })
+		}
+		roots := []*hull.Client{s.client("caller-0"), s.client("caller-1")}
+		ctx, cancel := context.WithTimeout(t.Context(), *soakFor)
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() { s.breakThings(ctx) })
+		wg.Go(func() { s.watch(ctx) })
+		for _, c := range roots {
+			wg.Go(func() { s.load(ctx, c) })
+		}
+		wg.Wait()
+		s.calls.Wait()
+		time.Sleep(time.Minute) // everything comes to rest
+		s.look()
+		s.rest()
+		s.judge()
+	})
+}
+
+func (s *soak) client(host string) *hull.Client {
+	c := s.w.Client(host)
+	s.clients = append(s.clients, c)
+	return c
+}
+
+func (s *soak) intn(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rnd.IntN(n)
+}
+
+// between draws a time.
+func (s *soak) between(from, to time.Duration) time.Duration {
+	return from + time.Duration(s.intn(int(to-from)))
+}
+
+// begins tells the checker of a handler, as the first thing that the handler does.
+func (s *soak) begins(ctx context.Context, srv *hull.Server, service string, once bool) {
+	now := policy.Now()
+	st := invariant.Start{Service: service, Node: srv.NodeID(), Once: once, At: now}
+	if id := metadata.ValueFromIncomingContext(ctx, "x-call"); len(id) == 1 {
+		st.Call, _ = strconv.ParseUint(id[0], 10, 64)
+	}
+	if want := metadata.ValueFromIncomingContext(ctx, "x-service"); len(want) == 1 {
+		st.WantService = want[0]
+	}
+	if ctx.Err() != nil {
+		st.Over = now - 1
+	}
+	s.check.Start(st)
+}
+
+// leaf serves reads and writes, which take the time that they are asked to.
+func (s *soak) leaf(srv *hull.Server) {
+	serve := func(once bool) func(context.Context, *soakRequest) (*soakReply, error) {
+		return func(ctx context.Context, r *soakRequest) (*soakReply, error) {
+			s.begins(ctx, srv, "leaf", once)
+			select {
+			case <-time.After(time.Duration(r.Ms) * time.Millisecond):
+				return &soakReply{srv.NodeID()}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	hull.Handle(srv, "soak.Leaf/Get", serve(false), hull.Idempotent())
+	hull.Handle(srv, "soak.Leaf/Put", serve(true))
+}
+
+// edge serves by asking a leaf.
+func (s *soak) edge(srv *hull.Server, below *hull.Client) {
+	serve := func(method string, once bool) func(context.Context, *soakRequest) (*soakReply, error) {
+		return func(ctx context.Context, r *soakRequest) (*soakReply, error) {
+			s.begins(ctx, srv, "edge", once)
+			rep, _, err := s.call(ctx, srv.NodeID(), below, "leaf", "soak.Leaf/"+method, r, once, false)
+			return rep, err
+		}
+	}
+	hull.Handle(srv, "soak.Edge/Get", serve("Get", false), hull.Idempotent())
+	hull.Handle(srv, "soak.Edge/Put", serve("Put", true))
+}
+
+// call makes a call and tells the checker all about it.
+func (s *soak) call(ctx context.Context, process string, c *hull.Client, service, method string, r *soakRequest, once, root bool) (*soakReply, *hull.CallInfo, error) {
+	id := s.ids.Add(1)
+	offer := invariant.Call{ID: id, Service: service, Root: root, Once: once, Process: process, At: policy.Now()}
+	if d, ok := ctx.Deadline(); ok {
+		offer.Deadline = policy.At(d)
+	}
+	s.check.Offer(offer)
+	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs("x-call", fmt.Sprint(id), "x-service", service))
+	var info hull.CallInfo
+	rep, err := hull.Call[soakReply](ctx, c.To(service), method, r, hull.Info(&info))
+	end := invariant.End{ID: id, Outcome: invariant.OK, Class: info.Class, Key: service + "/" + method, Fate: status.FateOf(err),
+		Shed: info.Class == policy.ClassShed, At: policy.Now()}
+	if info.Class == policy.ClassRefused {
+		end.Outcome = invariant.Refused
+	} else if err != nil {
+		end.Outcome = invariant.Failed
+	}
+	s.check.End(end)
+	for i, a := range info.Attempts {
+		said := invariant.Attempt{Call: id, N: i, Service: service, Node: a.Node, Paid: true, Hedge: a.Hedge}
+		if i > 0 && info.Attempts[i-1].Class == policy.ClassDownstream {
+			said.Before = &status.Error{Origin: status.Downstream}
+		}
+		s.check.Attempt(said)
+	}
+	return rep, &info, err
+}
+
+// load makes root calls at a rate, whether answers come or not.
+func (s *soak) load(ctx context.Context, c *hull.Client) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		once, ms := s.intn(4) == 0, s.intn(20)
+		timeout := 2 * time.Second
+		if s.intn(50) == 0 {
+			timeout = time.Duration(1+s.intn(50)) * time.Millisecond // a caller in a hurry
+		}
+		s.calls.Go(func() {
+			ctx, cancel := context.WithTimeout(s.t.Context(), timeout)
+			defer cancel()
+			method := "soak.Edge/Get"
+			if once {
+				method = "soak.Edge/Put"
+			}
+			fault, calm := s.state()
+			_, info, err := s.call(ctx, "", c, "edge", method, &soakRequest{ms}, once, true)
+			if now, still := s.state(); !still {
+				fault, calm = now, false // it has come meanwhile
+			}
+			if !once && timeout == 2*time.Second {
+				s.count(fault, calm, info, err)
+			}
+		})
+	}
+}
+
+// state is which fault is at work, or was the last, and whether that is long ago.
+func (s *soak) state() (fault string, calm bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault, s.calm != 0 && policy.Now().Sub(s.calm) >= recovery
+}
+
+func (s *soak) count(fault string, calm bool, info *hull.CallInfo, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tally[fault]
+	if t == nil {
+		t = new(tally)
+		s.tally[fault] = t
+	}
+	failed := 0
+	if err != nil {
+		failed = 1
+	}
+	if calm {
+		t.calm++
+		t.calmFailed += failed
+		if err != nil && t.calmFailed < 4 {
+			s.t.Logf("in the calm after %s: %v, %+v", fault, err, *info)
+		}
+		return
+	}
+	t.offered++
+	t.failed += failed
+	if err != nil && t.failed < 4 {
+		s.t.Logf("during %s: %v, %+v", fault, err, *info)
+	}
+}
+
+// node draws one of a service's nodes, by name.
+func (s *soak) node() *hulltest.Node {
+	service := []string{"edge", "leaf"}[s.intn(2)]
+	return s.w.Node(fmt.Sprintf("%s-%d", service, s.intn(soakNodes)))
+}
+
+// soakFaults are what can be broken. Each returns when all is well again.
+var soakFaults = map[string]func(*soak, time.Duration){
+	"kill": func(s *soak, d time.Duration) {
+		n := s.node()
+		n.Kill()
+		time.Sleep(d)
+		n.Restart()
+	},
+	"freeze": func(s *soak, d time.Duration) {
+		n := s.node()
+		from := policy.Now()
+		n.Freeze()
+		time.Sleep(d)
+		n.Thaw()
+		s.check.Stall(n.Host.Name(), from, policy.Now()) // of its network at least, which its calls wait for
+	},
+	"cut": func(s *soak, d time.Duration) {
+		n := s.node()
+		n.Cut(true)
+		time.Sleep(d)
+		n.Cut(false)
+	},
+	"slow": func(s *soak, d time.Duration) {
+		n := s.node()
+		n.Slow(300 * time.Millisecond)
+		time.Sleep(d)
+		n.Slow(0)
+	},
+	"drain": func(s *soak, _ time.Duration) {
+		n := s.node()
+		n.Stop()
+		n.Restart()
+	},
+	"reset": func(s *soak, d time.Duration) {
+		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+			s.w.Network.Pair(s.node().Host.Name(), "*").Cut()
+		}
+	},
+	"registry down": func(s *soak, d time.Duration) {
+		s.w.Registry.SetDown(true)
+		time.Sleep(d)
+		s.w.Registry.SetDown(false)
+	},
+	"registry silent": func(s *soak, d time.Duration) {
+		s.w.Registry.SetSilent(true)
+		time.Sleep(d)
+		s.w.Registry.SetSilent(false)
+	},
+	"registry empty": func(s *soak, d time.Duration) {
+		s.w.Registry.SetEmpty(true)
+		time.Sleep(d)
+		s.w.Registry.SetEmpty(false)
+	},
+	"registry down and kill": func(s *soak, d time.Duration) {
+		s.w.Registry.SetDown(true)
+		n := s.node()
+		n.Kill()
+		time.Sleep(d)
+		s.w.Registry.SetDown(false)
+		n.Restart()
+	},
+}
+
+// breakThings plants one fault after the other, with a calm between them, until ctx ends.
+func (s *soak) breakThings(ctx context.Context) {
+	names := slices.Sorted(maps.Keys(soakFaults))
+	for {
+		select {
+		case <-time.After(s.between(recovery, 4*recovery)):
+		case <-ctx.Done():
+			return
+		}
+		name := names[s.intn(len(names))]
+		s.mark(name, 0)
+		soakFaults[name](s, s.between(time.Second, 30*time.Second))
+		s.mark(name, policy.Now())
+	}
+}
+
+func (s *soak) mark(fault string, calm policy.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault, s.calm = fault, calm
+}
+
+// watch looks at what the clients make of the world.
+func (s *soak) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.look()
+		time.Sleep(time.Second)
+	}
+}
+
+func (s *soak) look() {
+	now := policy.Now()
+	for i, c := range s.clients {
+		service := "leaf"
+		if i >= soakNodes {
+			service = "edge"
+		}
+		conn := c.To(service)
+		nodes := conn.Explain()
+		if len(nodes) == 0 {
+			continue
+		}
+		view := invariant.Nodes{Service: service, Known: len(nodes), MaxEjected: len(nodes) / 2, Live: -1, At: now}
+		for _, n := range nodes {
+			if n.State == balance.Ejected {
+				view.Ejected++
+			}
+		}
+		s.check.Nodes(view)
+		for name, m := range conn.Methods() {
+			key := fmt.Sprintf("client %d %s/%s", i, service, name)
+			if was := s.was[key]; was.State == breaker.Closed && m.Breaker.State == breaker.Open {
+				s.check.BreakerOpened(service+"/"+name, 12*time.Second, m.Breaker.Since)
+			}
+			s.was[key] = m.Breaker
+		}
+	}
+}
+
+// rest tells the checker what is left when all calls have ended.
+func (s *soak) rest() {
+	for i, c := range s.clients {
+		for _, p := range c.Connections() {
+			s.check.Gauge(fmt.Sprintf("calls of client %d in flight to %s", i, p.Addr), p.InFlight, 0)
+		}
+		for _, service := range []string{"edge", "leaf"} {
+			for _, n := range c.To(service).Explain() {
+				s.check.Gauge(fmt.Sprintf("client %d's attempts at %s", i, n.ID), n.InFlight, 0)
+			}
+		}
+	}
+	for i := range soakNodes {
+		for _, service := range []string{"edge", "leaf"} {
+			name := fmt.Sprintf("%s-%d", service, i)
+			s.check.Gauge("calls that run on "+name, int(s.w.Node(name).Server.Snapshot().InFlight), 0)
+		}
+	}
+}
+
+func (s *soak) judge() {
+	r := s.check.Report(policy.Now())
+	if err := r.Err(); err != nil {
+		s.t.Error(err)
+	}
+	s.t.Logf("%d calls: %v; judged %v", r.Offered, r.Ended, r.Judged)
+	if left := r.Untested(1, 2, 3, 5, 8, 9, 14, 15); len(left) > 0 {
+		s.t.Errorf("nothing was seen of the invariants %v", left)
+	}
+	for _, fault := range slices.Sorted(maps.Keys(s.tally)) {
+		t := s.tally[fault]
+		s.t.Logf("%-24s %5d calls, %3d failed; %5d in the calm after it, %d failed", fault, t.offered, t.failed, t.calm, t.calmFailed)
+		if t.calmFailed > t.calm/200 || t.failed > t.offered/200 {
+			s.t.Errorf("%s: %d of %d calls failed, and %d of %d in the calm after it", fault, t.failed, t.offered, t.calmFailed, t.calm)
+		}
+	}
+}
