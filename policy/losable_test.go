@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +20,9 @@ func TestLosersContext(t *testing.T) {
 			p := mustNew(t, policy.Options{Retries: tries{2, 0}, Hedging: delay(10 * time.Millisecond)})
 			var loser, winner, derived context.Context
 			var stop context.CancelFunc
+			var begun atomic.Int32
 			v, err := policy.Do(t.Context(), p, func(ctx context.Context) (string, error) {
-				if loser == nil {
+				if begun.Add(1) == 1 {
 					loser = ctx //nolint:fatcontext // to look at it afterwards
 					if early {
 						<-ctx.Done()
