@@ -14,7 +14,12 @@ import (
 //
 // Unless c says otherwise (one may be given) fn is not idempotent, so only failures that prove that nothing was done are
 // repeated.
+//
+// p may be nil for a function that has its policies inside: then fn runs once, until the deadline of c if there is one.
 func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, error), c ...Call) (T, error) {
+	if p == nil {
+		return within(ctx, first(c).Deadline, fn)
+	}
 	if !p.plain || ctx.Err() != nil {
 		f := function[T]{fn: fn, shared: p.opt.Hedging != nil}
 		winner, err := p.Drive(ctx, first(c), &f)

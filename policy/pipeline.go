@@ -129,6 +129,7 @@ type Pipeline struct {
 	lines  Set    // the gates in which calls can wait: bits as in Steps.Release
 	line   [maxGates + 1]Line
 	plain  bool // calls of Do can go straight
+	pass   [maxGates + 1]passer
 	dry    *dryRun
 	n      counters
 	pool   sync.Pool // of *drive
@@ -219,6 +220,7 @@ func New(o Options) (*Pipeline, error) {
 	}
 	p.addLine(concurrencyBit, o.Concurrency.Gate)
 	p.applyModes()
+	p.findPassers()
 	p.plain = p.opt.Classify(nil) == ClassOK && p.straightens()
 	return p, nil
 }

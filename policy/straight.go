@@ -38,6 +38,28 @@ func (p *Pipeline) straightens() bool {
 	return o.Nodes == nil && o.Hedging == nil && o.Observer == nil && p.dry == nil
 }
 
+// passer is a Gate that lets a call pass without a Verdict, which is too large to be handed over quickly. Nothing has happened if it
+// does not, and Admit is asked.
+type passer interface {
+	// Pass is Admit for a call that goes at once and is no probe.
+	Pass(now Time, c *Call) (Permit, bool)
+	// Passer returns the gate itself. In a gate that embeds this one and has an Admit of its own it returns another, and is not used.
+	Passer() Gate
+}
+
+// findPassers fills in pass: bits as in Steps.Release.
+func (p *Pipeline) findPassers() {
+	find := func(bit int, g Gate) {
+		if f, ok := g.(passer); ok && f.Passer() == g {
+			p.pass[bit] = f
+		}
+	}
+	for i, s := range p.gates {
+		find(i, s.Gate)
+	}
+	find(concurrencyBit, p.opt.Concurrency.Gate)
+}
+
 // begin asks the gates. nil means that the function may run; else the call needs the drive that is returned.
 func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	sc := &straightCall{attemptContext: attemptContext{Context: ctx}}
@@ -57,14 +79,16 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 		return d
 	}
 	for i := range p.gates {
-		g := &p.gates[i]
-		v := g.Gate.Admit(now, Source{}, &sc.c)
-		if !v.Decision.Admits() {
-			return s.leave(now, phaseGates, stageThrottle, v)
+		if f := p.pass[i]; f != nil {
+			if permit, ok := f.Pass(now, &sc.c); ok {
+				s.held[i] = permit
+				s.gate++
+				continue
+			}
 		}
-		s.held[i] = v.Permit
-		s.probe = s.probe || v.Decision == Probe && g.Mode == On
-		s.gate++
+		if d := s.ask(now, i); d != nil {
+			return d
+		}
 	}
 	if g := o.Throttle.Gate; g != nil {
 		v := g.Admit(now, Source{}, &sc.c)
@@ -75,12 +99,17 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 		s.hasThrottle = true
 	}
 	if g := o.Concurrency.Gate; g != nil {
-		v := g.Admit(now, Source{}, &sc.c)
-		if !v.Decision.Admits() {
-			return s.leave(now, phaseAttempts, stageConcurrency, v)
+		if f := p.pass[concurrencyBit]; f != nil {
+			s.place, s.hasPlace = f.Pass(now, &sc.c)
 		}
-		s.place = v.Permit
-		s.hasPlace = true
+		if !s.hasPlace {
+			v := g.Admit(now, Source{}, &sc.c)
+			if !v.Decision.Admits() {
+				return s.leave(now, phaseAttempts, stageConcurrency, v)
+			}
+			s.place = v.Permit
+			s.hasPlace = true
+		}
 	}
 	sc.deadline = sc.c.Deadline
 	if o.Timeouts != nil {
@@ -91,6 +120,19 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	}
 	p.n.straight.Add(1)
 	s.running = true
+	return nil
+}
+
+// ask asks a call-level gate. nil means that it admits the call.
+func (s *straight) ask(now Time, i int) *drive {
+	g := &s.p.gates[i]
+	v := g.Gate.Admit(now, Source{}, &s.call.c)
+	if !v.Decision.Admits() {
+		return s.leave(now, phaseGates, stageThrottle, v)
+	}
+	s.held[i] = v.Permit
+	s.probe = s.probe || v.Decision == Probe && g.Mode == On
+	s.gate++
 	return nil
 }
 
@@ -151,6 +193,12 @@ func (s *straight) failed(ctx context.Context, err error) *drive {
 // broken ends the call whose function, or a policy of it, has panicked or ended its goroutine. It does nothing if that has been
 // seen to.
 func (s *straight) broken() {
+	if !s.left || s.ended != 0 {
+		s.mend()
+	}
+}
+
+func (s *straight) mend() {
 	if s.left {
 		s.goOnTelling()
 		return

@@ -98,6 +98,15 @@ func (b *Breaker) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) policy
 	return b.admitSlow(now, rnd)
 }
 
+// Pass is Admit for calls of policy.Do that simply go.
+func (b *Breaker) Pass(now policy.Time, _ *policy.Call) (policy.Permit, bool) {
+	gen, s := split(b.word.Load())
+	return policy.Permit{Start: now, Gen: gen}, s == Closed || s == ForcedClosed || s == Disabled
+}
+
+// Passer returns b: its own Admit is what Pass stands for.
+func (b *Breaker) Passer() policy.Gate { return b }
+
 // admitRamp admits a share that grows from 10 % at the ramp's beginning to 100 % at its end.
 func (b *Breaker) admitRamp(now policy.Time, rnd rand.Source, gen uint32, end policy.Time) policy.Verdict {
 	done := 1 - float64(end.Sub(now))/float64(b.opt.Ramp)

@@ -83,14 +83,9 @@ func (l *Limiter) setCaps(limit int) {
 
 // Admit implements policy.Gate: Admit if a place is free and nobody waits, else Park if the line has room, else Refuse.
 func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.Verdict {
-	var slot uint32
 	if desks := l.desks.Load(); desks != nil {
-		slot = uint32(stripe.Index())
-		if d := &desks[slot]; d.take() {
-			if l.source != nil && l.isStale(now, &l.quiet) {
-				l.findQuiet(now, d)
-			}
-			return policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
+		if p, ok := l.atDesk(now, desks); ok {
+			return policy.Verdict{Permit: p}
 		}
 	}
 	for {
@@ -105,11 +100,29 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 			if l.source != nil && 2*w <= caps&lower && l.isStale(now, &l.quiet) {
 				l.quiet.Store(int64(now))
 			}
-			return policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
+			return policy.Verdict{Permit: policy.Permit{Start: now}}
 		}
 		l.met()
 	}
 }
+
+// Pass is Admit for calls of policy.Do that simply go.
+func (l *Limiter) Pass(now policy.Time, _ *policy.Call) (policy.Permit, bool) {
+	if desks := l.desks.Load(); desks != nil {
+		return l.atDesk(now, desks)
+	}
+	w, caps := l.word.Load(), l.caps.Load()
+	if w >= caps&lower || !l.word.CompareAndSwap(w, w+1) {
+		return policy.Permit{}, false
+	}
+	if l.source != nil && 2*w <= caps&lower && l.isStale(now, &l.quiet) {
+		l.quiet.Store(int64(now))
+	}
+	return policy.Permit{Start: now}, true
+}
+
+// Passer returns l: its own Admit is what Pass stands for.
+func (l *Limiter) Passer() policy.Gate { return l }
 
 const (
 	stateFull = "full"
@@ -195,7 +208,7 @@ func (l *Limiter) learn(now policy.Time, p policy.Permit, o policy.Outcome, inUs
 			l.recall()
 		}
 	}
-	if l.arms != nil && l.arms.comparing.Load() {
+	if l.lends.Load()%2 != 0 && l.comparing() {
 		l.recall()
 	}
 }

@@ -37,6 +37,19 @@ func (d *desk) take() bool {
 	return v-1 < shut-1 && d.places.CompareAndSwap(v, v-1)
 }
 
+// atDesk is Admit at the desk of this processor.
+func (l *Limiter) atDesk(now policy.Time, desks *[stripe.N]desk) (policy.Permit, bool) {
+	i := stripe.Index()
+	d := &desks[i]
+	if !d.take() {
+		return policy.Permit{}, false
+	}
+	if l.source != nil && l.isStale(now, &l.quiet) {
+		l.findQuiet(now, d)
+	}
+	return policy.Permit{Start: now, Slot: uint32(i)}, true
+}
+
 // leave leaves a place at the desk, if it is open and has less than keep.
 func (d *desk) leave(keep uint32) bool {
 	v := d.places.Load()

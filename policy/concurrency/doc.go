@@ -74,6 +74,12 @@
 // The rule that keeps it so: whoever calls Done calls Next until there is no more, which executors do. Who was displaced hears of it from
 // the next Next, or when its own time is up.
 //
+// Where processors meet in that word, and there are 16 places or more, a place that is given back waits at a desk of the processor for its next
+// call, as long as half of the places are free and nobody waits. Whoever finds no place in the word first brings those back, so the limit stays
+// exact: never more are in use, and nobody is refused or parked while one is free. The desks are shut as long as anybody waits, while TwoArm
+// compares its arms, and for sources of one's own, which are always told exactly how many places are in use. A TwoArm whose limit does not matter
+// counts ends by processor as well. With one processor there are neither.
+//
 // The lines' memory is reused; it grows to the longest line there was and is bounded by Queue.
 //
 // # What was measured
