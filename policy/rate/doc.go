@@ -35,6 +35,11 @@
 // read. A bucket whose tat is further ahead than any promise can be was left behind by a clock that went back, and is brought
 // back at the next refusal.
 //
+// Where processors meet in tat, without keys, and more than 16,000 calls a second and 1,024 at once may go, each takes a lease: 250 µs of
+// nominal times, or as many as make up 1/256 of Burst if that is less. The bound above holds all the same. Nobody is refused or held back
+// while any lease has a time left, but times that pass unused in one while later ones were used in another are lost: right after calls at
+// a lower rate up to four leases fewer than Burst may go at once. A millisecond later all of it is there again.
+//
 // It is a gate per call and belongs in policy.Options.Rate, whose refusals are status.ResourceExhausted with retry-after.
 //
 // # Sources
