@@ -358,9 +358,9 @@ func (s *stream) sendMessage(msg []byte, packed bool) *status.Error {
 		s.sendLeft -= int64(size) + frameCost
 		l.sendLeft -= int64(size) + frameCost
 		if l.added(before) {
-			// One goroutine that sends message after message is not to write each of them itself: it goes on, and what it adds
-			// until the flusher gets to run goes out together.
-			go l.flush(false)
+			// One goroutine that sends message after message is not to write each of them itself: it goes on, and what it and
+			// the streams beside it add until the flusher has its turn goes out together.
+			go l.flush(true)
 		}
 	}
 	l.mu.Unlock()
