@@ -65,17 +65,10 @@ func (h *health) now(service string) (healthpb.HealthCheckResponse_ServingStatus
 	if service != "" && service != h.s.service && !h.s.serves(service) {
 		return healthpb.HealthCheckResponse_SERVICE_UNKNOWN, false
 	}
-	select {
-	case <-h.s.leaving:
-		return healthpb.HealthCheckResponse_NOT_SERVING, true
-	default:
-	}
-	select {
-	case <-h.s.ready:
-		return healthpb.HealthCheckResponse_SERVING, true
-	default:
+	if h.s.Phase() != Ready {
 		return healthpb.HealthCheckResponse_NOT_SERVING, true
 	}
+	return healthpb.HealthCheckResponse_SERVING, true
 }
 
 // serves reports whether the server, which runs, has methods of a gRPC service.
@@ -102,27 +95,23 @@ func (h *health) Check(_ context.Context, req *healthpb.HealthCheckRequest) (*he
 
 // Watch implements healthpb.HealthServer. It ends when the server drains, which it would hold up otherwise.
 func (h *health) Watch(req *healthpb.HealthCheckRequest, ss grpc.ServerStreamingServer[healthpb.HealthCheckResponse]) error {
-	ready := h.s.ready
+	last := healthpb.HealthCheckResponse_UNKNOWN
 	for {
+		phase, _, changed := h.s.life.now()
 		st, _ := h.now(req.GetService())
-		if err := ss.Send(&healthpb.HealthCheckResponse{Status: st}); err != nil {
-			return err
+		if st != last {
+			if err := ss.Send(&healthpb.HealthCheckResponse{Status: st}); err != nil {
+				return err
+			}
+			last = st
 		}
-		if st == healthpb.HealthCheckResponse_SERVING {
-			ready = nil // it has been seen
+		if phase >= Leaving {
+			return status.Errorf(status.Unavailable, "the server is shutting down")
 		}
 		select {
-		case <-ready:
-			ready = nil
+		case <-changed:
 		case <-ss.Context().Done():
 			return ss.Context().Err()
-		case <-h.s.leaving:
-			if st == healthpb.HealthCheckResponse_SERVING {
-				if err := ss.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_NOT_SERVING}); err != nil {
-					return err
-				}
-			}
-			return status.Errorf(status.Unavailable, "the server is shutting down")
 		}
 	}
 }

@@ -53,7 +53,7 @@ func newFront(ln net.Listener, s *Server) (*front, error) {
 	}
 	f.grpc = grpcfront.New(h, methods, ln.Addr(), grpcfront.Options{MaxMessage: mux.MaxMessage, MaxHeader: mux.MaxHeader, MaxStreams: mux.MaxCalls,
 		Handshake: s.opt.limits.handshake(), Unknown: h.unknownCall, Logger: panics})
-	f.http = &http.Server{Handler: f.web, ReadHeaderTimeout: s.opt.limits.handshake(), IdleTimeout: idleTimeout, MaxHeaderBytes: mux.MaxHeader,
+	f.http = &http.Server{Handler: s.probes(f.web), ReadHeaderTimeout: s.opt.limits.handshake(), IdleTimeout: idleTimeout, MaxHeaderBytes: mux.MaxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ConnContext: webfront.ConnContext, Protocols: new(http.Protocols),
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: mux.MaxCalls, SendPingTimeout: time.Minute, PingTimeout: 10 * time.Second}}
 	f.http.Protocols.SetHTTP1(true)

@@ -89,6 +89,9 @@ type serverOptions struct {
 	drainTimeout time.Duration
 	spec         *spec.Spec
 	signals      func() Signals
+	phases       []func(PhaseChange)
+	warmUp       func(context.Context) error
+	warmUpMost   time.Duration
 }
 
 type bothOption struct {

@@ -52,7 +52,10 @@ type Server struct {
 	log     *slog.Logger
 	keys    *grpcKeys
 	ready   chan struct{}
-	leaving chan struct{} // closed when the server begins to drain
+	life    life
+	stuck   chan bool     // the desk says that it is, or that it is not any more
+	cut     chan struct{} // closed by Close
+	cutOnce sync.Once
 
 	calls, failures atomic.Int64
 	inFlight        atomic.Int64
@@ -89,7 +92,7 @@ type method struct {
 
 // NewServer returns a server of the service with that discovery name. Wrong options are all reported at once.
 func NewServer(service string, opts ...ServerOption) (*Server, error) {
-	s := &Server{service: service, keys: findGRPCKeys(), ready: make(chan struct{}), leaving: make(chan struct{}), methods: map[string]*method{},
+	s := &Server{service: service, stuck: make(chan bool), cut: make(chan struct{}), keys: findGRPCKeys(), ready: make(chan struct{}), methods: map[string]*method{},
 		infos: map[string]grpc.ServiceInfo{}, callers: maphash.MakeSeed()}
 	s.opt = serverOptions{drainWait: DefaultDrainWait, drainTimeout: DefaultDrainTimeout}
 	var errs []error
@@ -188,9 +191,9 @@ func (s *Server) Snapshot() ServerSnapshot {
 	return out
 }
 
-// Run listens, registers, serves, and returns when ctx has ended and the server is drained: it marks itself as draining in
-// discovery, waits until callers know, deregisters, lets calls under way finish, and closes. It returns nil after a
-// clean drain. A Server runs once.
+// Run listens, warms up, registers, serves, and returns when ctx has ended and the server is drained: it marks itself as draining in
+// discovery, waits until callers know, deregisters, lets calls under way finish, and closes. Each step has its time and is a Phase. It returns nil after a
+// clean drain. A Server runs once. See Serve for programs that end by a signal.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.running {
@@ -226,75 +229,57 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.page = page
 	s.mu.Unlock()
+	if err = s.live(ctx, reg, ln); err != nil {
+		return fmt.Errorf("hull: server %q on %s: %w", s.service, ln.Addr(), err)
+	}
+	return nil
+}
 
+// live is Run with a registry and a listener.
+func (s *Server) live(ctx context.Context, reg *registry.Registry, ln net.Listener) error {
 	front, err := newFront(ln, s)
 	if err != nil {
-		return fmt.Errorf("hull: server %q: %w", s.service, err)
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- front.serve() }()
-	stopTurning := s.turn()
-	defer stopTurning()
-	stop := func(err error) error {
-		front.close()
-		<-failed //nolint:errcheck // it has been told of already, if it was one
-		front.wait()
 		return err
 	}
+	failed := make(chan error, 1)
+	go func() { failed <- front.serve(); close(failed) }()
+	stopTurning := s.turn()
+	defer func() {
+		front.close()
+		for range failed { //nolint:revive // until it is closed; what failed has been told of
+		}
+		front.wait()
+		stopTurning()
+		s.begin(Closed, "")
+	}()
+	s.begin(Listening, "")
 
 	node, err := s.describe(ln.Addr())
 	if err != nil {
-		return stop(fmt.Errorf("hull: server %q: %w", s.service, err))
+		return err
 	}
+	if err := s.warm(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before it began
+		}
+		return err
+	}
+	s.begin(Registering, "")
 	registration, err := reg.Register(ctx, node)
-	if ctx.Err() != nil && err != nil {
-		return stop(nil) // asked to stop before it began
-	}
 	if err != nil {
-		return stop(fmt.Errorf("hull: server %q: registering: %w", s.service, err))
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("registering: %w", err)
 	}
 	s.mu.Lock()
 	s.node = *registration.Node()
 	s.front = front
 	s.mu.Unlock()
-	s.log.Info("serving", "service", s.service, "node", s.node.ID, "address", s.node.Address, "methods", len(s.methods))
+	s.begin(Ready, "")
 	close(s.ready)
-
-	select {
-	case err = <-failed:
-		failed <- err
-		if err == nil {
-			err = net.ErrClosed
-		}
-		err = fmt.Errorf("hull: server %q: the listener on %s failed: %w", s.service, ln.Addr(), err)
-	case <-ctx.Done():
-	}
-	return stop(errors.Join(err, s.drain(registration, front)))
-}
-
-// drain leaves without losing a call: first nobody is sent here any more, then what is here finishes.
-func (s *Server) drain(r *registry.Registration, f *front) error {
-	close(s.leaving)
-	s.log.Info("draining", "service", s.service, "node", r.Node().ID, "in_flight", s.inFlight.Load())
-	ctx, cancel := context.WithTimeout(context.Background(), s.opt.drainWait+s.opt.drainTimeout)
-	defer cancel()
-	told, cancelTold := context.WithTimeout(ctx, max(s.opt.drainWait, 100*time.Millisecond))
-	if err := r.Update(told, func(n *registry.Node) { n.Draining = true }); err != nil {
-		s.log.Warn("draining: discovery could not be told", "service", s.service, "error", err)
-	}
-	cancelTold()
-	timer := time.NewTimer(s.opt.drainWait)
-	defer timer.Stop()
-	<-timer.C
-	gone, cancelGone := context.WithTimeout(ctx, 2*time.Second)
-	if err := r.Close(gone); err != nil {
-		s.log.Warn("draining: deregistering failed; the registration expires by itself", "service", s.service, "error", err)
-	}
-	cancelGone()
-	if err := f.drain(ctx); err != nil {
-		return fmt.Errorf("hull: server %q: calls were cut off after %v of draining: %w", s.service, s.opt.drainTimeout, err)
-	}
-	return nil
+	err = s.serveUntil(ctx, registration, failed)
+	return errors.Join(err, s.leaveGently(reg, registration, front))
 }
 
 func (s *Server) listen() (net.Listener, error) {

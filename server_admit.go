@@ -222,6 +222,7 @@ func (s *Server) turn() (stop func()) {
 		t := time.NewTicker(turnEvery)
 		defer t.Stop()
 		var seen int64
+		stuck := false
 		for n := 1; ; n++ {
 			select {
 			case <-quit:
@@ -233,6 +234,13 @@ func (s *Server) turn() (stop func()) {
 				seen = calls
 				s.desk.Measured(now, read())
 				s.desk.Turn(now, policy.Source{})
+			}
+			if s.desk.Stuck() != stuck {
+				select {
+				case s.stuck <- !stuck:
+					stuck = !stuck
+				default: // it is not ready yet, or leaves
+				}
 			}
 			if n%turnsPerLog == 0 {
 				_ = events.Log(context.Background(), now, s.desk.Events(s.service)) // a handler that cannot write has nowhere to say so

@@ -1,0 +1,270 @@
+package hull_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/registry/memregistry"
+)
+
+// phases notes a server's phases and when they began.
+type phases struct {
+	mu    sync.Mutex
+	names []string
+	at    []time.Time
+}
+
+func (p *phases) option() hull.ServerOption {
+	return hull.OnPhase(func(c hull.PhaseChange) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.names, p.at = append(p.names, c.Phase.String()), append(p.at, time.Now())
+	})
+}
+
+func (p *phases) list() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.names, " ")
+}
+
+func TestLifeOfAServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		var p phases
+		web := dialHTTP(t, w, false)
+		get := func(path string) string {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://a:80"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := web.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			var text string
+			if _, err := fmt.Fscanln(res.Body, &text); err != nil {
+				t.Fatal(err)
+			}
+			return fmt.Sprint(res.StatusCode, " ", text)
+		}
+		var warm []string
+		n := w.Serve("greeter", "a", greeter, p.option(), hull.WarmUp(func(context.Context) error {
+			warm = append(warm, get("/hull/ready"), get("/hull/live")) // the port is open already
+			return nil
+		}, 0))
+		if want := []string{"503 warming-up", "200 warming-up"}; !slices.Equal(warm, want) {
+			t.Errorf("while it warms up: %q, want %q", warm, want)
+		}
+		if got := get("/hull/ready"); got != "200 ready" || n.Server.Phase() != hull.Ready {
+			t.Errorf("%q, %v", got, n.Server.Phase())
+		}
+		c := w.Client("caller")
+		if _, err := hello(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(500*time.Millisecond, func() {
+			if got := get("/hull/ready"); got != "503 leaving" {
+				t.Errorf("while it leaves: %q", got)
+			}
+		})
+		n.Stop()
+		if got, want := p.list(), "listening warming-up registering ready leaving deregistering draining closed"; got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+		if spread := p.at[5].Sub(p.at[4]); spread < time.Second || spread > 3*time.Second {
+			t.Errorf("callers were given %v to hear of it", spread)
+		}
+	})
+}
+
+func TestWarmUpThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		for name, f := range map[string]func(context.Context) error{
+			"no cache":   func(context.Context) error { return errors.New("no cache") },
+			"5s at most": func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Hour); return nil },
+		} {
+			ln, err := w.Network.Host("a").Listen("a:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			reg := memory(t)
+			s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), hull.WarmUp(f, 5*time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			greeter(s)
+			if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%v, want %q", err, name)
+			}
+			if s.Phase() != hull.Closed {
+				t.Error(s.Phase())
+			}
+		}
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// memory returns a registry in memory.
+func memory(t *testing.T) *registry.Registry {
+	reg, err := registry.New(memregistry.New(), registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reg.Close() })
+	return reg
+}
+
+// TestStuckServerIsUnready: when as many handlers as there are places run on after their time, callers are asked to go elsewhere, until the handlers end.
+func TestStuckServerIsUnready(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		release, other := make(chan struct{}), make(chan struct{})
+		var p phases
+		n := w.Serve("plant", "a", hanging(release, new(atomic.Int64)), limited(4), p.option())
+		w.Serve("plant", "b", hanging(other, new(atomic.Int64)))
+		direct := healthpb.NewHealthClient(dialGRPC(t, w))
+		check := func(want healthpb.HealthCheckResponse_ServingStatus) {
+			t.Helper()
+			if r, err := direct.Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil || r.GetStatus() != want {
+				t.Errorf("%v, %v; want %v", r, err, want)
+			}
+		}
+		watch, err := direct.Watch(t.Context(), &healthpb.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := w.Client("caller", bare())
+		check(healthpb.HealthCheckResponse_SERVING)
+		var wg sync.WaitGroup
+		for range 200 { // to both nodes; b hangs too but has more places
+			wg.Go(func() { _ = callPlant(t.Context(), c, "Hang", hull.Timeout(time.Second)) })
+			time.Sleep(50 * time.Millisecond)
+			if n.Server.Phase() == hull.Unready {
+				break
+			}
+		}
+		wg.Wait()
+		if n.Server.Phase() != hull.Unready {
+			t.Fatalf("%v: %+v", n.Server.Phase(), n.Server.Snapshot().Admission)
+		}
+		check(healthpb.HealthCheckResponse_NOT_SERVING)
+		for range 20 { // all calls go to the other one
+			var info hull.CallInfo
+			if err := callPlant(t.Context(), c, "Work", hull.Info(&info)); err != nil || info.Node != "b" {
+				t.Errorf("%v by %s", err, info.Node)
+			}
+		}
+		close(release)
+		time.Sleep(time.Second)
+		check(healthpb.HealthCheckResponse_SERVING)
+		for i, want := range []healthpb.HealthCheckResponse_ServingStatus{1, 2, 1} {
+			if r, err := watch.Recv(); err != nil || r.GetStatus() != want {
+				t.Errorf("change %d: %v, %v; want %v", i, r, err, want)
+			}
+		}
+		if got := p.list(); !strings.HasSuffix(got, "ready unready ready") {
+			t.Error(got)
+		}
+		close(other)
+		time.Sleep(time.Second)
+	})
+}
+
+// TestCloseCutsShort: leaving gently takes as long as its calls; Close does not wait for them.
+func TestCloseCutsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		release := make(chan struct{})
+		n := w.Serve("plant", "a", hanging(release, new(atomic.Int64)))
+		c := w.Client("caller", bare())
+		go func() { _ = callPlant(t.Context(), c, "Hang", hull.Timeout(time.Hour)) }()
+		time.Sleep(time.Second)
+		began := time.Now()
+		time.AfterFunc(5*time.Second, func() { _ = n.Server.Close(); _ = n.Server.Close() })
+		n.Stop()
+		if took := time.Since(began); took < 5*time.Second || took > 8*time.Second || n.Err() == nil {
+			t.Errorf("%v, %v", took, n.Err())
+		}
+		close(release)
+		time.Sleep(time.Second)
+	})
+}
+
+// TestServeEndsBySignal: the first signal has servers leave gently, the second ends them at once. systemd is told.
+func TestServeEndsBySignal(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // a process cannot send itself these signals there
+	}
+	socket := filepath.Join(t.TempDir(), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	told := make(chan string, 100)
+	go func() {
+		defer close(told)
+		b := make([]byte, 4096)
+		for {
+			n, err := systemd.Read(b)
+			if err != nil {
+				return
+			}
+			told <- string(b[:n])
+		}
+	}()
+	await := func(want string) {
+		t.Helper()
+		for {
+			select {
+			case got := <-told:
+				if strings.Contains(got, want) {
+					return
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("systemd was not told: %s", want)
+			}
+		}
+	}
+	s, err := hull.NewServer("plant", hull.WithRegistry(memory(t)), hull.Systemd(socket), hull.Drain(time.Hour, time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hanging(make(chan struct{}), new(atomic.Int64))(s)
+	ended := make(chan error, 1)
+	go func() { ended <- hull.Serve(t.Context(), s) }()
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	await("READY=1")
+	for _, want := range []string{"STOPPING=1\nSTATUS=leaving", "STATUS=closed"} {
+		if err := self.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		await(want)
+	}
+	<-ended // nothing was under way that could have been cut off
+}
