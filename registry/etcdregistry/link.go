@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +28,10 @@ import (
 const (
 	// patience is how long a connection may be broken before watches fail.
 	patience = 2 * time.Second
-	// pingEvery and pingTimeout find an engine that is silent. gRPC does not ping more often.
-	pingEvery, pingTimeout = 10 * time.Second, 3 * time.Second
+	// pingEvery and pingTimeout find an engine that is silent. gRPC does not ping more often, and etcd would not have it.
+	pingEvery, pingTimeout = 10 * time.Second, 2 * time.Second
+	// A network that is cut is found sooner, by the kernels: they look after idleAfter, and give up when pingTimeout has passed as well.
+	idleAfter, idleEvery = 2 * time.Second, time.Second
 	// authTimeout bounds the check of a password; strikeMin and strikeMax the pause after it has failed, half of which
 	// is random.
 	authTimeout          = 3 * time.Second
@@ -112,7 +115,10 @@ func (d *Driver) newLink() (*link, error) {
 	if d.opt.TLS != nil {
 		scheme = "https://"
 	}
-	options := []grpc.DialOption{grpc.WithIdleTimeout(0), grpc.WithConnectParams(grpc.ConnectParams{
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: idleAfter, Interval: idleEvery, Count: int(pingTimeout / idleEvery)}}
+	options := []grpc.DialOption{grpc.WithIdleTimeout(0), grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", addr)
+	}), grpc.WithConnectParams(grpc.ConnectParams{
 		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 		MinConnectTimeout: 3 * time.Second})}
 	if d.opt.TLS != nil && d.opt.TLS.ServerName != "" { // the client would ignore it

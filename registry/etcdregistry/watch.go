@@ -3,6 +3,7 @@ package etcdregistry
 import (
 	"context"
 	"errors"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -14,6 +15,9 @@ import (
 
 // listPage is how many entries are read at once; the largest that etcd takes have 1.5 MiB.
 const listPage = 128
+
+// learnTimeout bounds how long a change may wait for the epoch to be read.
+const learnTimeout = time.Second
 
 // watching is one call of Watch, or of List.
 type watching struct{ cancel context.CancelCauseFunc }
@@ -136,6 +140,7 @@ func (d *Driver) stream(ctx context.Context, l *link, service string, r *registr
 				more = false
 			}
 		}
+		d.learn(ctx, l)
 		if r.Changed() {
 			emit(r.Update())
 		}
@@ -144,6 +149,27 @@ func (d *Driver) stream(ctx context.Context, l *link, service string, r *registr
 		return err
 	}
 	return errors.New("the watch has ended")
+}
+
+// learn reads the epoch if none is known but somebody has announced a node meanwhile, who wrote one. A program that began before that
+// could not tell another etcd's data from its own when the other's history has become as long. It is read before anybody hears of the
+// change, so that it is the epoch of the same data as surely as can be.
+func (d *Driver) learn(ctx context.Context, l *link) {
+	known := d.known()
+	if known.epoch != "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	res, err := l.client.Get(ctx, d.opt.Prefix+epochKey)
+	if err != nil || len(res.Kvs) == 0 || res.Header.GetRevision() < known.revision { // with the next change, or follow notices
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.epoch == "" {
+		d.epoch = string(res.Kvs[0].Value)
+	}
 }
 
 // reached notes how far the history has come, and returns that.
