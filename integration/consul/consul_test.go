@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hull-go/hull/integration/engine"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/registrytest"
 )
@@ -112,20 +111,6 @@ func (w *watching) until(what string, fits func(registry.Update) bool) {
 	}
 }
 
-// A program that is killed leaves its node to its check, which is critical a TTL after the last renewal.
-func TestKilledProgram(t *testing.T) {
-	t.Parallel()
-	a := startDev(t)
-	p := engine.Self(t, "program", func() []string { return []string{"consul://" + a.Addr()} })
-	p.Start()
-	w := watch(t, a.open(t, "", ""))
-	w.until("the node", func(up registry.Update) bool { return len(up.Nodes) == 1 })
-	begin := time.Now()
-	p.Kill()
-	w.until("its end", func(up registry.Update) bool { return len(up.Nodes) == 0 && len(up.Left) == 0 })
-	t.Logf("gone %v after it was killed, with a TTL of %v", time.Since(begin).Round(10*time.Millisecond), ttl)
-}
-
 // What others have registered is refused, or taken if it is said what it speaks.
 func TestForeignServices(t *testing.T) {
 	t.Parallel()
@@ -185,10 +170,15 @@ func (a *agent) forbid() { a.must(http.MethodDelete, "/v1/acl/token/"+accessor, 
 
 func protected(t *testing.T) *agent {
 	a := start(t, master)
+	a.permit()
+	return a
+}
+
+// permit makes the policy of programs, and the token.
+func (a *agent) permit() {
 	a.must(http.MethodPut, "/v1/acl/policy", map[string]any{"Name": "programs",
 		"Rules": `service_prefix "greeter" { policy = "write" } node_prefix "" { policy = "read" }`}, nil)
 	a.allow()
-	return a
 }
 
 func TestCredentials(t *testing.T) {

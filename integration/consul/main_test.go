@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -30,32 +29,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	engine.Main(m, map[string]func([]string, func(string)) error{"program": program})
-}
-
-// program registers a node with the registry of a URL, and lives until it is killed.
-func program(args []string, registered func(string)) error {
-	u, err := registry.ParseURL(args[0])
-	if err != nil {
-		return err
-	}
-	d, err := consulregistry.FromURL(u)
-	if err != nil {
-		return err
-	}
-	r, err := registry.New(d, registry.Options{TTL: ttl, Interval: ttl / 4})
-	if err != nil {
-		return err
-	}
-	g, err := r.Register(context.Background(), registry.Node{Service: "greeter", ID: "a", Address: "192.0.2.1:80"})
-	if err != nil {
-		return err
-	}
-	if err := g.Wait(context.Background()); err != nil {
-		return err
-	}
-	registered(g.Node().Address)
-	select {}
+	engine.Main(m, engine.Program(consulregistry.FromURL))
 }
 
 // binary builds the agent as a tool of a module of its own, or takes it out of Go's cache.
@@ -75,12 +49,19 @@ type agent struct {
 	host   string
 	direct string // past the proxy
 	token  string // of whoever may do everything
+	// command runs it.
+	command func() *exec.Cmd
 }
 
 // start starts an agent. With a token only those who have one may do anything.
 func start(t testing.TB, token string) *agent {
 	t.Helper()
-	return startAs(t, token, map[string]any{"server": true, "bootstrap_expect": 1, "performance": map[string]any{"raft_multiplier": 1}})
+	return startAs(t, token, single())
+}
+
+// single is the configuration of the only server.
+func single() map[string]any {
+	return map[string]any{"server": true, "bootstrap_expect": 1, "performance": map[string]any{"raft_multiplier": 1}}
 }
 
 // startDev starts an agent in dev mode: it keeps everything in memory, and so does not wait for disks.
@@ -91,18 +72,27 @@ func startDev(t testing.TB) *agent {
 
 func startAs(t testing.TB, token string, extra map[string]any, flags ...string) *agent {
 	t.Helper()
+	a := newAgent(t, host(t), token, extra, flags...)
+	a.Process = engine.New(t, a.command)
+	a.start()
+	return a
+}
+
+// newAgent returns an agent that has its configuration and no process.
+func newAgent(t testing.TB, host, token string, extra map[string]any, flags ...string) *agent {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatalf("build consul: %v", err)
 	}
-	a := &agent{t: t, dir: t.TempDir(), host: host(t), token: token, Proxy: engine.NewProxy(t)}
+	a := &agent{t: t, dir: t.TempDir(), host: host, token: token, Proxy: engine.NewProxy(t)}
 	a.direct = net.JoinHostPort(a.host, port)
 	config := map[string]any{
 		"node_name": "agent",
 		"bind_addr": a.host, "client_addr": a.host, "log_level": "error",
 		"ports":                map[string]any{"dns": -1, "grpc": -1, "grpc_tls": -1, "serf_wan": -1},
 		"connect":              map[string]any{"enabled": false},
-		"disable_update_check": true, "limits": map[string]any{"http_max_conns_per_client": 2000},
+		"disable_update_check": true, "limits": map[string]any{"http_max_conns_per_client": 5000},
 	}
 	maps.Copy(config, extra)
 	if len(flags) == 0 {
@@ -120,10 +110,9 @@ func startAs(t testing.TB, token string, extra map[string]any, flags ...string) 
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a.Process = engine.New(t, func() *exec.Cmd {
+	a.command = func() *exec.Cmd {
 		return exec.Command(path, append([]string{"agent", "-config-file=" + file}, flags...)...)
-	})
-	a.start()
+	}
 	return a
 }
 
@@ -132,7 +121,7 @@ func startAs(t testing.TB, token string, extra map[string]any, flags ...string) 
 func host(t testing.TB) string {
 	t.Helper()
 	for {
-		h := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+		h := engine.Loopback()
 		l, err := net.Listen("tcp", net.JoinHostPort(h, port))
 		if err != nil {
 			continue

@@ -89,18 +89,15 @@ func (h *program) start(args ...string) (lines <-chan string, stop func()) {
 	h.t.Helper()
 	cmd := exec.CommandContext(h.t.Context(), h.binary, args...)
 	cmd.Env = h.env
+	cmd.SysProcAttr = attributes()
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	c, done := make(chan string, 1000), make(chan struct{})
-	go func() {
-		defer close(done)
+	c := make(chan string, 1000)
+	done, err := spawn(cmd, func() {
 		for s := bufio.NewScanner(out); s.Scan(); {
 			c <- s.Text()
 		}
@@ -108,7 +105,10 @@ func (h *program) start(args ...string) (lines <-chan string, stop func()) {
 		if err := cmd.Wait(); err != nil && h.t.Context().Err() == nil {
 			h.t.Errorf("hull %s: %v: %s", strings.Join(args, " "), err, errs.String())
 		}
-	}()
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
 	ended := false
 	stop = func() {
 		if !ended {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,15 +50,18 @@ type Process struct {
 // each start.
 func Self(t testing.TB, server string, args func() []string) *Process {
 	t.Helper()
+	return New(t, func() *exec.Cmd { return Role(server, args()...) })
+}
+
+// Role returns the command that runs the test binary in the role of a server of Main.
+func Role(server string, args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		self = os.Args[0]
 	}
-	return New(t, func() *exec.Cmd {
-		cmd := exec.CommandContext(context.Background(), self, args()...) // New ends it
-		cmd.Env = append(os.Environ(), role+"="+server)
-		return cmd
-	})
+	cmd := exec.CommandContext(context.Background(), self, args...) // New ends it
+	cmd.Env = append(os.Environ(), role+"="+server)
+	return cmd
 }
 
 // New returns a process of what command returns for each start. It is not started yet.
@@ -103,7 +107,13 @@ func (p *Process) Await() string {
 // StartUntil starts the server and waits until ready returns nil.
 func (p *Process) StartUntil(ready func(ctx context.Context) error) {
 	p.t.Helper()
-	p.start(func(string) {})
+	p.Launch()
+	p.Until(ready)
+}
+
+// Until waits until ready returns nil for a server that was launched.
+func (p *Process) Until(ready func(ctx context.Context) error) {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), startTimeout)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -128,25 +138,44 @@ func (p *Process) start(line func(string)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	cmd := p.command()
-	cmd.SysProcAttr = attributes()
-	p.log = &tail{}
-	cmd.Stderr = p.log
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = attributes()
+	}
+	log := &tail{}
+	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.cmd, p.done = cmd, make(chan struct{})
-	go func(log *tail, done chan struct{}) {
-		defer close(done)
+	done, err := spawn(cmd, func() {
 		for s := bufio.NewScanner(out); s.Scan(); {
 			fmt.Fprintln(log, s.Text())
 			line(s.Text())
 		}
 		_ = cmd.Wait()
-	}(p.log, p.done)
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.cmd, p.done, p.log = cmd, done, log
+}
+
+// spawn starts a command and calls wait, which returns at its end, on a goroutine that then closes done. The command
+// is to die with its parent, which to the kernel is the thread that started it: that thread stays until then.
+func spawn(cmd *exec.Cmd, wait func()) (done chan struct{}, err error) {
+	started := make(chan error)
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			wait()
+		}
+	}()
+	return done, <-started
 }
 
 // Kill ends the server without a warning, frozen or not, and waits for its end.

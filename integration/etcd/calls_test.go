@@ -2,15 +2,23 @@ package etcd_test
 
 import (
 	"context"
+	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/hull-go/hull/integration/engine"
-	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/registry/etcdregistry"
 )
+
+func (m *member) subject(t testing.TB) engine.Subject {
+	return engine.Subject{URL: "etcd://" + m.Addr(), FromURL: etcdregistry.FromURL, TTL: ttl,
+		Kill: m.kill, Start: m.start, Freeze: m.Freeze, Thaw: m.Thaw, Cut: m.Cut, Mend: m.Mend, Wipe: func() { m.wipe(t) },
+		Slow: m.Slow, Delay: 300 * time.Millisecond}
+}
 
 // Calls between living nodes do not notice what befalls etcd.
 func TestCallsGoOn(t *testing.T) {
+	t.Parallel()
 	m := cluster(t, 1)[0]
 	root := protect(t, m)
 	password := func(p string) func() {
@@ -20,19 +28,39 @@ func TestCallsGoOn(t *testing.T) {
 			}
 		}
 	}
-	const long = ttl + ttl/2
-	engine.Calls(t, ttl, func() registry.Driver { return openAs(t, m, "hull:secret@", "") },
-		engine.Fault{Name: "credentials revoked", Begin: password("other"), End: password("secret"), Hold: long},
-		engine.Fault{Name: "slow", Begin: func() { m.Slow(300 * time.Millisecond) }, End: func() { m.Slow(0) }, Hold: ttl},
-		engine.Fault{Name: "restarted at once", Begin: func() { m.kill(); m.start() }},
-		engine.Fault{Name: "killed", Begin: m.kill, End: m.start, Hold: long},
-		engine.Fault{Name: "frozen until all leases are over", Begin: m.Freeze, End: m.Thaw, Hold: long},
-		engine.Fault{Name: "cut off silently", Begin: m.Cut, End: m.Mend, Hold: long},
-	)
+	s := m.subject(t)
+	s.URL = "etcd://hull:secret@" + m.Addr()
+	s.Revoke, s.Restore = password("other"), password("secret")
+	s.Wipe = nil // the accounts would be gone, too
+	engine.Calls(t, s, s.Faults()...)
 }
 
-func TestCallsGoOnWithoutData(t *testing.T) {
+func TestFrozenForAMinute(t *testing.T) {
+	t.Parallel()
 	m := cluster(t, 1)[0]
-	engine.Calls(t, ttl, func() registry.Driver { return open(t, "", m) },
-		engine.Fault{Name: "wiped empty", Begin: func() { m.wipe(t) }})
+	engine.Calls(t, m.subject(t), engine.Fault{Name: "wiped empty", Begin: func() { m.wipe(t) }},
+		engine.Fault{Name: "frozen for a minute", Begin: m.Freeze, End: m.Thaw, Hold: time.Minute})
 }
+
+func TestNetworkCut(t *testing.T) {
+	t.Parallel()
+	n := engine.NewNetwork(t)
+	dir := t.TempDir()
+	p := engine.New(t, func() *exec.Cmd {
+		return n.In(engine.Role("etcd", "http", n.Host, dir, "m0", "m0"))
+	})
+	s := engine.Subject{URL: "etcd://" + p.Start(), FromURL: etcdregistry.FromURL, TTL: ttl}
+	engine.Calls(t, s, engine.Fault{Name: "the network cut", Begin: n.Cut, End: n.Mend, Hold: 4 * ttl})
+}
+
+func TestAddressReused(t *testing.T) {
+	t.Parallel()
+	engine.Reuse(t, cluster(t, 1)[0].subject(t))
+}
+
+func TestDetection(t *testing.T) {
+	t.Parallel()
+	engine.Detect(t, cluster(t, 1)[0].subject(t))
+}
+
+func TestAThousandReconnect(t *testing.T) { engine.Crowd(t, cluster(t, 1)[0].subject(t), 1000) }

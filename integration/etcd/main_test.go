@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,20 +18,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	engine.Main(m, map[string]func([]string, func(string)) error{"etcd": serve})
+	servers := engine.Program(etcdregistry.FromURL)
+	servers["etcd"] = serve
+	engine.Main(m, servers)
 }
 
-// serve runs etcd: its arguments are a scheme, a directory, its name, and all members' names. Members talk through sockets in the
+// serve runs etcd: its arguments are a scheme, an address without port, a directory, its name, and all members' names. Members talk through sockets in the
 // directory, so that no port has to be known beforehand.
 func serve(args []string, listening func(string)) error {
-	scheme, dir, name, members := args[0], args[1], args[2], args[3:]
+	scheme, host, dir, name, members := args[0], args[1], args[2], args[3], args[4:]
 	c := embed.NewConfig()
 	c.Dir = filepath.Join(dir, name)
 	c.Name = name
 	c.LogLevel = "error"
 	c.UnsafeNoFsync = true // what is tested does not outlive the machine
 	c.BcryptCost = 4       // the race detector makes checking passwords ten times as dear
-	c.ListenClientUrls = []url.URL{{Scheme: scheme, Host: "127.0.0.1:0"}}
+	c.ListenClientUrls = []url.URL{{Scheme: scheme, Host: net.JoinHostPort(host, "0")}}
 	c.AdvertiseClientUrls = c.ListenClientUrls
 	c.ClientAutoTLS = scheme == "https"
 	c.SelfSignedCertValidity = 1 // years
@@ -85,7 +88,7 @@ func clusterOf(t testing.TB, n int, scheme string) []*member {
 	}
 	var all []*member
 	for _, name := range names {
-		m := &member{Process: engine.Self(t, "etcd", func() []string { return append([]string{scheme, dir, name}, names...) }),
+		m := &member{Process: engine.Self(t, "etcd", func() []string { return append([]string{scheme, "127.0.0.1", dir, name}, names...) }),
 			Proxy: engine.NewProxy(t), dir: dir, name: name}
 		all = append(all, m)
 		m.Launch()

@@ -2,19 +2,28 @@ package nats_test
 
 import (
 	"fmt"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hull-go/hull/integration/engine"
-	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/registry/natsregistry"
 )
+
+func (n *node) subject() engine.Subject {
+	return engine.Subject{URL: "nats://" + n.Addr(), FromURL: natsregistry.FromURL, TTL: ttl,
+		Kill: n.kill, Start: n.start, Freeze: n.Freeze, Thaw: n.Thaw, Cut: n.Cut, Mend: n.Mend, Wipe: n.wipe,
+		Slow: n.Slow, Delay: 100 * time.Millisecond}
+}
+
+func users(password string) string {
+	return fmt.Sprintf("authorization { users: [ {user: hull, password: %q} ] }", password)
+}
 
 // Calls between living nodes do not notice what befalls NATS.
 func TestCallsGoOn(t *testing.T) {
-	users := func(password string) string {
-		return fmt.Sprintf("authorization { users: [ {user: hull, password: %q} ] }", password)
-	}
+	t.Parallel()
 	n := start(t, users("secret"))
 	set := func(password string) func() {
 		return func() {
@@ -22,14 +31,33 @@ func TestCallsGoOn(t *testing.T) {
 			n.Signal(syscall.SIGHUP)
 		}
 	}
-	const long = ttl + ttl/2
-	engine.Calls(t, ttl, func() registry.Driver { return n.open(t, "hull:secret@", "") },
-		engine.Fault{Name: "credentials revoked", Begin: set("other"), End: set("secret"), Hold: long},
-		engine.Fault{Name: "slow", Begin: func() { n.Slow(100 * time.Millisecond) }, End: func() { n.Slow(0) }, Hold: ttl},
-		engine.Fault{Name: "restarted at once", Begin: func() { n.kill(); n.start() }},
-		engine.Fault{Name: "killed", Begin: n.kill, End: n.start, Hold: long},
-		engine.Fault{Name: "frozen until all keys are over", Begin: n.Freeze, End: n.Thaw, Hold: long},
-		engine.Fault{Name: "cut off silently", Begin: n.Cut, End: n.Mend, Hold: long},
-		engine.Fault{Name: "wiped empty", Begin: n.wipe},
-	)
+	s := n.subject()
+	s.URL = "nats://hull:secret@" + n.Addr()
+	s.Revoke, s.Restore = set("other"), set("secret")
+	engine.Calls(t, s, s.Faults()...)
+}
+
+func TestFrozenForAMinute(t *testing.T) {
+	t.Parallel()
+	n := start(t, "")
+	engine.Calls(t, n.subject(), engine.Fault{Name: "frozen for a minute", Begin: n.Freeze, End: n.Thaw, Hold: time.Minute})
+}
+
+func TestNetworkCut(t *testing.T) {
+	t.Parallel()
+	net := engine.NewNetwork(t)
+	n := newNode(t, net.Host, "")
+	p := engine.New(t, func() *exec.Cmd { return net.In(engine.Role("nats", n.file())) })
+	s := engine.Subject{URL: "nats://" + p.Start(), FromURL: natsregistry.FromURL, TTL: ttl}
+	engine.Calls(t, s, engine.Fault{Name: "the network cut", Begin: net.Cut, End: net.Mend, Hold: 4 * ttl})
+}
+
+func TestAddressReused(t *testing.T) {
+	t.Parallel()
+	engine.Reuse(t, start(t, "").subject())
+}
+
+func TestDetection(t *testing.T) {
+	t.Parallel()
+	engine.Detect(t, start(t, "").subject())
 }

@@ -21,7 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	engine.Main(m, map[string]func([]string, func(string)) error{"nats": serve})
+	servers := engine.Program(natsregistry.FromURL)
+	servers["nats"] = serve
+	engine.Main(m, servers)
 }
 
 // serve runs nats-server with a configuration file, which it reads again on SIGHUP.
@@ -50,15 +52,23 @@ type node struct {
 	*engine.Proxy
 	t      testing.TB
 	dir    string
+	listen string // address without port
 	direct string
 }
 
 func start(t testing.TB, extra string) *node {
 	t.Helper()
-	n := &node{t: t, dir: t.TempDir(), Proxy: engine.NewProxy(t)}
-	n.configure(extra)
+	n := newNode(t, "127.0.0.1", extra)
 	n.Process = engine.Self(t, "nats", func() []string { return []string{n.file()} })
 	n.start()
+	return n
+}
+
+// newNode returns a server that has its configuration and no process.
+func newNode(t testing.TB, listen, extra string) *node {
+	t.Helper()
+	n := &node{t: t, dir: t.TempDir(), listen: listen, Proxy: engine.NewProxy(t)}
+	n.configure(extra)
 	return n
 }
 
@@ -67,7 +77,7 @@ func (n *node) file() string { return filepath.Join(n.dir, "nats.conf") }
 func (n *node) store() string { return filepath.Join(n.dir, "store") }
 
 func (n *node) configure(extra string) {
-	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n%s\n", n.store(), extra)
+	text := fmt.Sprintf("listen: \"%s:-1\"\njetstream { store_dir: %q }\n%s\n", n.listen, n.store(), extra)
 	if err := os.WriteFile(n.file(), []byte(text), 0o600); err != nil {
 		n.t.Error(err)
 	}
@@ -95,15 +105,7 @@ func (n *node) wipe() {
 // open returns a driver as one more process would have it.
 func (n *node) open(t testing.TB, who, query string) registry.Driver {
 	t.Helper()
-	u, err := registry.ParseURL("nats://" + who + n.Addr() + query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := natsregistry.FromURL(u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return openURL(t, "nats://"+who+n.Addr()+query)
 }
 
 func (n *node) bucket(t testing.TB, name string) jetstream.KeyValue {
@@ -180,9 +182,6 @@ func TestFaults(t *testing.T) {
 
 func TestCredentialsRevoked(t *testing.T) {
 	registrytest.RunFaults(t, func(t *testing.T) (registrytest.Harness, registrytest.Fault) {
-		users := func(password string) string {
-			return fmt.Sprintf("authorization { users: [ {user: hull, password: %q} ] }", password)
-		}
 		n := start(t, users("secret"))
 		set := func(password string) func() {
 			return func() {

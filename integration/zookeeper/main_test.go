@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -29,32 +28,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	engine.Main(m, map[string]func([]string, func(string)) error{"program": program})
-}
-
-// program registers a node with the registry of a URL, and lives until it is killed.
-func program(args []string, registered func(string)) error {
-	u, err := registry.ParseURL(args[0])
-	if err != nil {
-		return err
-	}
-	d, err := zkregistry.FromURL(u)
-	if err != nil {
-		return err
-	}
-	r, err := registry.New(d, registry.Options{TTL: ttl, Interval: ttl / 4})
-	if err != nil {
-		return err
-	}
-	g, err := r.Register(context.Background(), registry.Node{Service: "greeter", ID: "a", Address: "192.0.2.1:80"})
-	if err != nil {
-		return err
-	}
-	if err := g.Wait(context.Background()); err != nil {
-		return err
-	}
-	registered(g.Node().Address)
-	select {}
+	engine.Main(m, engine.Program(zkregistry.FromURL))
 }
 
 // server is one ZooKeeper, behind a proxy.
@@ -68,7 +42,16 @@ type server struct {
 
 func start(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), direct: address(t), Proxy: engine.NewProxy(t)}
+	s := newServer(t, address(t), "")
+	s.Process = engine.New(t, s.command)
+	s.start()
+	return s
+}
+
+// newServer returns a server that has its configuration and no process.
+func newServer(t testing.TB, direct, extra string) *server {
+	t.Helper()
+	s := &server{t: t, dir: t.TempDir(), direct: direct, Proxy: engine.NewProxy(t)}
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -83,45 +66,55 @@ maxSessionTimeout=60000
 maxClientCnxns=0
 admin.enableServer=false
 4lw.commands.whitelist=srvr,cons,mntr
-`, filepath.Join(s.dir, "data"), host, port))
+%s
+`, filepath.Join(s.dir, "data"), host, port, extra))
 	write("log4j.properties", `log4j.rootLogger=WARN, out
 log4j.appender.out=org.apache.log4j.ConsoleAppender
 log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=%p %m%n
 `)
-	s.Process = engine.New(t, func() *exec.Cmd {
-		return exec.Command("java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
-			"-Dzookeeper.forceSync=no", // what is tested does not outlive the machine
-			"-cp", s.dir+":"+jar, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
-	})
-	s.start()
 	return s
 }
 
-// address returns one that nobody else has: ZooKeeper cannot choose a port by itself, but the loopback network has
-// sixteen million hosts.
+// command runs the server.
+func (s *server) command() *exec.Cmd {
+	return exec.Command("java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+		"-Dzookeeper.forceSync=no", // what is tested does not outlive the machine
+		"-cp", s.dir+":"+jar, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
+}
+
+// address returns one that nobody else has: ZooKeeper cannot choose a port by itself.
 func address(t testing.TB) string {
 	t.Helper()
+	return net.JoinHostPort(host(t), port)
+}
+
+// host returns an address of this machine whose ports nobody has: the loopback network has sixteen million hosts.
+func host(t testing.TB) string {
+	t.Helper()
 	for {
-		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-		l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+		h := engine.Loopback()
+		l, err := net.Listen("tcp", net.JoinHostPort(h, port))
 		if err != nil {
 			continue
 		}
 		_ = l.Close()
-		return l.Addr().String()
+		return h
 	}
 }
 
 func (s *server) start() {
-	s.StartUntil(func(ctx context.Context) error {
-		text, err := s.word(ctx, "srvr")
-		if err == nil && !strings.Contains(text, "Mode:") {
-			err = errors.New(text)
-		}
-		return err
-	})
+	s.StartUntil(s.serves)
 	s.Forward(s.direct)
+}
+
+// serves returns nil if the server does.
+func (s *server) serves(ctx context.Context) error {
+	text, err := s.word(ctx, "srvr")
+	if err == nil && !strings.Contains(text, "Mode:") {
+		err = errors.New(text)
+	}
+	return err
 }
 
 func (s *server) kill() {

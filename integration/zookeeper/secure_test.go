@@ -1,26 +1,17 @@
 package zookeeper_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-zookeeper/zk"
 
+	"github.com/hull-go/hull/integration/engine"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/registrytest"
 )
@@ -72,25 +63,31 @@ func TestCredentials(t *testing.T) {
 func TestPermissionsRevoked(t *testing.T) {
 	registrytest.RunFaults(t, func(t *testing.T) (registrytest.Harness, registrytest.Fault) {
 		s := start(t)
-		c := s.client(t)
-		for _, who := range []string{"hull:secret", "root:secret"} {
-			if err := c.AddAuth("digest", []byte(who)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		set := func(user string) func() {
-			acl := zk.DigestACL(zk.PermAll, user, "secret")
-			return func() {
-				for _, path := range []string{"/hull", "/hull/greeter"} {
-					if _, err := c.SetACL(path, acl, -1); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-		}
+		set := s.permissions(t)
 		return registrytest.Harness{TTL: ttl, Open: func() registry.Driver { return s.open(t, "hull:secret@", "") }},
 			registrytest.Fault{Begin: set("root"), End: set("hull"), Hold: ttl, Refuses: true, Err: "denies the permission"}
 	})
+}
+
+// permissions returns what gives all permissions to one user, of hull and root.
+func (s *server) permissions(t testing.TB) (set func(user string) func()) {
+	t.Helper()
+	c := s.client(t)
+	for _, who := range []string{"hull:secret", "root:secret"} {
+		if err := c.AddAuth("digest", []byte(who)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func(user string) func() {
+		acl := zk.DigestACL(zk.PermAll, user, "secret")
+		return func() {
+			for _, path := range []string{"/hull", "/hull/greeter"} {
+				if _, err := c.SetACL(path, acl, -1); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
 }
 
 func TestTLS(t *testing.T) {
@@ -112,21 +109,12 @@ func TestTLS(t *testing.T) {
 // terminate puts TLS in front of a server. It returns an address, and the file of the certificate.
 func terminate(t testing.TB, to string) (addr, ca string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, key := engine.Certificate(t)
+	pair, err := tls.LoadX509KeyPair(ca, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,17 +1,14 @@
 package zookeeper_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-zookeeper/zk"
 
-	"github.com/hull-go/hull/integration/engine"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/registrytest"
 )
@@ -76,43 +73,4 @@ func TestFaults(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A program that is killed leaves its node to its session, which ends a TTL after the last ping, rounded up to a tick.
-func TestKilledProgram(t *testing.T) {
-	s := start(t)
-	p := engine.Self(t, "program", func() []string { return []string{"zk://" + s.Addr()} })
-	p.Start()
-	d := s.open(t, "", "")
-	defer d.(io.Closer).Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	sizes := make(chan int, 100)
-	ended := make(chan error, 1)
-	go func() { ended <- d.Watch(ctx, "greeter", func(up registry.Update) { sizes <- len(up.Nodes) }) }()
-	until := func(n int) {
-		t.Helper()
-		for {
-			select {
-			case got := <-sizes:
-				if got == n {
-					return
-				}
-			case err := <-ended:
-				t.Fatalf("the watch ended: %v", err)
-			case <-time.After(time.Minute):
-				t.Fatalf("%d nodes were not seen within a minute", n)
-			}
-		}
-	}
-	until(1)
-	begin := time.Now()
-	p.Kill()
-	until(0)
-	took := time.Since(begin)
-	t.Logf("gone %v after it was killed, with a TTL of %v", took.Round(10*time.Millisecond), ttl)
-	if took < ttl/2 {
-		t.Error("a lease outlives its process: how is this known so soon?")
-	}
-	cancel()
-	t.Log("the watch ended:", <-ended)
 }

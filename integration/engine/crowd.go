@@ -1,4 +1,4 @@
-package etcd_test
+package engine
 
 import (
 	"fmt"
@@ -9,10 +9,9 @@ import (
 	"github.com/hull-go/hull/registry"
 )
 
-// A thousand programs, each with a node and a watch, outlive a restart of etcd that takes all of them at once.
-func TestAThousandReconnect(t *testing.T) {
-	m := cluster(t, 1)[0]
-	const programs = 1000
+// Crowd has many programs, each with a node and a watch, outlive a restart of the engine that takes all of them at once.
+func Crowd(t *testing.T, s Subject, programs int) {
+	t.Helper()
 	all := make([]*registry.Registry, programs)
 	views := make([]*registry.View, programs)
 	var wg sync.WaitGroup
@@ -24,8 +23,9 @@ func TestAThousandReconnect(t *testing.T) {
 		}
 		wg.Wait()
 	})
+	began := time.Now()
 	for i := range all {
-		r, err := registry.New(open(t, "", m), registry.Options{})
+		r, err := registry.New(s.driver(t), registry.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,21 +45,15 @@ func TestAThousandReconnect(t *testing.T) {
 	await := func(what string, fits func(*registry.Service) bool) {
 		t.Helper()
 		for i, v := range views {
-			late := time.After(2 * time.Minute)
-			for changed := v.Changed(); !fits(v.Snapshot()); changed = v.Changed() {
-				select {
-				case <-changed:
-				case <-late:
-					t.Fatalf("program %d does not see %s: %+v", i, what, v.Snapshot())
-				}
-			}
+			until(t, v, fmt.Sprintf("%s, by program %d", what, i), fits)
 		}
 	}
 	await("that nothing is there", func(s *registry.Service) bool { return s.Revision > 0 && !s.Stale })
-	m.kill()
-	await("that etcd is gone", func(s *registry.Service) bool { return s.Stale })
-	m.start()
-	begin := time.Now()
+	t.Logf("%d programs took %v to start", programs, time.Since(began).Round(10*time.Millisecond))
+	s.Kill()
+	await("that the engine is gone", func(s *registry.Service) bool { return s.Stale })
+	s.Start()
+	began = time.Now()
 	g, err := all[0].Register(t.Context(), registry.Node{Service: "watched", ID: "new", Address: "192.0.2.1:1"})
 	if err != nil {
 		t.Fatal(err)
@@ -68,5 +62,5 @@ func TestAThousandReconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	await("the new node", func(s *registry.Service) bool { return s.Node("new") != nil && !s.Stale })
-	t.Logf("%d programs saw a new node %v after etcd's return", programs, time.Since(begin).Round(10*time.Millisecond))
+	t.Logf("%d programs saw a new node %v after the engine's return", programs, time.Since(began).Round(10*time.Millisecond))
 }

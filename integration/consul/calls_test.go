@@ -1,0 +1,53 @@
+package consul_test
+
+import (
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/registry/consulregistry"
+)
+
+func (a *agent) subject() engine.Subject {
+	return engine.Subject{URL: "consul://" + a.Addr(), FromURL: consulregistry.FromURL, TTL: ttl,
+		Kill: a.kill, Start: a.start, Freeze: a.Freeze, Thaw: a.Thaw, Cut: a.Cut, Mend: a.Mend, Wipe: a.wipe,
+		Slow: a.Slow, Delay: 200 * time.Millisecond}
+}
+
+// Calls between living nodes do not notice what befalls Consul.
+func TestCallsGoOn(t *testing.T) {
+	t.Parallel()
+	a := protected(t)
+	s := a.subject()
+	s.URL = "consul://" + token + "@" + a.Addr()
+	s.Revoke, s.Restore = a.forbid, a.allow
+	s.Wipe = func() { a.wipe(); a.permit() }
+	engine.Calls(t, s, s.Faults()...)
+}
+
+func TestFrozenForAMinute(t *testing.T) {
+	t.Parallel()
+	a := start(t, "")
+	engine.Calls(t, a.subject(), engine.Fault{Name: "frozen for a minute", Begin: a.Freeze, End: a.Thaw, Hold: time.Minute})
+}
+
+func TestNetworkCut(t *testing.T) {
+	t.Parallel()
+	net := engine.NewNetwork(t)
+	a := newAgent(t, net.Host, "", single())
+	a.Process = engine.New(t, func() *exec.Cmd { return net.In(a.command()) })
+	a.start()
+	s := engine.Subject{URL: "consul://" + a.direct, FromURL: consulregistry.FromURL, TTL: ttl}
+	engine.Calls(t, s, engine.Fault{Name: "the network cut", Begin: net.Cut, End: net.Mend, Hold: 4 * ttl})
+}
+
+func TestAddressReused(t *testing.T) {
+	t.Parallel()
+	engine.Reuse(t, start(t, "").subject())
+}
+
+func TestDetection(t *testing.T) {
+	t.Parallel()
+	engine.Detect(t, startDev(t).subject())
+}

@@ -1,0 +1,54 @@
+package zookeeper_test
+
+import (
+	"net"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/registry/zkregistry"
+)
+
+func (s *server) subject() engine.Subject {
+	return engine.Subject{URL: "zk://" + s.Addr(), FromURL: zkregistry.FromURL, TTL: ttl,
+		Kill: s.kill, Start: s.start, Freeze: s.Freeze, Thaw: s.Thaw, Cut: s.Cut, Mend: s.Mend, Wipe: s.wipe,
+		Slow: s.Slow, Delay: 200 * time.Millisecond}
+}
+
+// Calls between living nodes do not notice what befalls ZooKeeper.
+func TestCallsGoOn(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	set := s.permissions(t)
+	e := s.subject()
+	e.URL = "zk://hull:secret@" + s.Addr()
+	e.Revoke, e.Restore = set("root"), set("hull")
+	engine.Calls(t, e, e.Faults()...)
+}
+
+func TestFrozenForAMinute(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	engine.Calls(t, s.subject(), engine.Fault{Name: "frozen for a minute", Begin: s.Freeze, End: s.Thaw, Hold: time.Minute})
+}
+
+func TestNetworkCut(t *testing.T) {
+	t.Parallel()
+	n := engine.NewNetwork(t)
+	s := newServer(t, net.JoinHostPort(n.Host, port), "")
+	s.Process = engine.New(t, func() *exec.Cmd { return n.In(s.command()) })
+	s.start()
+	e := engine.Subject{URL: "zk://" + s.direct, FromURL: zkregistry.FromURL, TTL: ttl}
+	engine.Calls(t, e, engine.Fault{Name: "the network cut", Begin: n.Cut, End: n.Mend, Hold: 4 * ttl})
+}
+
+func TestAddressReused(t *testing.T) {
+	t.Parallel()
+	engine.Reuse(t, start(t).subject())
+}
+
+func TestDetection(t *testing.T) {
+	t.Parallel()
+	engine.Detect(t, start(t).subject())
+}
