@@ -152,7 +152,7 @@ func writeRecords(w io.Writer, list []recordJSON) {
 	for i := range list {
 		var b strings.Builder
 		list[i].write(&b, "  ")
-		fmt.Fprintf(w, "  %s\n%s", list[i].Ended.Format("15:04:05.000"), b.String())
+		fmt.Fprintf(w, "  %s%s", list[i].Ended.Format("15:04:05.000"), strings.TrimPrefix(b.String(), " "))
 	}
 }
 
@@ -271,6 +271,9 @@ func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
 		}
 		for _, c := range out.Changes {
 			fmt.Fprintln(w, c)
+		}
+		if len(out.Changes) == 0 {
+			fmt.Fprintln(w, "nothing changes")
 		}
 	})
 }

@@ -169,4 +169,6 @@ func (r *record) copy() CallRecord {
 }
 
 // MarshalJSON implements json.Marshaler, like CallInfo's.
-func (r *CallRecord) MarshalJSON() ([]byte, error) { return json.Marshal(recordJSON{r.Ended, r.story()}) }
+func (r *CallRecord) MarshalJSON() ([]byte, error) {
+	return json.Marshal(recordJSON{r.Ended, r.story()})
+}

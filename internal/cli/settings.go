@@ -62,6 +62,7 @@ const (
 	setLabel      = "label"
 	setProtocol   = "protocol"
 	setService    = "service"
+	setAdmin      = "admin"
 )
 
 const (
@@ -71,14 +72,15 @@ const (
 
 // settings is the one table of all flags and variables.
 func settings() []setting {
+	pages := []string{"explain", "stats", "top", "policy"}
 	look := []string{"list", "get", "watch", "call", "health", "register", "deregister", "migrate"}
 	return []setting{
 		{name: setRegistry, kind: text, value: "URL", def: "file://", everywhere: true, on: look,
 			usage: "where services are found"},
-		{name: setTimeout, kind: duration, value: "DURATION", def: "5s", everywhere: true, on: look,
+		{name: setTimeout, kind: duration, value: "DURATION", def: "5s", everywhere: true, on: append(slices.Clip(look), pages...),
 			usage: "how long it may take: a call with its retries, the check of one node, or an answer of the registry"},
 		{name: setOutput, short: "o", kind: text, value: "FORMAT", def: outputTable, everywhere: true, choices: []string{outputTable, outputJSON},
-			on: []string{"demo", "list", "get", "watch", "call", "health", "register", "deregister", "migrate", "version"}, usage: "how to print: table or json"},
+			on: []string{"demo", "list", "get", "watch", "call", "health", "register", "deregister", "migrate", "version", "explain", "stats", "policy"}, usage: "how to print: table or json"},
 		{name: setTTL, kind: duration, value: "DURATION", def: registry.DefaultTTL.String(), everywhere: true, on: look,
 			usage: "how long a registration stays known without being renewed"},
 		{name: setInterval, kind: duration, value: "DURATION", everywhere: true, on: look, defText: "a third of the TTL",
@@ -110,6 +112,8 @@ func settings() []setting {
 		{name: setLabel, kind: list, value: "KEY=VALUE", on: []string{"register"}, usage: "a label to publish; may be repeated"},
 		{name: setProtocol, kind: list, value: "NAME", on: []string{"register"}, defText: "hull/1",
 			usage: "a protocol that the address speaks, such as http; may be repeated"},
+		{name: setAdmin, kind: text, value: "ADDR", on: pages,
+			usage: "the admin page of the program to ask, HOST:PORT or unix:///PATH (see hull.WithAdmin)"},
 		{name: setService, kind: list, value: "NAME", on: []string{"migrate"}, defText: "all services",
 			usage: "only this service; may be repeated"},
 	}

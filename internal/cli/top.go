@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// topEvery is how often "hull top" looks.
+const topEvery = time.Second
+
+// What "hull top" reads of an admin page's state.
+type (
+	topState struct {
+		At      time.Time   `json:"at"`
+		Server  *topServer  `json:"server"`
+		Clients []topClient `json:"clients"`
+	}
+	topServer struct {
+		Service   string `json:"service"`
+		Node      string `json:"node"`
+		InFlight  int64  `json:"inFlight"`
+		Calls     int64  `json:"calls"`
+		Failures  int64  `json:"failures"`
+		Admission struct {
+			Running, Limit, Waiting, Queue, Abandoned int64
+		} `json:"admission"`
+	}
+	topClient struct {
+		Services []topService `json:"services"`
+	}
+	topService struct {
+		Name    string      `json:"name"`
+		Nodes   []topNode   `json:"nodes"`
+		Methods []topMethod `json:"methods"`
+		Budget  *struct {
+			Tokens   int64 `json:"tokens"`
+			Capacity int64 `json:"capacity"`
+		} `json:"budget"`
+	}
+	topNode struct {
+		ID       string        `json:"id"`
+		Address  string        `json:"address"`
+		State    string        `json:"state"`
+		Why      string        `json:"why"`
+		Latency  time.Duration `json:"latency"`
+		InFlight int           `json:"inFlight"`
+		OK       int64         `json:"ok"`
+		Failed   int64         `json:"failed"`
+	}
+	topMethod struct {
+		Name    string `json:"name"`
+		Calls   int64  `json:"calls"`
+		Refused int64  `json:"refused"`
+		Retries int64  `json:"retries"`
+		Breaker struct {
+			State string `json:"state"`
+		} `json:"breaker"`
+	}
+)
+
+// top is "hull top".
+func (p *program) top() *cobra.Command {
+	return &cobra.Command{
+		Use:   "top",
+		Short: "Watch a program's calls, nodes and breakers, live",
+		Long: `Show, every second, how many calls a program makes and serves, how its nodes, breakers and budgets
+stand, and who is avoided and why. On a terminal the picture is drawn anew until it is interrupted; anywhere
+else one picture of one second is printed.`,
+		Example: "hull top --admin 127.0.0.1:7070",
+		Args:    p.arguments(0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.runTop(cmd) },
+	}
+}
+
+func (p *program) runTop(cmd *cobra.Command) error {
+	a, err := p.page(cmd)
+	if err != nil {
+		return err
+	}
+	look := func() (*topState, error) {
+		b, err := a.ask(cmd.Context(), http.MethodGet, "state", nil, true)
+		if err != nil {
+			return nil, err
+		}
+		s := new(topState)
+		if err := json.Unmarshal(b, s); err != nil {
+			return nil, fmt.Errorf("the admin page at %s does not speak this program's language: %w", a.addr, err)
+		}
+		return s, nil
+	}
+	before, err := look()
+	if err != nil {
+		return err
+	}
+	if p.Terminal {
+		fmt.Fprint(p.Stdout, "\x1b[?1049h\x1b[?25l") // another screen, without the cursor
+		defer fmt.Fprint(p.Stdout, "\x1b[?25h\x1b[?1049l")
+	}
+	t := time.NewTicker(topEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-cmd.Context().Done():
+			if p.Terminal {
+				return nil
+			}
+			return cmd.Context().Err()
+		case <-t.C:
+		}
+		now, err := look()
+		if err != nil {
+			return err
+		}
+		var b strings.Builder
+		p.drawTop(&b, a.addr, before, now)
+		if !p.Terminal {
+			_, err := io.WriteString(p.Stdout, b.String())
+			return err
+		}
+		fmt.Fprint(p.Stdout, "\x1b[H"+strings.ReplaceAll(b.String(), "\n", "\x1b[K\n")+"\x1b[J")
+		before = now
+	}
+}
+
+// drawTop writes one picture of what happened between two looks.
+func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
+	seconds := max(now.At.Sub(before.At).Seconds(), 0.001)
+	rate := func(v, was int64) string { return strconv.FormatFloat(float64(max(v-was, 0))/seconds, 'f', 0, 64) }
+	fmt.Fprintf(w, "%s at %s\n", addr, now.At.Format(time.TimeOnly))
+	if s := now.Server; s != nil {
+		var calls, failures int64
+		if before.Server != nil {
+			calls, failures = before.Server.Calls, before.Server.Failures
+		}
+		fmt.Fprintf(w, "\nserves %s as %s: %s calls/s, %s failed/s, %d in flight, %d of at most %d running, %d of at most %d waiting, %d abandoned\n", plain(s.Service),
+			plain(s.Node), rate(s.Calls, calls), rate(s.Failures, failures), s.InFlight, s.Admission.Running, s.Admission.Limit, s.Admission.Waiting,
+			s.Admission.Queue, s.Admission.Abandoned)
+	}
+	was := map[[2]string]topMethod{}
+	for i, c := range before.Clients {
+		for _, s := range c.Services {
+			for _, m := range s.Methods {
+				was[[2]string{strconv.Itoa(i) + s.Name, m.Name}] = m
+			}
+		}
+	}
+	methods := table{head: []string{"SERVICE", "METHOD", "CALLS/S", "REFUSED/S", "RETRIES/S", "BREAKER", "BUDGET"}, paint: func(column int, cell string) colour {
+		if column == 5 {
+			return standing(cell, "closed")
+		}
+		return none
+	}}
+	nodes := table{head: []string{"SERVICE", "NODE", "ADDRESS", "STATE", "IN FLIGHT", "LATENCY", "OK", "FAILED", "WHY"}, paint: func(column int, cell string) colour {
+		if column == 3 {
+			return standing(cell, "ready")
+		}
+		return none
+	}}
+	for i, c := range now.Clients {
+		for _, s := range c.Services {
+			budget := ""
+			if s.Budget != nil && s.Budget.Capacity > 0 {
+				budget = fmt.Sprintf("%d%%", 100*s.Budget.Tokens/s.Budget.Capacity)
+			}
+			for _, m := range s.Methods {
+				old := was[[2]string{strconv.Itoa(i) + s.Name, m.Name}]
+				methods.add(s.Name, m.Name, rate(m.Calls, old.Calls), rate(m.Refused, old.Refused), rate(m.Retries, old.Retries), m.Breaker.State, budget)
+			}
+			for _, n := range s.Nodes {
+				nodes.add(s.Name, n.ID, n.Address, n.State, strconv.Itoa(n.InFlight), n.Latency.Round(10*time.Microsecond).String(), strconv.FormatInt(n.OK, 10),
+					strconv.FormatInt(n.Failed, 10), n.Why)
+			}
+		}
+	}
+	for _, t := range []*table{&methods, &nodes} {
+		if len(t.rows) > 0 {
+			fmt.Fprintln(w)
+			t.print(w, p.colours())
+		}
+	}
+}
+
+// standing is the colour of a state: of the good one, and of all others.
+func standing(state, good string) colour {
+	if state == good {
+		return green
+	}
+	return red
+}
