@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,7 +123,7 @@ func TestBombs(t *testing.T) {
 // sizes is a Dial function that counts what a connection carries.
 type sizes struct {
 	dial           func(context.Context, string) (net.Conn, error)
-	sent, received int
+	sent, received atomic.Int64
 }
 
 type sizedConn struct {
@@ -137,14 +138,13 @@ func (s *sizes) Dial(ctx context.Context, addr string) (net.Conn, error) {
 
 func (c *sizedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.s.received += n
+	c.s.received.Add(int64(n))
 	return n, err
 }
 
 func (c *sizedConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	c.s.sent += n
-	return n, err
+	c.s.sent.Add(int64(len(b))) // before the peer can have it
+	return c.Conn.Write(b)
 }
 
 // Who asks for compression, and what is compressed then: messages to the server, and from it.
@@ -186,13 +186,14 @@ func TestWhatIsCompressed(t *testing.T) {
 				}
 				defer c.Close()
 				check := func(what string, call func() ([]byte, *status.Error)) {
-					s.sent, s.received = 0, 0
+					s.sent.Store(0)
+					s.received.Store(0)
 					out, err := call()
 					if err != nil || !bytes.Equal(out, saying(size)) {
 						t.Fatalf("%s: %d bytes came back: %v", what, len(out), err)
 					}
-					if up, down := s.sent < size/10, s.received < size/10; up != tt.up || down != tt.down {
-						t.Errorf("%s: sent %d and received %d bytes for %d each", what, s.sent, s.received, size)
+					if up, down := s.sent.Load() < size/10, s.received.Load() < size/10; up != tt.up || down != tt.down {
+						t.Errorf("%s: sent %d and received %d bytes for %d each", what, s.sent.Load(), s.received.Load(), size)
 					}
 				}
 				msg := saying(size)

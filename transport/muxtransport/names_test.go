@@ -149,15 +149,15 @@ func TestMetadataOnTheWire(t *testing.T) {
 		}
 		defer c.Close()
 		md := transport.Metadata{{Key: "authorization", Value: "Bearer 1"}, {Key: traceKey, Value: aTrace}, {Key: "tracestate", Value: "a=b"}}
-		var cost []int
+		var cost []int64
 		for range 2 {
-			s.sent = 0
+			s.sent.Store(0)
 			msg := []byte("x")
 			if err := c.Call(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.Bytes{}, Message: &msg, Metadata: md},
 				&transport.Reply{Message: new([]byte)}); err != nil {
 				t.Fatal(err)
 			}
-			cost = append(cost, s.sent)
+			cost = append(cost, s.sent.Load())
 			want := transport.Metadata{md[1], md[0], md[2]}
 			if !slices.Equal(got, want) {
 				t.Errorf("%v arrived as %v", md, got)
