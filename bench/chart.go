@@ -58,7 +58,7 @@ func (rep *report) draw(dir string) error {
 		})
 		title := fmt.Sprintf("%s, %v: %s, times %s (%s)", lv.name(), lv.load(), what, rep.Base, unit)
 		file := filepath.Join(dir, fmt.Sprintf("%s-c%d-%d.svg", lv.Shape, lv.C, lv.Size))
-		if err := os.WriteFile(file, []byte(chart(title, bars)), 0o644); err != nil { //nolint:gosec // a picture for everybody
+		if err := os.WriteFile(file, []byte(chart(title, bars)), 0o644); err != nil {
 			return err
 		}
 	}

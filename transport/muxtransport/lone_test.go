@@ -34,9 +34,9 @@ func (napHandler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 }
 
 // loneLab is a lab whose callers read themselves from the first call on, and a connection of it.
-func loneLab(t *testing.T, h transport.Handler, atOnce bool) (*lab, transport.Conn) {
+func loneLab(t *testing.T, atOnce bool) (*lab, transport.Conn) {
 	t.Helper()
-	l := newLab(t, h, muxtransport.Options{}, muxtransport.Options{})
+	l := newLab(t, napHandler{}, muxtransport.Options{}, muxtransport.Options{})
 	if atOnce {
 		muxtransport.LoneAtOnce(l.dialer)
 	}
@@ -59,7 +59,7 @@ func call(ctx context.Context, c transport.Conn, d time.Duration, key string, si
 // The reader steps aside after many calls in a row that were alone, and comes back when none has come for two looks of the watch.
 func TestReaderStepsAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, c := loneLab(t, napHandler{}, false)
+		l, c := loneLab(t, false)
 		defer l.close()
 		defer c.Close()
 		n := 0
@@ -95,7 +95,7 @@ func TestReaderStepsAside(t *testing.T) {
 // A caller that reads leaves at its deadline, and the next finds everything in order.
 func TestLoneDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, c := loneLab(t, napHandler{}, true)
+		l, c := loneLab(t, true)
 		defer l.close()
 		defer c.Close()
 		for i := range 20 {
@@ -121,7 +121,7 @@ func TestLoneDeadline(t *testing.T) {
 func TestLoneMeetsOthers(t *testing.T) {
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {
-			l, c := loneLab(t, napHandler{}, seed%2 == 0)
+			l, c := loneLab(t, seed%2 == 0)
 			defer l.close()
 			defer c.Close()
 			var wg sync.WaitGroup
@@ -201,7 +201,7 @@ func TestVacantConnectionHears(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l, c := loneLab(t, napHandler{}, true)
+				l, c := loneLab(t, true)
 				defer l.close()
 				defer c.Close()
 				leave(l)
@@ -211,7 +211,7 @@ func TestVacantConnectionHears(t *testing.T) {
 				}
 			})
 			synctest.Test(t, func(t *testing.T) {
-				l, c := loneLab(t, napHandler{}, true)
+				l, c := loneLab(t, true)
 				defer l.close()
 				defer c.Close()
 				if err := call(context.Background(), c, 0, "x", 0, time.Second); err != nil || !muxtransport.Vacant(c) {
@@ -231,7 +231,7 @@ func TestVacantConnectionHears(t *testing.T) {
 // A connection that is closed under a caller that reads ends its call.
 func TestCloseUnderLoneCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, c := loneLab(t, napHandler{}, true)
+		l, c := loneLab(t, true)
 		defer l.close()
 		time.AfterFunc(10*time.Millisecond, func() { c.Close() })
 		if err := call(context.Background(), c, time.Second, "x", 0, time.Minute); err == nil || err.Kind != status.Reset || err.Fate != status.Maybe {
