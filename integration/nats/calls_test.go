@@ -61,3 +61,5 @@ func TestDetection(t *testing.T) {
 	t.Parallel()
 	engine.Detect(t, start(t, "").subject())
 }
+
+func TestAThousandReconnect(t *testing.T) { engine.Crowd(t, start(t, "").subject(), 1000) }
