@@ -344,7 +344,7 @@ func (k *core) glance(now policy.Time, rnd rand.Source) {
 		return
 	}
 	type seen struct {
-		n          *Node
+		n           *Node
 		good, calls float64
 	}
 	var nodes []seen
