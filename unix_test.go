@@ -17,7 +17,7 @@ import (
 
 // TestUnixSocket is a server on a Unix socket, found by discovery and called in each protocol, also after one that was killed there.
 func TestUnixSocket(t *testing.T) {
-	dir, err := os.MkdirTemp("", "hull") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "hull") //nolint:usetesting // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,6 +130,7 @@ func (p *Pool) Get(ctx context.Context, addr string, deadline policy.Time) (tran
 
 // ViaDialer is what a Dialer can be that is told which way to take. Pools give it what Pool.Node was given.
 type ViaDialer interface {
+	// DialVia is transport.Dialer's Dial for what Pool.Node was given as via.
 	DialVia(ctx context.Context, addr string, via []string) (transport.Conn, *status.Error)
 }
 
