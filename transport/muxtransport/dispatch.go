@@ -468,7 +468,7 @@ func (c *serverConn) finish(ca *serverCall) {
 	if c.draining.Load() {
 		c.checkDrained()
 	}
-	gone := c.cause != nil && c.running == 0
+	gone := c.closed && c.running == 0
 	c.mu.Unlock()
 	if gone {
 		c.s.gone(c)

@@ -46,6 +46,7 @@ type serverConn struct {
 	queue
 	table    []*serverCall // by the id's lower half; calls that the reader runs are not in it
 	running  int           // handlers that have not returned and are not the reader's
+	closed   bool          // ended has been through: the last handler to finish may forget the connection
 	buffered int           // bytes of messages that are kept
 	linger   *time.Timer
 
@@ -312,6 +313,7 @@ func (c *serverConn) ended() {
 			c.giveUp(ca)
 		}
 	}
+	c.closed = true
 	idle := c.running == 0
 	c.mu.Unlock()
 	c.s.lot.remove(c)
