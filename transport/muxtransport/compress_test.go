@@ -272,9 +272,9 @@ func TestBombsOnTheWire(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				calls := 0
-				r := newRig(t, funcHandler(func(_ context.Context, in *transport.Incoming) transport.Outgoing {
+				r := newRig(t, funcHandler(func(ctx context.Context, in *transport.Incoming) transport.Outgoing {
 					calls++
-					return drainHandler{}.Unary(nil, in)
+					return drainHandler{}.Unary(ctx, in)
 				}), Options{MaxMessage: limit}, memnet.Options{})
 				defer r.stop()
 				half := named

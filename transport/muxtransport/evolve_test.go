@@ -117,7 +117,7 @@ func TestOldClient(t *testing.T) {
 		defer nc.Close()
 		p := frozenDial(nc)
 		oldClientTalks(t, p, h)
-		go l.server.Drain(context.Background())
+		go func() { _ = l.server.Drain(context.Background()) }()
 		if f, err := p.next(); err != nil || f.typ != frozenGoAway || f.payload[len(f.payload)-len("the server is shutting down")-2] != 0 {
 			t.Errorf("instead of GOAWAY 0: %v, %v", f, err)
 		}
@@ -150,7 +150,7 @@ func oldClientTalks(t *testing.T, p *frozenPeer, h shapesHandler) {
 	}
 	// Twice: what the server has seen once it must not leave out.
 	for i := range uint32(2) {
-		id := 1<<16*(i+1) | 0
+		id := 1 << 16 * (i + 1)
 		p.send(frozenCall, id, frozenCallPayload(1, []string{"echo", ""}[i], 0, md...), repeated(2000))
 		a := answer(id)
 		if a.failed || !bytes.Equal(a.rest, repeated(2000)) || a.load != 3 || !slices.Equal(a.header, fields) || !slices.Equal(a.trailer, fields) {

@@ -143,7 +143,7 @@ func (p *frozenPeer) next() (frozenFrame, error) {
 }
 
 func (p *frozenPeer) send(typ byte, id uint32, payload ...[]byte) {
-	b := make([]byte, 8)
+	b := append([]byte(nil), 0, 0, 0, 0, 0, 0, 0, 0)
 	for _, part := range payload {
 		b = append(b, part...)
 	}

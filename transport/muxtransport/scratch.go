@@ -31,8 +31,8 @@ func (s *shared) keep(b []byte) []byte {
 		return b
 	}
 	if cap(b) <= 4*maxAhead {
-		b = b[:0]
-		s.large.Put(&b)
+		large := b[:0] // a variable of its own: the parameter would be allocated for each small message too
+		s.large.Put(&large)
 	}
 	return nil
 }
