@@ -71,8 +71,8 @@ func (p *program) top() *cobra.Command {
 		Use:   "top",
 		Short: "Watch a program's calls, nodes and breakers, live",
 		Long: `Show, every second, how many calls a program makes and serves, how its nodes, breakers and budgets
-stand, and who is avoided and why. On a terminal the picture is drawn anew until it is interrupted; anywhere
-else one picture of one second is printed.`,
+stand, and who is avoided and why. On a terminal the picture is drawn anew until it is
+interrupted; anywhere else one picture of one second is printed.`,
 		Example: "hull top --admin 127.0.0.1:7070",
 		Args:    p.arguments(0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.runTop(cmd) },
