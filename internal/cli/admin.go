@@ -129,9 +129,9 @@ func (p *program) stats() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stats [calls]",
 		Short: "Show a program's nodes, breakers, limits, budgets, queues and connections",
-		Long: `Show what a program's admin page knows: the server's limit and queue, and for each client its services
-with their nodes, budgets, methods and breakers, and its connections. With "calls": the last calls
-that failed, and the slowest.`,
+		Long: `Show what a program's admin page knows: the server's limit and queue, and for each client its
+services with their nodes, budgets, methods and breakers, and its connections. With "calls": the
+last calls that failed, and the slowest.`,
 		Example:   "hull stats --admin 127.0.0.1:7070\nhull stats calls --admin unix:///run/greeter-admin.sock",
 		ValidArgs: []string{"calls"},
 		Args:      p.arguments(0, "calls"),
@@ -152,9 +152,10 @@ func (p *program) policyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "policy get|set|validate|diff [FILE]",
 		Short: "Read, check, compare and replace the document that a program's policies come from",
-		Long: `get prints the document in force. validate says what is wrong with FILE, without asking anybody. diff
-says what FILE would change in a program, field by field. set puts it in force there, at once and
-for as long as the program runs; an invalid document changes nothing. FILE may be -, standard input.`,
+		Long: `get prints the document in force. validate says what is wrong with FILE, without asking anybody.
+diff says what FILE would change in a program, field by field. set puts it in force there, at once
+and for as long as the program runs; an invalid document changes nothing. FILE may be -, which is
+standard input.`,
 		Example: "hull policy get --admin 127.0.0.1:7070\nhull policy validate policies.yaml\nhull policy diff policies.yaml --admin 127.0.0.1:7070\n" +
 			"hull policy set policies.yaml --admin 127.0.0.1:7070",
 		ValidArgs: []string{"get", "set", "validate", "diff"},
