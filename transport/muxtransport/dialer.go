@@ -162,7 +162,7 @@ func readPreface(nc net.Conn) (preface, error) {
 	// A peer that speaks something else is told apart by its first byte; the rest may never come.
 	if b[0] != Magic[0] {
 		if _, secured := nc.(*tls.Conn); b[0] == recordAlert && !secured {
-			return preface{}, needsTLS
+			return preface{}, errNeedsTLS
 		}
 		return parsePreface(b[:])
 	}
@@ -198,11 +198,11 @@ type handshakeError string
 
 func (e handshakeError) Error() string { return string(e) }
 
-// Is lets needsTLS be known as transport.ErrTLS.
-func (e handshakeError) Is(target error) bool { return e == needsTLS && target == transport.ErrTLS }
+// Is lets errNeedsTLS be known as transport.ErrTLS.
+func (e handshakeError) Is(target error) bool { return e == errNeedsTLS && target == transport.ErrTLS }
 
-// needsTLS is the answer of a server that speaks TLS: an alert, which begins with recordAlert.
+// errNeedsTLS is the answer of a server that speaks TLS: an alert, which begins with recordAlert.
 const (
-	needsTLS    = handshakeError("the server speaks TLS, and this client does not: give it hull.WithTLS, or Options.TLS of its transport")
+	errNeedsTLS    = handshakeError("the server speaks TLS, and this client does not: give it hull.WithTLS, or Options.TLS of its transport")
 	recordAlert = 0x15
 )
