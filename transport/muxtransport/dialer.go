@@ -203,6 +203,6 @@ func (e handshakeError) Is(target error) bool { return e == errNeedsTLS && targe
 
 // errNeedsTLS is the answer of a server that speaks TLS: an alert, which begins with recordAlert.
 const (
-	errNeedsTLS    = handshakeError("the server speaks TLS, and this client does not: give it hull.WithTLS, or Options.TLS of its transport")
+	errNeedsTLS = handshakeError("the server speaks TLS, and this client does not: give it hull.WithTLS, or Options.TLS of its transport")
 	recordAlert = 0x15
 )
