@@ -109,7 +109,9 @@ func NewServer(service string, opts ...ServerOption) (*Server, error) {
 	if doc == nil {
 		doc = &spec.Spec{}
 	}
-	if s.desk, err = admission.New(rules(doc.Service(service))); err != nil {
+	if err = doc.Validate(); err != nil {
+		errs = append(errs, err)
+	} else if s.desk, err = admission.New(rules(doc.Service(service))); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
@@ -246,7 +248,7 @@ func (s *Server) live(ctx context.Context, reg *registry.Registry, ln net.Listen
 	stopTurning := s.turn()
 	defer func() {
 		front.close()
-		for range failed { //nolint:revive // until it is closed; what failed has been told of
+		for range failed { // until it is closed; what failed has been told of
 		}
 		front.wait()
 		stopTurning()
@@ -417,7 +419,7 @@ func (s *handler) enter(c *incoming, in *transport.Incoming, m *method) (cd code
 	}
 	if refusal != nil {
 		if c.seat.Waits() {
-			s.giveUp(c, policy.Now(), false)
+			_ = s.giveUp(c, policy.Now(), false) // why it is refused is known
 		}
 		s.settle(c, policy.Ignored)
 		return nil, self, refusal

@@ -42,7 +42,7 @@ func (s *handler) Forget(ctx *callctx.Context) {
 		return
 	}
 	if c.seat.Waits() {
-		s.giveUp(c, policy.Now(), false)
+		_ = s.giveUp(c, policy.Now(), false) // nobody is left to be told
 	}
 	s.settle(c, policy.Ignored)
 }

@@ -377,3 +377,36 @@ func TestServerRules(t *testing.T) {
 		}
 	})
 }
+
+// What the document accepts a server can be made of, at the bounds of its fields too.
+func TestServerOfEveryDocument(t *testing.T) {
+	reg := memory(t)
+	for _, doc := range []string{
+		`{}`,
+		`server_limit: {mode: off}`,
+		`server_limit: {mode: dry-run, source: aimd, slow: 1s, backoff: 99%}`,
+		`server_limit: {source: fixed, limit: 1, queue: 0, order: lifo}`,
+		`server_limit: {source: fixed, limit: 1048576}`,
+		`server_limit: {min: 131072, max: 131072, queue: 1048576, max_wait: 24h, target: 24h, interval: 24h, grace: 1m, reserve: false}`,
+		`server_limit: {min: 1, max: 1, start: 1, grace: 1ms}`,
+		`server_rate: {limit: 100000, per: 1ms, burst: 10000, callers: 1}`,
+		`server_rate: {limit: 0.01, per: 24h, callers: 100000}`,
+		`server_pressure: {lag: 1ms, throttled: 1%, memory: 10%}`,
+		`server_pressure: {mode: off, lag: 10s, throttled: 100%, memory: 99%}`,
+	} {
+		if doc != `{}` {
+			doc = "defaults: {" + doc + "}"
+		}
+		s, err := spec.Parse("doc", []byte(doc))
+		if err != nil {
+			t.Fatalf("%s: %v", doc, err)
+		}
+		if _, err := hull.NewServer("plant", hull.WithRegistry(reg), hull.WithSpec(s)); err != nil {
+			t.Errorf("%s: %v", doc, err)
+		}
+	}
+	wrong := &spec.Spec{Defaults: spec.Service{ServerLimit: spec.ServerLimit{Order: "none"}}}
+	if _, err := hull.NewServer("plant", hull.WithRegistry(reg), hull.WithSpec(wrong)); err == nil {
+		t.Error("a wrong document is accepted")
+	}
+}

@@ -89,12 +89,12 @@ func (g *gauge) lag(h *metrics.Float64Histogram) time.Duration {
 	if all >= fewWaits {
 		rest := all - all/10
 		for i, n := range h.Counts {
-			if d := n - g.waits[i]; d >= rest {
+			d := n - g.waits[i]
+			if d >= rest {
 				lag = h.Buckets[i] // the bucket's lower end: rather too little than too much
 				break
-			} else {
-				rest -= d
 			}
+			rest -= d
 		}
 	}
 	copy(g.waits, h.Counts)

@@ -6,8 +6,8 @@
 //	go run ./overload
 //	go run ./overload -loads 0.8,2,10 -d 10s -work 1ms -spec 'services: {plant: {server_limit: {mode: off}}}'
 //
-// The handler does its work one call at a time and uses the processor all that time, so that the capacity is 1/work. Seven tenths of the capacity are
-// offered as critical calls, the rest as sheddable ones. The callers' own policies are off: what is shown is the server's doing.
+// The handler does its work one call at a time and uses the processor all that time. What it can do in a second on this machine is measured first, by callers that
+// wait for their answers; loads are multiples of that. Six tenths of the capacity are offered as critical calls, the rest as sheddable ones. The callers' own policies are off: what is shown is the server's doing.
 package main
 
 import (
@@ -195,7 +195,11 @@ func generate(loads string, work, d, deadline time.Duration, doc string) error {
 	}
 	defer c.Close()
 	plant := c.To("hull://" + strings.TrimSpace(addr))
-	capacity := float64(time.Second) / float64(work)
+	capacity, err := measure(plant, d)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("capacity: %.0f calls/s\n", capacity)
 
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "load\toffered/s\tgood/s\tof capacity\tcritical ok\tsheddable ok\tlate\tp50\tp99\tserver CPU/served\tCPU/shed\tstarted\t")
@@ -205,7 +209,7 @@ func generate(loads string, work, d, deadline time.Duration, doc string) error {
 		if err != nil {
 			return err
 		}
-		vital := min(0.7, load)
+		vital := min(0.6, load)
 		run := func() (crit, rest *tally, u usage, err error) {
 			crit, rest = new(tally), new(tally)
 			before, err := hull.Call[usage](context.Background(), plant, "plant.Admin/Usage", &empty{})
@@ -250,6 +254,24 @@ func generate(loads string, work, d, deadline time.Duration, doc string) error {
 		}
 	}
 	return w.Flush()
+}
+
+// measure is how many calls are answered in a second when four callers wait for their answers.
+func measure(plant *hull.Conn, d time.Duration) (float64, error) {
+	var done atomic.Int64
+	errs := make([]error, 4)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i := range errs {
+		wg.Go(func() {
+			for time.Since(began) < d && errs[i] == nil {
+				_, errs[i] = hull.Call[empty](context.Background(), plant, "plant.Plant/Work", &empty{})
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return float64(done.Load()) / time.Since(began).Seconds(), errors.Join(errs...)
 }
 
 func part(t *tally) string {

@@ -75,8 +75,7 @@ type Ask struct {
 type Seat struct {
 	hall  *hall
 	start policy.Time
-	spot  spot
-	kind  kind
+	spot  // beside kind, so that a seat is small
 }
 
 type kind uint8
@@ -250,7 +249,7 @@ func (d *Desk) Leave(now policy.Time, s *Seat, t policy.Ticket, vain bool) bool 
 func (d *Desk) Late() { d.late.Add(1) }
 
 func (d *Desk) take(now, deadline policy.Time, m *Method, s *Seat, k kind) {
-	s.start, s.kind = now, k
+	s.start = now
 	s.spot = m.begin(now, deadline, d.rules.Load().Grace, k)
 }
 
@@ -385,7 +384,9 @@ func (d *Desk) Events(key string) []policy.NamedSource {
 }
 
 // Busy reports whether Turn has something to look after beside calls that arrive: pressure, or handlers that were abandoned.
-func (d *Desk) Busy() bool { return d.press.level.Load() != 0 || d.abandoned.Load() > 0 || d.full.Load() }
+func (d *Desk) Busy() bool {
+	return d.press.level.Load() != 0 || d.abandoned.Load() > 0 || d.full.Load()
+}
 
 // Refusals counts the calls that were refused, for whatever reason.
 func (d *Desk) Refusals() (n int64) {

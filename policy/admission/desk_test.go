@@ -381,7 +381,7 @@ func TestNothingIsLost(t *testing.T) {
 				a := &admission.Ask{Call: policy.Call{Deadline: c.until, Criticality: policy.Criticality(rng.IntN(4)), PathAttempt: 1 + rng.IntN(2)}}
 				v, _ := d.Arrive(now, rng, a, c.m, c.s)
 				if v.Decision == policy.Park {
-					c.ticket, v = d.Join(now, rng, a, c.m, c.s, policy.Waiting{Waiter: c.w})
+					c.ticket, _ = d.Join(now, rng, a, c.m, c.s, policy.Waiting{Waiter: c.w})
 				}
 				if c.s.Taken() || c.s.Waits() {
 					calls = append(calls, c)

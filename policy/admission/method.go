@@ -46,6 +46,7 @@ func (d *Desk) Add(name string) *Method {
 type spot struct {
 	mark uint32
 	at   uint8
+	kind kind
 }
 
 // never is where calls are counted that never count as abandoned.
@@ -61,7 +62,7 @@ func spotOf(now, deadline policy.Time, grace time.Duration) spot {
 	if at-now/second >= ringSize-1 || at <= now/second {
 		return never
 	}
-	return spot{markOf(at), uint8(at % ringSize)}
+	return spot{mark: markOf(at), at: uint8(at % ringSize)}
 }
 
 // markOf is never 0, which is the mark of what has been swept.
@@ -97,6 +98,7 @@ func (m *Method) begin(now, deadline policy.Time, grace time.Duration, k kind) s
 			next = uint64(s.mark)<<markShift + one(k)
 		}
 		if m.ring[s.at].CompareAndSwap(w, next) {
+			s.kind = k
 			return s
 		}
 	}
