@@ -70,9 +70,34 @@ func recognise(n *registry.Node, rep *transport.Reply) registry.Sighting {
 	return registry.Gone
 }
 
+// says reports the instance that a connection leads to, as the server said when it began; "" where the protocol or the server does not say.
+func says(conn transport.Conn) string {
+	if c, ok := conn.(interface{ Instance() string }); ok {
+		return c.Instance()
+	}
+	return ""
+}
+
+// strays reports whether a connection that was made to n leads to a node of another service, which has the address by now. Another instance
+// of the same service serves as well, and is not turned away while discovery does not know it yet.
+func strays(conn transport.Conn, n *registry.Node) bool {
+	if !n.Identifies {
+		return false
+	}
+	said := says(conn)
+	return said != "" && !(len(said) > len(n.Service) && said[len(n.Service)] == '/' && said[:len(n.Service)] == n.Service)
+}
+
+// instance is what the server says of itself when a connection begins.
+func (s *Server) instance() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return identity(s.service, s.node.ID)
+}
+
 // elsewhere is how a call ends at an address that is another instance's: as if nobody were there.
-func elsewhere(err *status.Error) *status.Error {
-	return &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent, Message: "the node has left its address", Cause: err}
+func elsewhere(cause error) *status.Error {
+	return &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent, Message: "the node has left its address", Cause: cause}
 }
 
 // probe is registry.Probe: it looks at a node that discovery has lost and that no call has gone to for a while.

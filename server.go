@@ -267,7 +267,7 @@ func (s *Server) live(ctx context.Context, reg *registry.Registry, ln net.Listen
 		return err
 	}
 	s.begin(Registering, "")
-	registration, err := reg.Register(ctx, node)
+	registration, err := announce(ctx, reg, node)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil

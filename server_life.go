@@ -175,7 +175,7 @@ func (s *Server) warm(ctx context.Context) error {
 var errCut = errors.New("the server was closed")
 
 // serveUntil waits for the end of ctx, of the listener, or of everything, and has discovery told when the server cannot go on and when it can again.
-func (s *Server) serveUntil(ctx context.Context, r *registry.Registration, failed <-chan error) error {
+func (s *Server) serveUntil(ctx context.Context, r announcement, failed <-chan error) error {
 	for {
 		select {
 		case err := <-failed:
@@ -194,7 +194,7 @@ func (s *Server) serveUntil(ctx context.Context, r *registry.Registration, faile
 				s.begin(Ready, "the handlers have ended")
 			}
 			told, cancel := context.WithTimeout(ctx, unreadyMost)
-			if err := r.Update(told, func(n *registry.Node) { n.Draining = stuck }); err != nil {
+			if err := r.Update(told, func(n *registry.Node) { n.Draining = stuck }); err != nil && !errors.Is(err, registry.ErrReadOnly) {
 				s.log.Warn("discovery could not be told yet", "service", s.service, "error", err)
 			}
 			cancel()
@@ -203,7 +203,7 @@ func (s *Server) serveUntil(ctx context.Context, r *registry.Registration, faile
 }
 
 // leaveGently leaves without losing a call: first nobody is sent here any more, then what is here finishes.
-func (s *Server) leaveGently(reg *registry.Registry, r *registry.Registration, f *front) error {
+func (s *Server) leaveGently(reg *registry.Registry, r announcement, f *front) error {
 	all, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	stop := make(chan struct{})
@@ -237,7 +237,7 @@ func (s *Server) leaveGently(reg *registry.Registry, r *registry.Registration, f
 
 // spread tells discovery that the server leaves, and waits until callers know: twice as long as it took to come back to the server itself, and at least the
 // time that Drain has set.
-func (s *Server) spread(ctx context.Context, reg *registry.Registry, r *registry.Registration) {
+func (s *Server) spread(ctx context.Context, reg *registry.Registry, r announcement) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, max(s.opt.drainWait, spreadMost))
 	defer cancel()
@@ -248,7 +248,7 @@ func (s *Server) spread(ctx context.Context, reg *registry.Registry, r *registry
 	v := reg.Open(s.service)
 	defer v.Close()
 	told := r.Update(ctx, func(n *registry.Node) { n.Draining = true })
-	if told != nil {
+	if told != nil && !errors.Is(told, registry.ErrReadOnly) {
 		s.log.Warn("discovery could not be told that the server leaves", "service", s.service, "error", told)
 	}
 	if s.opt.drainWait == 0 {

@@ -115,6 +115,9 @@ func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 		req = addressed(req, n.Info())
 	}
 	conn, err := s.s.node(n).Get(ctx, a.Deadline)
+	if err == nil && strays(conn, n.Info()) {
+		err = elsewhere(nil)
+	}
 	if err == nil {
 		s.ClientStream, err = conn.Open(ctx, req)
 	}

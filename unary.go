@@ -107,6 +107,9 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 		req = addressed(req, info)
 	}
 	conn, err := s.node(n).Get(ctx, a.Deadline)
+	if err == nil && strays(conn, info) {
+		err = elsewhere(nil)
+	}
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
 		if req.WantLoad && rep.Load.InFlight != 0 {
