@@ -143,6 +143,7 @@ type callOptions struct {
 	from                       *failed // the call stands in for one to another service
 	sel                        *balance.Selector
 	hash                       uint64
+	once                       string // its idempotency key
 	codec                      codec.Codec
 	maxReply, maxSend          int
 	authority, compressor      string
@@ -171,6 +172,8 @@ func (c *callOptions) apply(opts []CallOption) {
 			c.hash = o.hash
 		case insteadOption:
 			*c = o.opt
+		case idempotencyOption:
+			c.once = o.key
 		case infoOption:
 			c.info, c.explain = o.info, (c.explain || o.explain) && o.info != nil
 		case criticalityOption:

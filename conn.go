@@ -14,6 +14,7 @@ import (
 
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/idempotency"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/spec"
 	"github.com/hull-go/hull/status"
@@ -161,6 +162,10 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	}
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		p.md = fromMD(md)
+	}
+	if p.opt.once != "" && !stream {
+		p.md = append(p.md, transport.Field{Key: idempotency.Header, Value: p.opt.once})
+		p.call.Idempotent = p.call.Idempotent || said.Keyed
 	}
 	if !stream {
 		p.explainOn()

@@ -39,8 +39,7 @@ func Handle[Req, Rep any](s *Server, name string, fn func(ctx context.Context, r
 		}
 		return rep, nil
 	}
-	mw := chainUnary(s.opt.unary)
-	m.unary = func(ctx context.Context, dec func(any) error) (any, error) {
+	serve := func(ctx context.Context, dec func(any) error, mw grpc.UnaryServerInterceptor) (any, error) {
 		req := new(Req)
 		if err := dec(req); err != nil {
 			return nil, err
@@ -50,6 +49,9 @@ func Handle[Req, Rep any](s *Server, name string, fn func(ctx context.Context, r
 		}
 		return mw(ctx, req, info, last)
 	}
+	mw, keyed := chainUnary(s.opt.unary), chainUnary(s.withKeys())
+	m.unary = func(ctx context.Context, dec func(any) error) (any, error) { return serve(ctx, dec, mw) }
+	m.keyed = func(ctx context.Context, dec func(any) error) (any, error) { return serve(ctx, dec, keyed) }
 	s.add(m)
 }
 
@@ -109,6 +111,10 @@ func HandleStream[Req, Rep any](s *Server, name string, fn func(*ServerStream[Re
 // file are published in discovery. It panics if impl does not implement the service.
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	methods, info := describeService(desc, impl, chainUnary(s.opt.unary), chainStream(s.opt.stream))
+	keyed, _ := describeService(desc, impl, chainUnary(s.withKeys()), nil)
+	for i, m := range methods {
+		m.keyed = keyed[i].unary
+	}
 	for _, m := range methods {
 		s.add(m)
 	}

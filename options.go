@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 
+	"github.com/hull-go/hull/idempotency"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/fileregistry"
 	"github.com/hull-go/hull/spec"
@@ -92,6 +93,7 @@ type serverOptions struct {
 	phases       []func(PhaseChange)
 	warmUp       func(context.Context) error
 	warmUpMost   time.Duration
+	keys         idempotency.Options
 }
 
 type bothOption struct {

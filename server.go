@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/idempotency"
 	"github.com/hull-go/hull/internal/nearest"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/policy/admission"
@@ -65,6 +66,8 @@ type Server struct {
 	asks    sync.Pool // of *admission.Ask
 	callers maphash.Seed
 
+	guard *idempotency.Guard // of calls with a key; set by Run
+
 	mu      sync.Mutex
 	running bool
 	methods map[string]*method // not changed once running
@@ -87,6 +90,7 @@ type method struct {
 	clientStreams, serverStreams bool
 
 	unary  func(ctx context.Context, dec func(any) error) (any, error)
+	keyed  func(ctx context.Context, dec func(any) error) (any, error) // unary, for calls with an idempotency key
 	stream func(s grpc.ServerStream) error
 }
 
@@ -231,6 +235,10 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.page = page
 	s.mu.Unlock()
+	if s.guard, err = idempotency.New(s.opt.keys); err != nil {
+		return fmt.Errorf("hull: server %q: %w", s.service, err)
+	}
+	defer s.guard.Close()
 	if err = s.live(ctx, reg, ln); err != nil {
 		return fmt.Errorf("hull: server %q on %s: %w", s.service, ln.Addr(), err)
 	}
@@ -313,7 +321,9 @@ func (s *Server) describe(addr net.Addr) (registry.Node, error) {
 	n.Protocols = []string{protocolNative, protocolGRPC, protocolHTTP}
 	for _, name := range slices.Sorted(maps.Keys(s.methods)) {
 		if m := s.methods[name]; !m.builtin {
-			n.Methods = append(n.Methods, m.info)
+			info := m.info
+			info.Keyed = m.keyed != nil && s.opt.keys.Store != nil
+			n.Methods = append(n.Methods, info)
 		}
 	}
 	n.Started = time.Now()
@@ -365,7 +375,11 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 		}
 	}()
 	d := s.decoder(cd, in)
-	v, err := m.unary(c, d.decode)
+	run := m.unary
+	if m.keyed != nil && in.Metadata.Get(idempotency.Header) != "" {
+		run = m.keyed
+	}
+	v, err := run(c, d.decode)
 	s.release(d)
 	out := transport.Outgoing{Codec: cd, Message: v}
 	out.Header, out.Trailer = c.metadata()

@@ -209,6 +209,7 @@ func (s *service) replace(now policy.Time, snap *registry.Service) (old *registr
 			}
 			// Two versions may disagree; then the careful one is right.
 			f.Idempotent, f.SideEffectFree = f.Idempotent && m.Idempotent, f.SideEffectFree && m.SideEffectFree
+			f.Keyed = f.Keyed && m.Keyed
 			flags[m.Name] = f
 		}
 	}

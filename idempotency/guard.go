@@ -81,7 +81,7 @@ func New(o Options) (*Guard, error) {
 	if o.Linger = or(o.Linger, DefaultLinger); o.Linger < 0 {
 		o.Linger = 0
 	}
-	if o.Store != nil && o.TTL < time.Second {
+	if o.TTL >= 0 && o.TTL < time.Second {
 		errs = append(errs, fmt.Errorf("a TTL of %v is too short for a store: use a second or more", o.TTL))
 	}
 	if o.Scope == nil {

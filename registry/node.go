@@ -37,6 +37,8 @@ type Method struct {
 	Idempotent bool `json:"idempotent,omitempty"`
 	// SideEffectFree says that the method only reads: two nodes may process it at the same time (hedging).
 	SideEffectFree bool `json:"sideEffectFree,omitempty"`
+	// Keyed says that the service's nodes share idempotency keys: a call that has one may be retried on any of them.
+	Keyed bool `json:"keyed,omitempty"`
 }
 
 // Node is one running instance of a service. A node that came out of a registry is immutable and shared: Clone it

@@ -57,7 +57,7 @@ var arrows = []struct {
 
 	// The front door, with the drivers that need no configuration.
 	{".", "status policy policy/* idempotency codec transport transport/pool transport/muxtransport transport/grpctransport transport/httptransport registry registry/fileregistry balance spec internal/*",
-		"hulltest registry/* transport/*"},
+		"hulltest registry/* transport/* idempotency/storetest"},
 
 	// What stands on the front door.
 	{"hulltest", "...", ""},
