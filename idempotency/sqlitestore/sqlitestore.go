@@ -1,9 +1,9 @@
-// Package sqlstore keeps idempotency keys in a database that nodes share, through database/sql, and writes a key's record in the
-// same transaction as its effect ([InTx]). It brings no driver. SQLite and PostgreSQL are spoken.
+// Package sqlitestore keeps idempotency keys in a SQLite file that processes of one machine share, through database/sql, and writes a key's
+// record in the same transaction as its effect ([InTx]). It brings no driver.
 //
-// A store has two tables, made by [New]: the keys, and the processes that say they live. Time is the database's own, so nodes need not
-// agree on theirs. With SQLite, set a busy timeout in the driver's URL: claims wait for each other.
-package sqlstore
+// A store has two tables, made by [New]: the keys, and the processes that say they live. Time is SQLite's own. Set a busy timeout in the
+// driver's URL: claims wait for each other.
+package sqlitestore
 
 import (
 	"context"
@@ -16,50 +16,12 @@ import (
 	"github.com/hull-go/hull/idempotency"
 )
 
-// Dialect is the SQL that a database speaks.
-type Dialect uint8
-
-// The dialects.
-const (
-	SQLite Dialect = iota
-	Postgres
-)
-
-// now is the database's clock in milliseconds since 1970.
-func (d Dialect) now() string {
-	if d == Postgres {
-		return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
-	}
-	return "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+// query writes SQL: NOW is the clock in milliseconds since 1970.
+func query(q string) string {
+	return strings.ReplaceAll(q, "NOW", "CAST(unixepoch('subsec') * 1000 AS INTEGER)")
 }
 
-func (d Dialect) blob() string {
-	if d == Postgres {
-		return "BYTEA"
-	}
-	return "BLOB"
-}
-
-// sql writes a query for the dialect: ? are its parameters, NOW the clock, BLOB bytes.
-func (d Dialect) sql(q string) string {
-	q = strings.ReplaceAll(strings.ReplaceAll(q, "NOW", d.now()), "BLOB", d.blob())
-	if d != Postgres {
-		return q
-	}
-	var b strings.Builder
-	n := 0
-	for _, c := range q {
-		if c != '?' {
-			b.WriteRune(c)
-			continue
-		}
-		n++
-		fmt.Fprintf(&b, "$%d", n)
-	}
-	return b.String()
-}
-
-// Store is an idempotency.Store in a database. It is safe for concurrent use, also by many processes.
+// Store is an idempotency.Store in a SQLite database. It is safe for concurrent use, also by many processes.
 type Store struct {
 	db                                        *sql.DB
 	alive, sweepOwners, sweepKeys             string
@@ -69,42 +31,42 @@ type Store struct {
 var _ idempotency.Store = (*Store)(nil)
 
 // New returns a Store in db, and makes its tables if they are not there. db stays the caller's.
-func New(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
+func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	for _, q := range []string{
 		`CREATE TABLE IF NOT EXISTS hull_keys (name TEXT PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, print BLOB NOT NULL, result BLOB,
 			expires BIGINT NOT NULL)`,
 		`CREATE INDEX IF NOT EXISTS hull_keys_expires ON hull_keys (expires)`,
 		`CREATE TABLE IF NOT EXISTS hull_owners (owner TEXT PRIMARY KEY, until BIGINT NOT NULL)`,
 	} {
-		if _, err := db.ExecContext(ctx, d.sql(q)); err != nil {
-			return nil, fmt.Errorf("sqlstore: making the tables: %w", err)
+		if _, err := db.ExecContext(ctx, query(q)); err != nil {
+			return nil, fmt.Errorf("sqlitestore: making the tables: %w", err)
 		}
 	}
 	const ended = `expires <= NOW AND (result IS NOT NULL OR NOT EXISTS (SELECT 1 FROM hull_owners o WHERE o.owner = hull_keys.owner AND o.until > NOW))`
 	return &Store{
 		db: db,
-		alive: d.sql(`INSERT INTO hull_owners (owner, until) VALUES (?, NOW + ?)
+		alive: query(`INSERT INTO hull_owners (owner, until) VALUES (?, NOW + ?)
 			ON CONFLICT (owner) DO UPDATE SET until = excluded.until`),
-		sweepOwners: d.sql(`DELETE FROM hull_owners WHERE until <= NOW`),
-		sweepKeys:   d.sql(`DELETE FROM hull_keys WHERE ` + ended),
-		expire:      d.sql(`DELETE FROM hull_keys WHERE name = ? AND ` + ended),
-		insert:      d.sql(`INSERT INTO hull_keys (name, id, owner, print, expires) VALUES (?, ?, ?, ?, NOW + ?) ON CONFLICT (name) DO NOTHING`),
-		look: d.sql(`SELECT id, owner, print, result, EXISTS (SELECT 1 FROM hull_owners o WHERE o.owner = hull_keys.owner AND o.until > NOW)
+		sweepOwners: query(`DELETE FROM hull_owners WHERE until <= NOW`),
+		sweepKeys:   query(`DELETE FROM hull_keys WHERE ` + ended),
+		expire:      query(`DELETE FROM hull_keys WHERE name = ? AND ` + ended),
+		insert:      query(`INSERT INTO hull_keys (name, id, owner, print, expires) VALUES (?, ?, ?, ?, NOW + ?) ON CONFLICT (name) DO NOTHING`),
+		look: query(`SELECT id, owner, print, result, EXISTS (SELECT 1 FROM hull_owners o WHERE o.owner = hull_keys.owner AND o.until > NOW)
 			FROM hull_keys WHERE name = ?`),
-		takeOver: d.sql(`UPDATE hull_keys SET id = ?, owner = ?, print = ?, expires = NOW + ? WHERE name = ? AND id = ? AND result IS NULL`),
-		end:      d.sql(`UPDATE hull_keys SET result = ?, expires = NOW + ? WHERE name = ? AND id = ?`),
-		free:     d.sql(`DELETE FROM hull_keys WHERE name = ? AND id = ? AND result IS NULL`),
+		takeOver: query(`UPDATE hull_keys SET id = ?, owner = ?, print = ?, expires = NOW + ? WHERE name = ? AND id = ? AND result IS NULL`),
+		end:      query(`UPDATE hull_keys SET result = ?, expires = NOW + ? WHERE name = ? AND id = ?`),
+		free:     query(`DELETE FROM hull_keys WHERE name = ? AND id = ? AND result IS NULL`),
 	}, nil
 }
 
 // Alive implements idempotency.Store. It also removes what has expired.
 func (s *Store) Alive(ctx context.Context, owner string, ttl time.Duration) error {
 	if _, err := s.db.ExecContext(ctx, s.alive, owner, ttl.Milliseconds()); err != nil {
-		return fmt.Errorf("sqlstore: %w", err)
+		return fmt.Errorf("sqlitestore: %w", err)
 	}
 	for _, q := range []string{s.sweepKeys, s.sweepOwners} {
 		if _, err := s.db.ExecContext(ctx, q); err != nil {
-			return fmt.Errorf("sqlstore: removing what has expired: %w", err)
+			return fmt.Errorf("sqlitestore: removing what has expired: %w", err)
 		}
 	}
 	return nil
@@ -114,14 +76,14 @@ func (s *Store) Alive(ctx context.Context, owner string, ttl time.Duration) erro
 func (s *Store) Claim(ctx context.Context, c idempotency.Claim) (rec idempotency.Record, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return rec, fmt.Errorf("sqlstore: %w", err)
+		return rec, fmt.Errorf("sqlitestore: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
 	if rec, err = s.claim(ctx, tx, c); err == nil {
 		err = tx.Commit()
 	}
 	if err != nil {
-		return idempotency.Record{}, fmt.Errorf("sqlstore: claiming a key: %w", err)
+		return idempotency.Record{}, fmt.Errorf("sqlitestore: claiming a key: %w", err)
 	}
 	return rec, nil
 }
@@ -185,7 +147,7 @@ func (s *Store) Release(ctx context.Context, key, claim string) error {
 func (s *Store) change(ctx context.Context, q string, args ...any) error {
 	n, err := affected(s.db.ExecContext(ctx, q, args...))
 	if err != nil {
-		return fmt.Errorf("sqlstore: %w", err)
+		return fmt.Errorf("sqlitestore: %w", err)
 	}
 	if n == 0 {
 		return idempotency.ErrLost

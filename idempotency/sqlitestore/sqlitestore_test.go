@@ -1,4 +1,4 @@
-package sqlstore_test
+package sqlitestore_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/hull-go/hull/idempotency"
-	"github.com/hull-go/hull/idempotency/sqlstore"
+	"github.com/hull-go/hull/idempotency/sqlitestore"
 	"github.com/hull-go/hull/idempotency/storetest"
 	"github.com/hull-go/hull/status"
 )
@@ -52,7 +52,7 @@ func TestStore(t *testing.T) {
 			var stores []idempotency.Store
 			da, db := open(t)
 			for _, d := range []*sql.DB{da, db} {
-				s, err := sqlstore.New(t.Context(), d, sqlstore.SQLite)
+				s, err := sqlitestore.New(t.Context(), d)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -86,7 +86,7 @@ func newShop(t *testing.T, db *sql.DB) *shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(g.Close)
-	if err := sqlstore.MakeEffects(t.Context(), db, sqlstore.SQLite); err != nil {
+	if err := sqlitestore.MakeEffects(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
 	return &shop{g, db}
@@ -101,7 +101,7 @@ func (s *shop) pay(ctx context.Context, key string, amount int, spoil func() err
 			return nil, err
 		}
 		defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
-		rep, err := sqlstore.InTx(ctx, tx, sqlstore.SQLite, func() (*receipt, error) {
+		rep, err := sqlitestore.InTx(ctx, tx, func() (*receipt, error) {
 			r, err := tx.ExecContext(ctx, `INSERT INTO payments (amount) VALUES (?)`, req.(*payment).Amount)
 			if err != nil {
 				return nil, err
@@ -179,7 +179,7 @@ func TestInTx(t *testing.T) {
 	if _, err := shops[1].pay(t.Context(), "amounts", 6, nil); status.CodeOf(err) != status.Unavailable && status.CodeOf(err) != status.InvalidArgument {
 		t.Errorf("another amount under the same key: %v", err)
 	}
-	if err := sqlstore.ForgetEffects(t.Context(), da, sqlstore.SQLite, 0); err != nil {
+	if err := sqlitestore.ForgetEffects(t.Context(), da, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := da.QueryRowContext(t.Context(), `SELECT count(*) FROM hull_effects`).Scan(&n); err != nil || n != 0 {
@@ -194,7 +194,7 @@ func TestInTxNeedsAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	_, err = sqlstore.InTx(t.Context(), tx, sqlstore.SQLite, func() (*receipt, error) { t.Error("it ran"); return nil, nil })
+	_, err = sqlitestore.InTx(t.Context(), tx, func() (*receipt, error) { t.Error("it ran"); return nil, nil })
 	if status.CodeOf(err) != status.FailedPrecondition {
 		t.Error(err)
 	}
