@@ -125,7 +125,9 @@ type forgetful struct {
 	*concurrency.Limiter
 	next  func(l *forgetful, now policy.Time, rnd rand.Source) (policy.Waiting, policy.Verdict, bool)
 	leave func(l *forgetful, now policy.Time, t policy.Ticket) bool
-	last  policy.Waiting
+
+	mu   *sync.Mutex
+	last policy.Waiting
 }
 
 func (f *forgetful) Next(now policy.Time, rnd rand.Source) (policy.Waiting, policy.Verdict, bool) {
@@ -149,7 +151,7 @@ func lineOf(f forgetful) func() policy.Gate {
 			panic(err)
 		}
 		g := f
-		g.Limiter = l
+		g.Limiter, g.mu = l, new(sync.Mutex)
 		return &g
 	}
 }
@@ -306,6 +308,8 @@ func TestSuiteFindsFaults(t *testing.T) {
 			return w, v, false
 		}}), Caps{Places: 2}, []string{"a place that comes back", "nobody who waits is forgotten"}},
 		{"a line tells a waiter twice", lineOf(forgetful{next: func(f *forgetful, now policy.Time, rnd rand.Source) (w policy.Waiting, v policy.Verdict, ok bool) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			if f.last.Waiter != nil {
 				w, f.last = f.last, policy.Waiting{}
 				return w, refuse(), true
