@@ -63,7 +63,7 @@ func TestCutRichCallAtEachByte(t *testing.T) {
 		for _, compression := range []string{"gzip", "zstd"} {
 			t.Run(cut.name+", "+compression, func(t *testing.T) {
 				n, clean := int64(0), false
-				for ; !clean && n < 2000; n++ {
+				for ; !clean && n < 2000; n += stride {
 					synctest.Test(t, func(t *testing.T) {
 						h := metaHandler{&runsHandler{runs: map[string]int{}}}
 						l := newLab(t, h, muxtransport.Options{Compression: compression, CompressFrom: 1}, muxtransport.Options{})
@@ -79,7 +79,7 @@ func TestCutRichCallAtEachByte(t *testing.T) {
 					})
 				}
 				if n < 100 || !clean {
-					t.Errorf("calls went through although the connection was cut after %d bytes: %v", n-1, clean)
+					t.Errorf("calls went through although the connection was cut after %d bytes: %v", n-stride, clean)
 				}
 			})
 		}
@@ -93,7 +93,7 @@ func TestCutCompressedParts(t *testing.T) {
 	msg := append(append([]byte("key"), noise...), bytes.Repeat([]byte("."), 50<<10)...)
 	var places []int64
 	for _, border := range []int64{0, 32 << 10, 50 << 10} {
-		for n := max(border-20, 0); n < border+400; n += 1 + n%3 {
+		for n := max(border-20, 0); n < border+400; n += stride + n%3 {
 			places = append(places, n)
 		}
 	}
@@ -141,7 +141,7 @@ func TestCutCompressedStreamAtEachByte(t *testing.T) {
 	for _, cut := range cuts {
 		t.Run(cut.name, func(t *testing.T) {
 			n, clean := int64(0), false
-			for ; !clean && n < 1000; n++ {
+			for ; !clean && n < 1000; n += stride {
 				synctest.Test(t, func(t *testing.T) {
 					h := &runsHandler{runs: map[string]int{}}
 					l := newLab(t, h, muxtransport.Options{Compression: "gzip", CompressFrom: 1}, muxtransport.Options{})
@@ -183,7 +183,7 @@ func TestCutCompressedStreamAtEachByte(t *testing.T) {
 				})
 			}
 			if n < 50 || !clean {
-				t.Errorf("the stream went through although the connection was cut after %d bytes: %v", n-1, clean)
+				t.Errorf("the stream went through although the connection was cut after %d bytes: %v", n-stride, clean)
 			}
 		})
 	}

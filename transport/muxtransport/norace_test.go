@@ -1,0 +1,5 @@
+//go:build !race
+
+package muxtransport_test
+
+const stride = 1
