@@ -67,7 +67,7 @@ type streamServer interface {
 	bidi(s grpc.BidiStreamingServer[echopb.Msg, echopb.Msg]) error
 	up(s grpc.ClientStreamingServer[echopb.Msg, echopb.Msg]) error
 	down(m *echopb.Msg, s grpc.ServerStreamingServer[echopb.Msg]) error
-	large(ctx context.Context, m *echopb.Msg) (*echopb.Msg, error)
+	large() *echopb.Msg
 }
 
 // registerStreams adds the streaming service to a server.
@@ -81,7 +81,7 @@ func registerStreams(r grpc.ServiceRegistrar) {
 				if err := dec(m); err != nil {
 					return nil, err
 				}
-				return srv.(streamServer).large(ctx, m)
+				return srv.(streamServer).large(), nil
 			}}},
 		Streams: []grpc.StreamDesc{
 			{StreamName: "Bidi", ClientStreams: true, ServerStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
@@ -146,7 +146,7 @@ func (b *streams) down(m *echopb.Msg, s grpc.ServerStreamingServer[echopb.Msg]) 
 	}
 }
 
-func (b *streams) large(context.Context, *echopb.Msg) (*echopb.Msg, error) { return b.bulk, nil }
+func (b *streams) large() *echopb.Msg { return b.bulk }
 
 func open(ctx context.Context, cc grpc.ClientConnInterface, method string, up, down bool) (*grpc.GenericClientStream[echopb.Msg, echopb.Msg], error) {
 	s, err := cc.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ClientStreams: up, ServerStreams: down}, "/"+streamService+"/"+method)

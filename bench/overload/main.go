@@ -168,7 +168,7 @@ func generate(loads string, work, d, deadline time.Duration, doc string) error {
 	if err != nil {
 		return err
 	}
-	child := exec.Command(self, "-serve", "-work", work.String(), "-spec", doc)
+	child := exec.CommandContext(context.Background(), self, "-serve", "-work", work.String(), "-spec", doc)
 	child.Stderr = os.Stderr
 	in, err := child.StdinPipe()
 	if err != nil {
