@@ -355,7 +355,7 @@ type ServerLimit struct {
 	// Backoff is the share of the places that aimd keeps after a sign of overload.
 	Backoff Percent `yaml:"backoff,omitempty" json:"backoff,omitzero" default:"90%" range:"1% 99%"`
 	// Queue is how many may wait for a place; 0 = none.
-	Queue *int `yaml:"queue,omitempty" json:"queue,omitempty" auto:"min(4 × places, 1000)" range:"0 1048576"`
+	Queue *int `yaml:"queue,omitempty" json:"queue,omitempty" auto:"1000, or 4 × places if their number is fixed" range:"0 1048576"`
 	// MaxWait is how long each may wait, but never longer than half of what is left until its deadline.
 	MaxWait Duration `yaml:"max_wait,omitempty" json:"max_wait,omitzero" default:"100ms"`
 	// Order says who in the queue is next among equally important calls: who came first while the queue empties now and then, and who came last

@@ -35,7 +35,7 @@ type Limit struct {
 	Start, Min, Max int
 	Slow            time.Duration
 	Backoff         float64
-	// Queue is how many wait: min(4 × limit, 1000), however the limit comes about. NoQueue: nobody.
+	// Queue is how many wait: 1000 if the number of places is learned, min(4 × Fixed, 1000) if it is fixed. NoQueue: nobody.
 	Queue   int
 	NoQueue bool
 	// MaxWait is how long each waits, and at most half of what is left until its deadline: 100 ms.
@@ -56,6 +56,10 @@ type Rate struct {
 	Callers int
 }
 
+// learnedQueue is how many wait before places whose number is learned. It does not follow that number: a thousand quick calls that
+// come at once have waited for milliseconds when all are served, however few places a server begins with, and MaxWait bounds what they can cost.
+const learnedQueue = 1000
+
 // hall is a limiter, and the rules that it was made by.
 type hall struct {
 	rules Limit
@@ -66,6 +70,9 @@ func newHall(l Limit) (*hall, error) {
 	o := concurrency.Options{Limit: l.Fixed, Queue: l.Queue, NoQueue: l.NoQueue, MaxWait: l.MaxWait, Share: 0.5, Order: l.Order,
 		Target: l.Target, Interval: l.Interval}
 	var err error
+	if l.Fixed == 0 && o.Queue == 0 && !o.NoQueue {
+		o.Queue = learnedQueue
+	}
 	switch {
 	case l.Fixed > 0:
 		if o.Queue == 0 && !o.NoQueue {
