@@ -64,6 +64,10 @@ func (l *Limiter) renew(now policy.Time, p *pace, s *lease) (int64, bool) {
 		return 0, false
 	}
 	defer s.mu.Unlock()
+	// Whoever shares this processor may have renewed it since the caller found it used up: what it is good for must not be overwritten.
+	if first, ok := s.take(now, p); ok {
+		return first, true
+	}
 	if !l.one.CompareAndSwap(tat, n+p.lease) {
 		return 0, false
 	}
