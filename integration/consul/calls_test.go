@@ -51,3 +51,5 @@ func TestDetection(t *testing.T) {
 	t.Parallel()
 	engine.Detect(t, startDev(t).subject())
 }
+
+func TestManyReconnect(t *testing.T) { engine.Crowd(t, start(t, "").subject(), 100) }

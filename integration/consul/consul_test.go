@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hull-go/hull/integration/engine"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/registrytest"
 )
@@ -41,6 +42,15 @@ func TestConformance(t *testing.T) {
 				a.must(http.MethodPut, "/v1/agent/service/register", map[string]any{"ID": sid(service, id), "Name": prefix + service, "Meta": meta}, nil)
 			},
 		}
+	})
+}
+
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	a := start(t, master)
+	engine.Commands(t, "consul://"+master+"@"+a.Addr(), func(value string) {
+		a.must(http.MethodPut, "/v1/agent/service/register", map[string]any{"ID": "planted:p1", "Name": "planted",
+			"Tags": []string{"hull:planted"}, "Meta": map[string]string{"hull-id": "p1", "hull-00": value}}, nil)
 	})
 }
 

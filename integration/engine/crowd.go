@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"flag"
 	"fmt"
 	"sync"
 	"testing"
@@ -9,9 +10,15 @@ import (
 	"github.com/hull-go/hull/registry"
 )
 
+// crowd is for measuring: the suite is the same for any number.
+var crowd = flag.Int("crowd", 0, "how many programs reconnect at once in TestManyReconnect; 0 = as many as the engine's test says")
+
 // Crowd has many programs, each with a node and a watch, outlive a restart of the engine that takes all of them at once.
 func Crowd(t *testing.T, s Subject, programs int) {
 	t.Helper()
+	if *crowd > 0 {
+		programs = *crowd
+	}
 	all := make([]*registry.Registry, programs)
 	views := make([]*registry.View, programs)
 	var wg sync.WaitGroup

@@ -63,4 +63,4 @@ func TestDetection(t *testing.T) {
 	engine.Detect(t, cluster(t, 1)[0].subject(t))
 }
 
-func TestAThousandReconnect(t *testing.T) { engine.Crowd(t, cluster(t, 1)[0].subject(t), 1000) }
+func TestManyReconnect(t *testing.T) { engine.Crowd(t, cluster(t, 1)[0].subject(t), 1000) }

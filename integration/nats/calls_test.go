@@ -62,4 +62,4 @@ func TestDetection(t *testing.T) {
 	engine.Detect(t, start(t, "").subject())
 }
 
-func TestAThousandReconnect(t *testing.T) { engine.Crowd(t, start(t, "").subject(), 1000) }
+func TestManyReconnect(t *testing.T) { engine.Crowd(t, start(t, "").subject(), 1000) }

@@ -52,3 +52,5 @@ func TestDetection(t *testing.T) {
 	t.Parallel()
 	engine.Detect(t, start(t).subject())
 }
+
+func TestManyReconnect(t *testing.T) { engine.Crowd(t, start(t).subject(), 100) }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-zookeeper/zk"
 
+	"github.com/hull-go/hull/integration/engine"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/registrytest"
 )
@@ -73,4 +74,21 @@ func TestFaults(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	c := s.client(t)
+	if err := c.AddAuth("digest", []byte("hull:secret")); err != nil {
+		t.Fatal(err)
+	}
+	engine.Commands(t, "zk://hull:secret@"+s.Addr(), func(value string) {
+		if _, err := c.Create("/hull/planted", nil, zk.FlagPersistent, zk.DigestACL(zk.PermAll, "hull", "secret")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Create("/hull/planted/p1", []byte(value), zk.FlagPersistent, zk.DigestACL(zk.PermAll, "hull", "secret")); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
