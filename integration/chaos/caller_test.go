@@ -1,0 +1,307 @@
+package chaos_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/spec"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport/grpctransport"
+	"github.com/hull-go/hull/transport/httptransport"
+)
+
+// callerConfig is what a caller's process is told, as JSON.
+type callerConfig struct {
+	Registry string
+	Number   uint16
+	Ledger   string
+	TTL      time.Duration
+	Seed     uint64
+	// Rate of calls a second, whatever becomes of them; 0 = Workers call one after the other.
+	Rate    float64
+	Workers int
+	// Count of calls; 0 = until SIGTERM.
+	Count int64
+	// Timeout of a call. Of Hurry in a thousand it is 1 to 50 ms; Cancel in a thousand are given up by their caller after up to 50 ms.
+	Timeout       time.Duration
+	Hurry, Cancel int
+	// Once in a thousand must not run twice.
+	Once int
+	// Ms is how long handlers take, at most.
+	Ms int
+	// Fill is the size of requests, Reply that of answers.
+	Fill, Reply int
+	// Protocol is the only one to use; empty = the best.
+	Protocol string
+	// Spec is a document to keep in force; empty = none.
+	Spec string
+	// CA is a file of certificates that nodes are verified by; empty = no TLS.
+	CA     string
+	Sample time.Duration
+	// Quiet: no warm-up call.
+	Quiet bool
+}
+
+// summary is what a caller says of itself in the end.
+type summary struct {
+	Offered, OK, Failed int64
+	// OnceFailed of the failed were calls that must not run twice; Impatient were in a hurry or given up.
+	OnceFailed, Impatient int64
+	Took                  time.Duration
+	Stalled               time.Duration
+	// InFlight is what its connections still had under way.
+	InFlight int
+	Errors   map[string]int
+}
+
+const saySummary = "summary "
+
+// caller is a client under way.
+type caller struct {
+	callerConfig
+	client  *hull.Client
+	ledger  *ledger
+	began   policy.Time
+	offered atomic.Int64
+	calls   sync.WaitGroup
+	fill    string
+
+	mu  sync.Mutex
+	rnd *rand.Rand
+	sum summary
+}
+
+// serveCaller is the role of a client's process.
+func serveCaller(args []string, listening func(string)) error {
+	c := &caller{sum: summary{Errors: map[string]int{}}}
+	if err := json.Unmarshal([]byte(args[0]), &c.callerConfig); err != nil {
+		return err
+	}
+	c.rnd, c.fill = rand.New(rand.NewPCG(c.Seed, uint64(c.Number))), strings.Repeat("x", c.Fill)
+	r, err := openRegistry(c.Registry, c.TTL)
+	if err != nil {
+		return err
+	}
+	if c.ledger, err = openLedger(c.Ledger, true); err != nil {
+		return err
+	}
+	opts := []hull.ClientOption{hull.WithRegistry(r), hull.WithLogger(logger(slog.LevelWarn))}
+	switch c.Protocol {
+	case "grpc":
+		d, err := grpctransport.NewDialer(grpctransport.Options{})
+		if err != nil {
+			return err
+		}
+		opts = append(opts, hull.WithDialer(d))
+	case "http":
+		d, err := httptransport.NewDialer(httptransport.Options{})
+		if err != nil {
+			return err
+		}
+		opts = append(opts, hull.WithDialer(d))
+	}
+	if c.CA != "" {
+		opts = append(opts, hull.WithTLS(trusting(c.CA)))
+	}
+	if c.client, err = hull.NewClient(opts...); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	beside, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		watchStalls(beside, func(from, to policy.Time) {
+			c.mu.Lock()
+			c.sum.Stalled += to.Sub(from)
+			c.mu.Unlock()
+			c.ledger.write(&called{At: from, End: to})
+		})
+	})
+	if c.Spec != "" {
+		wg.Go(func() {
+			_ = spec.Watch(beside, c.Spec, c.client.Apply, spec.WatchOptions{Every: 200 * time.Millisecond, Logger: logger(slog.LevelInfo)})
+		})
+	}
+	if c.Sample > 0 {
+		wg.Go(func() {
+			if err := sampling(beside, c.Ledger+".samples", c.Sample, c.look); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		})
+	}
+	if !c.Quiet {
+		_, err = hull.Call[reply](ctx, c.client.To(service), methodGet, &request{For: service}, hull.Timeout(time.Minute))
+		if err != nil {
+			return fmt.Errorf("the first call: %w", err)
+		}
+	}
+	listening("nowhere")
+	c.began = policy.Now()
+	if c.Rate > 0 {
+		c.open(ctx)
+	} else {
+		c.closed(ctx)
+	}
+	c.calls.Wait()
+	c.mu.Lock()
+	c.sum.Offered, c.sum.Took = c.offered.Load(), policy.Now().Sub(c.began)
+	for _, p := range c.client.Connections() {
+		c.sum.InFlight += p.InFlight
+	}
+	for _, n := range c.client.To(service).Explain() {
+		c.sum.InFlight += n.InFlight
+	}
+	b, err := json.Marshal(&c.sum)
+	c.mu.Unlock()
+	fmt.Println(saySummary + string(b))
+	cancel()
+	wg.Wait()
+	return errors.Join(err, c.ledger.close(), c.client.Close(), r.Close())
+}
+
+// open calls at a rate, whether answers come or not.
+func (c *caller) open(ctx context.Context) {
+	every := time.Duration(float64(time.Second) / c.Rate)
+	tick := time.NewTicker(max(every, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		// A process that stood still does not make up for all that it has missed.
+		due := min(int64(policy.Now().Sub(c.began)/every), c.offered.Load()+int64(c.Rate))
+		for c.offered.Load() < due {
+			n, ok := c.next()
+			if !ok {
+				return
+			}
+			c.calls.Go(func() { c.call(n) })
+		}
+		if skipped := int64(policy.Now().Sub(c.began)/every) - due; skipped > 0 {
+			c.began = c.began.Add(time.Duration(skipped) * every)
+		}
+	}
+}
+
+// closed calls as fast as answers come.
+func (c *caller) closed(ctx context.Context) {
+	for range c.Workers {
+		c.calls.Go(func() {
+			for ctx.Err() == nil {
+				n, ok := c.next()
+				if !ok {
+					return
+				}
+				c.call(n)
+			}
+		})
+	}
+}
+
+// next numbers a call, unless there have been enough.
+func (c *caller) next() (int64, bool) {
+	n := c.offered.Add(1)
+	if c.Count > 0 && n > c.Count {
+		c.offered.Add(-1)
+		return 0, false
+	}
+	return n, true
+}
+
+// wish is what a call is like.
+type wish struct {
+	once, impatient bool
+	timeout, cancel time.Duration
+	ms              int
+}
+
+func (c *caller) wish() (w wish) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.timeout = c.Timeout
+	if c.Ms > 0 {
+		w.ms = c.rnd.IntN(c.Ms + 1)
+	}
+	w.once = c.rnd.IntN(1000) < c.Once
+	switch n := c.rnd.IntN(1000); {
+	case n < c.Hurry:
+		w.impatient, w.timeout = true, time.Duration(1+c.rnd.IntN(50))*time.Millisecond
+	case n < c.Hurry+c.Cancel:
+		w.impatient, w.cancel = true, time.Duration(1+c.rnd.IntN(50_000))*time.Microsecond
+	}
+	return w
+}
+
+func (c *caller) call(n int64) {
+	w := c.wish()
+	id := uint64(c.Number)<<40 | uint64(n)
+	began := policy.Now()
+	deadline := began.Add(w.timeout)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline.Clock())
+	defer cancel()
+	if w.cancel > 0 {
+		defer time.AfterFunc(w.cancel, cancel).Stop()
+	}
+	method := methodGet
+	if w.once {
+		method = methodPut
+	}
+	var info hull.CallInfo
+	rep, err := hull.Call[reply](ctx, c.client.To(service), method, &request{ID: id, For: service, Ms: w.ms, Fill: c.fill, Reply: c.Reply}, hull.Info(&info))
+	rec := called{ID: id, At: began, Deadline: deadline, End: policy.Now(), Outcome: outcomeOf(&info, err), Class: uint8(info.Class),
+		Fate: uint8(status.FateOf(err)), Once: w.once, Answered: nodeNumber(info.Node), Attempts: uint8(len(info.Attempts))}
+	if rep != nil {
+		rec.Replied = rep.Node
+	}
+	for i, a := range info.Attempts[:min(len(info.Attempts), len(rec.Nodes))] {
+		rec.Nodes[i], rec.Classes[i] = nodeNumber(a.Node), uint8(a.Class)
+	}
+	c.ledger.write(&rec)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		c.sum.OK++
+	case w.impatient:
+		c.sum.Impatient++
+	default:
+		c.sum.Failed++
+		if w.once {
+			c.sum.OnceFailed++
+		}
+		if what := fmt.Sprintf("once %v: %v: %v", w.once, info.Class, err); len(c.sum.Errors) < 20 || c.sum.Errors[what] > 0 {
+			c.sum.Errors[what]++
+		}
+		fmt.Fprintf(os.Stderr, "call %d failed after %v: %v; attempts %+v; stopped %q\n", n, info.Took, err, info.Attempts, info.Stopped)
+	}
+}
+
+// look takes a sample of how the client sees the world.
+func (c *caller) look(s *sample) {
+	s.measure()
+	conn := c.client.To(service)
+	s.Nodes = conn.Explain()
+	for _, p := range c.client.Connections() {
+		s.InFlight += p.InFlight
+	}
+	if m, ok := conn.Methods()[methodGet]; ok {
+		s.Breaker = &m.Breaker
+	}
+}

@@ -1,0 +1,96 @@
+package chaos_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/internal/invariant"
+)
+
+// TestRollingRestart restarts every node, one after the other, again and again under load: no call fails, idempotent or not.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		dead bool
+	}{{"", false}, {"registry dead", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			for range 3 {
+				n := w.node(nodeConfig{})
+				n.same = tt.dead // or nobody could know of those that come
+				n.launch()
+			}
+			for _, n := range w.nodes {
+				n.await()
+			}
+			c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(500.0, 0), Once: 250})
+			if tt.dead {
+				pass(ttl / 2) // they all know of one another
+				w.killRegistry()
+			}
+			restart := func(n *nodeProcess) {
+				n.leave()
+				n.start()
+			}
+			var s *summary
+			if *full {
+				s = c.ended(func(n int) { restart(w.nodes[n%3]) })
+			} else {
+				for _, n := range w.nodes {
+					restart(n)
+				}
+				s = c.finish()
+			}
+			w.none(s)
+			w.judge(invariant.New(invariant.Options{Burst: 2000}))
+		})
+	}
+}
+
+// TestOneOfThree kills, and stops, one of three nodes under load, with the registry and without: no idempotent call fails.
+func TestOneOfThree(t *testing.T) {
+	t.Parallel()
+	kill := func(n *nodeProcess) {
+		n.Kill()
+		pass(2 * time.Second)
+		n.start()
+	}
+	stop := func(n *nodeProcess) {
+		n.Freeze()
+		pass(3 * time.Second)
+		n.Thaw()
+	}
+	w := newWorld(t)
+	for range 3 {
+		n := w.node(nodeConfig{})
+		n.same = true
+		n.launch()
+	}
+	for _, n := range w.nodes {
+		n.await()
+	}
+	c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(500.0, 0), Ms: 5})
+	faults := []func(*nodeProcess){kill, stop}
+	if *full {
+		s := c.ended(func(n int) {
+			if n == 4 {
+				w.killRegistry()
+			}
+			faults[n%2](w.nodes[n%3])
+			pass(2 * time.Second)
+		})
+		w.none(s)
+	} else {
+		for i, f := range faults {
+			f(w.nodes[i])
+		}
+		pass(ttl / 4) // the one that was killed is there again, for all
+		w.killRegistry()
+		for i, f := range faults {
+			f(w.nodes[i+1])
+		}
+		w.none(c.finish())
+	}
+	w.judge(invariant.New(invariant.Options{Burst: 2000}))
+}

@@ -1,0 +1,240 @@
+package chaos_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/registry/natsregistry"
+)
+
+const (
+	service   = "work"
+	methodGet = "chaos.Work/Get" // idempotent
+	methodPut = "chaos.Work/Put"
+)
+
+// request is what nodes are asked.
+type request struct {
+	ID   uint64
+	For  string // the service that is meant
+	Ms   int    // how long it takes
+	Fill string `json:",omitempty"`
+	// Poison kills the process that runs it, Panic only the handler.
+	Poison, Panic bool `json:",omitempty"`
+	// Reply is how large the answer is.
+	Reply int `json:",omitempty"`
+}
+
+type reply struct {
+	Node uint16
+	Fill string `json:",omitempty"`
+}
+
+// nodeConfig is what a node's process is told, as JSON.
+type nodeConfig struct {
+	Registry string
+	Number   uint16
+	Addr     string
+	Ledger   string
+	TTL      time.Duration
+	// Drain is how long leaving waits for callers; 0 = the default.
+	Drain time.Duration
+	// Descriptors bounds the files of the process; 0 = as many as it may have.
+	Descriptors uint64
+	// Cert and Key are files; empty = no TLS. They are read again for each handshake.
+	Cert, Key string
+	// Sample is how often the node says how it is.
+	Sample time.Duration
+	// DrainPanic: handlers that run when the node leaves panic.
+	DrainPanic bool
+}
+
+// serveNode is the role of a server's process. SIGUSR1 has it reset its connections.
+func serveNode(args []string, listening func(string)) error {
+	var c nodeConfig
+	if err := json.Unmarshal([]byte(args[0]), &c); err != nil {
+		return err
+	}
+	if c.Descriptors > 0 {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: c.Descriptors, Max: c.Descriptors}); err != nil {
+			return err
+		}
+	}
+	r, err := openRegistry(c.Registry, c.TTL)
+	if err != nil {
+		return err
+	}
+	l, err := openLedger(c.Ledger, false)
+	if err != nil {
+		return err
+	}
+	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", c.Addr)
+	if err != nil {
+		return err
+	}
+	kept := &keeper{Listener: ln}
+	leaving := make(chan struct{})
+	opts := []hull.ServerOption{hull.WithRegistry(r), hull.NodeID(nodeID(c.Number)), hull.Listener(kept), hull.WithLogger(logger(slog.LevelWarn)),
+		hull.OnPhase(func(p hull.PhaseChange) {
+			if p.Phase == hull.Leaving {
+				close(leaving)
+			}
+		})}
+	if c.Drain > 0 {
+		opts = append(opts, hull.Drain(c.Drain, hull.DefaultDrainTimeout))
+	}
+	if c.Cert != "" {
+		opts = append(opts, hull.ServeTLS(tlsOf(c.Cert, c.Key)))
+	}
+	s, err := hull.NewServer(service, opts...)
+	if err != nil {
+		return err
+	}
+	n := &node{nodeConfig: c, ledger: l, leaving: leaving}
+	hull.Handle(s, methodGet, n.serve(false), hull.Idempotent())
+	hull.Handle(s, methodPut, n.serve(true))
+
+	resets := make(chan os.Signal, 1)
+	signal.Notify(resets, syscall.SIGUSR1)
+	go func() {
+		for range resets {
+			kept.reset()
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	if c.Sample > 0 {
+		wg.Go(func() {
+			if err := sampling(ctx, c.Ledger+".samples", c.Sample, func(at *sample) {
+				at.measure()
+				at.InFlight = int(s.Snapshot().InFlight)
+			}); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		})
+	}
+	go func() {
+		<-s.Ready()
+		listening(s.Addr())
+	}()
+	err = hull.Serve(context.Background(), s)
+	fmt.Println("left:", err)
+	cancel()
+	wg.Wait()
+	return errors.Join(err, r.Close(), l.close())
+}
+
+// node is a server under way.
+type node struct {
+	nodeConfig
+	ledger  *ledger
+	leaving chan struct{}
+}
+
+func (n *node) serve(once bool) func(context.Context, *request) (*reply, error) {
+	return func(ctx context.Context, r *request) (*reply, error) {
+		st := started{Call: r.ID, At: policy.Now(), Once: once, Astray: r.For != service, Node: n.Number}
+		if err := ctx.Err(); err != nil {
+			st.Known = true
+			if d, ok := ctx.Deadline(); ok && errors.Is(err, context.DeadlineExceeded) {
+				st.Over = policy.At(d)
+			}
+		}
+		n.ledger.write(&st)
+		if r.Poison {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		if r.Panic {
+			panic("asked to")
+		}
+		if r.Ms > 0 {
+			select {
+			case <-time.After(time.Duration(r.Ms) * time.Millisecond):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		if n.DrainPanic {
+			select {
+			case <-n.leaving:
+				panic("leaving")
+			default:
+			}
+		}
+		return &reply{n.Number, strings.Repeat("x", r.Reply)}, nil
+	}
+}
+
+// keeper is a listener that can reset the connections that it accepted last.
+type keeper struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []*net.TCPConn
+}
+
+func (k *keeper) Accept() (net.Conn, error) {
+	c, err := k.Listener.Accept()
+	if t, ok := c.(*net.TCPConn); ok {
+		const most = 32 // what is older has long been closed, or is spared
+		k.mu.Lock()
+		if k.conns = append(k.conns, t); len(k.conns) > most {
+			k.conns = append([]*net.TCPConn(nil), k.conns[1:]...)
+		}
+		k.mu.Unlock()
+	}
+	return c, err
+}
+
+// reset has the kernel answer with RST on every connection.
+func (k *keeper) reset() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.conns {
+		_ = c.SetLinger(0) // those that are closed do not mind
+		_ = c.Close()
+	}
+	k.conns = nil
+}
+
+func openRegistry(at string, ttl time.Duration) (*registry.Registry, error) {
+	u, err := url.Parse(at)
+	if err != nil {
+		return nil, err
+	}
+	d, err := natsregistry.FromURL(u)
+	if err != nil {
+		return nil, err
+	}
+	return registry.New(d, registry.Options{TTL: ttl, Interval: ttl / 4})
+}
+
+func logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func nodeID(n uint16) string { return "n" + strconv.Itoa(int(n)) }
+
+// nodeNumber undoes nodeID; 0 for what is no node's.
+func nodeNumber(id string) uint16 {
+	n, err := strconv.ParseUint(strings.TrimPrefix(id, "n"), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(n)
+}
