@@ -153,6 +153,7 @@ type callOptions struct {
 	peer                       *peer.Peer
 	onFinish                   func(error)
 	criticality                *policy.Criticality
+	attempts                   uint8 // at most; 0 = as many as the document says
 	err                        error
 }
 
@@ -176,6 +177,8 @@ func (c *callOptions) apply(opts []CallOption) {
 			c.once = o.key
 		case infoOption:
 			c.info, c.explain = o.info, (c.explain || o.explain) && o.info != nil
+		case attemptsOption:
+			o.set(c)
 		case criticalityOption:
 			c.criticality = &o.c
 		case codecOption:

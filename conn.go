@@ -163,6 +163,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		p.md = fromMD(md)
 	}
+	p.inherit()
 	if p.opt.once != "" && !stream {
 		p.md = append(p.md, transport.Field{Key: idempotency.Header, Value: p.opt.once})
 		p.call.Idempotent = p.call.Idempotent || said.Keyed

@@ -1,5 +1,13 @@
 package hull
 
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/hull-go/hull/policy"
+)
+
 // MaxServices and MaxMethods are the bounds that tests go beyond.
 const (
 	MaxServices = maxServices
@@ -20,3 +28,12 @@ func (c *Conn) KeptMethods() int {
 	}
 	return 0
 }
+
+// Place returns what a served call says of its place in the call tree.
+func Place(ctx context.Context) (attempt int, c policy.Criticality) {
+	in := above(ctx)
+	return int(in.pathAttempt), in.criticality
+}
+
+// Knows reports whether whoever is at the other end of a connection is trusted.
+func (t Trust) Knows(addr net.Addr, state *tls.ConnectionState) bool { return t.knows(addr, state) }

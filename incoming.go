@@ -48,6 +48,9 @@ type caller struct {
 	addr net.Addr
 	tls  *tls.ConnectionState // nil without
 	id   atomic.Uint64        // what identity returned; 0 = it has not been asked
+
+	stranger bool // what it says of the call tree does not count
+	proxied  bool // what comes through a proxy is trusted as it is
 }
 
 // answer is what a handler says beside its messages.
@@ -70,7 +73,11 @@ func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming, st tra
 		c, _ = own.Values().(*incoming)
 	}
 	if c == nil {
-		c = s.makeIncoming(&caller{keys: s.keys, addr: in.Peer, tls: in.TLS}, in)
+		said := in.Deadline
+		c = s.makeIncoming(s.newCaller(in.Peer, in.TLS), in)
+		if in.Deadline != said {
+			ctx = bounded(ctx, in.Deadline)
+		}
 		c.own.Init(in.Deadline, ctx)
 	}
 	if st != nil {
@@ -79,14 +86,21 @@ func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming, st tra
 	return c
 }
 
+func (s *Server) newCaller(addr net.Addr, state *tls.ConnectionState) *caller {
+	return &caller{keys: s.keys, addr: addr, tls: state, stranger: !s.opt.trust.knows(addr, state), proxied: s.opt.trust.Proxied}
+}
+
+// makeIncoming also takes from in what its caller has no right to say.
 func (s *Server) makeIncoming(from *caller, in *transport.Incoming) *incoming {
-	return &incoming{from: from, m: s.methods[in.Method], md: in.Metadata, pathAttempt: int32(min(in.PathAttempt, math.MaxInt32)),
+	m := s.methods[in.Method]
+	s.heed(from, in, m)
+	return &incoming{from: from, m: m, md: in.Metadata, pathAttempt: int32(min(in.PathAttempt, math.MaxInt32)),
 		criticality: in.Criticality}
 }
 
 // ConnInfo returns what CallContext is given with each call of a connection.
 func (s *handler) ConnInfo(addr net.Addr, state *tls.ConnectionState) any {
-	return &caller{keys: s.keys, addr: addr, tls: state}
+	return s.newCaller(addr, state)
 }
 
 // CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.

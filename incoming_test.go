@@ -14,9 +14,15 @@ import (
 	"github.com/hull-go/hull/transport"
 )
 
+// trusting is as much of a server as makes contexts.
+func trusting() *Server {
+	t := DefaultTrust()
+	return &Server{keys: findGRPCKeys(), opt: serverOptions{trust: &t}}
+}
+
 // A handler's context is made in one piece with what hull keeps about the call, and stays right when the call is over.
 func TestCallContext(t *testing.T) {
-	h := &handler{&Server{keys: findGRPCKeys()}}
+	h := &handler{trusting()}
 	in := &transport.Incoming{Method: "a.B/C", Metadata: transport.Metadata{{Key: "k", Value: "v"}}, PathAttempt: 2,
 		Deadline: policy.Now().Add(time.Hour), Peer: nodeAddr("10.0.0.1:1")}
 	own := h.CallContext(h.ConnInfo(in.Peer, nil), in)
@@ -47,7 +53,7 @@ func TestCallContext(t *testing.T) {
 func TestForeignContext(t *testing.T) {
 	type key struct{}
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), key{}, 1))
-	c := (&Server{keys: findGRPCKeys()}).newIncoming(ctx, &transport.Incoming{Method: "a.B/C"}, nil)
+	c := trusting().newIncoming(ctx, &transport.Incoming{Method: "a.B/C"}, nil)
 	if c.Value(key{}) != 1 || c.Err() != nil || above(c) != c {
 		t.Error("the transport's context is not there")
 	}

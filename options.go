@@ -77,6 +77,7 @@ type serverOptions struct {
 	listener     net.Listener
 	http         http.Handler
 	explainTo    func(*peer.Peer) bool // nil = to this machine
+	trust        *Trust                // set by NewServer if no option did
 	admin        adminOptions
 	limits       Limits
 	tls          *tls.Config

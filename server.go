@@ -108,6 +108,10 @@ func NewServer(service string, opts ...ServerOption) (*Server, error) {
 			errs = append(errs, err)
 		}
 	}
+	if s.opt.trust == nil {
+		t := DefaultTrust()
+		s.opt.trust = &t
+	}
 	var err error
 	doc := s.opt.spec
 	if doc == nil {

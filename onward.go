@@ -1,0 +1,96 @@
+package hull
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"google.golang.org/grpc"
+
+	"github.com/hull-go/hull/internal/hop"
+	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/transport"
+)
+
+// The headers of a call that the calls inherit which are made to serve it, beside deadline, attempt number and criticality.
+const (
+	headerTraceParent = "traceparent"
+	headerTraceState  = "tracestate"
+	headerBaggage     = "baggage"
+)
+
+type attemptsOption struct {
+	grpc.EmptyCallOption
+	n int
+}
+
+// MaxAttempts bounds how often a call is tried, the first time included, below what the document says; a hedge is an attempt too. 1 = it is not repeated.
+// The same holds for every call that is made to serve it, over any protocol: the header x-envoy-max-retries says so.
+func MaxAttempts(n int) CallOption { return attemptsOption{n: n} }
+
+// set bounds the attempts of a call.
+func (o attemptsOption) set(c *callOptions) {
+	if o.n < 1 {
+		c.err = fmt.Errorf("MaxAttempts: %d attempts are none: use 1 for a call that is not repeated", o.n)
+		return
+	}
+	c.attempts = uint8(min(o.n, policy.MaxAttempts))
+}
+
+// inherit has a call pass on what the call says that it is made for: its trace and baggage, unless this one has its own, and how often it may be
+// tried.
+func (p *prepared) inherit() {
+	p.call.Attempts = p.opt.attempts
+	if p.parent != nil && slices.ContainsFunc(p.parent.md, goesOn) && p.parent.from.trusts(p.parent.md) {
+		p.takeOver(p.parent.md)
+	}
+	if n := p.call.Attempts; n != 0 {
+		p.md = slices.DeleteFunc(p.md, func(f transport.Field) bool { return f.Key == hop.MaxRetries })
+		p.md = append(p.md, transport.Field{Key: hop.MaxRetries, Value: strconv.Itoa(int(n) - 1)})
+	}
+}
+
+// goesOn reports whether a header of a call is for the calls below too.
+func goesOn(f transport.Field) bool {
+	switch f.Key {
+	case headerTraceParent, headerTraceState, headerBaggage, hop.MaxRetries, hop.RetryOn, hop.RetryGRPCOn:
+		return true
+	}
+	return false
+}
+
+func (p *prepared) takeOver(above transport.Metadata) {
+	traced, carries := p.md.Get(headerTraceParent) != "", p.md.Get(headerBaggage) != ""
+	for _, f := range above {
+		switch f.Key {
+		case headerTraceParent, headerTraceState:
+			if !traced {
+				p.md = append(p.md, f)
+			}
+		case headerBaggage:
+			if !carries {
+				p.md = append(p.md, f)
+			}
+		case hop.RetryOn, hop.RetryGRPCOn:
+			if p.md.Get(f.Key) == "" {
+				p.md = append(p.md, f)
+			}
+		case hop.MaxRetries:
+			if n, err := strconv.ParseUint(f.Value, 10, 32); err == nil {
+				most := uint8(min(n+1, policy.MaxAttempts))
+				if p.call.Attempts == 0 || most < p.call.Attempts {
+					p.call.Attempts = most
+				}
+			}
+		}
+	}
+}
+
+// root is the hash of the root request that a call belongs to, 0 = not known. A stranger does not choose who is shed with whom.
+func (c *incoming) root() uint64 {
+	h := root(c.md)
+	if h != 0 && !c.from.trusts(c.md) {
+		return 0
+	}
+	return h
+}
