@@ -1,0 +1,123 @@
+package hull_test
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/policy"
+)
+
+// span is one attempt at a node.
+type span struct {
+	began, ended time.Time
+	class        policy.Class
+}
+
+// attempts makes calls for a while and returns those attempts of theirs that went to one node, in the order in which they began.
+func attempts(t *testing.T, c *hull.Client, node string, perSecond int, d time.Duration) []span {
+	t.Helper()
+	var (
+		mu   sync.Mutex
+		all  []span
+		wg   sync.WaitGroup
+		tick = time.Second / time.Duration(perSecond)
+	)
+	for range int(d / tick) {
+		wg.Go(func() {
+			start := time.Now()
+			var info hull.CallInfo
+			_, err := hello(t.Context(), c, hull.Info(&info))
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("a call failed: %v", err)
+			}
+			for _, a := range info.Attempts {
+				if a.Node == node {
+					began := start.Add(a.Began)
+					all = append(all, span{began, began.Add(a.Took), a.Class})
+				}
+			}
+		})
+		time.Sleep(tick)
+	}
+	wg.Wait()
+	slices.SortStableFunc(all, func(a, b span) int { return a.began.Compare(b.began) })
+	return all
+}
+
+// onlyProbes fails the test if more attempts begin after a moment than one a second. It returns how many there were.
+func onlyProbes(t *testing.T, all []span, after time.Time, until time.Duration) int {
+	t.Helper()
+	n := 0
+	var last time.Time
+	for _, a := range all {
+		if !a.began.After(after) {
+			continue
+		}
+		if n++; n > 1 && a.began.Sub(last) < time.Second {
+			t.Errorf("two attempts at the node %v and %v after it was known to be dead: more than a probe a second", last.Sub(after), a.began.Sub(after))
+		}
+		last = a.began
+	}
+	if n == 0 {
+		t.Errorf("nobody looked whether the node was back in %v", until)
+	}
+	return n
+}
+
+// What callers do about a dead node, whatever discovery says, which goes on listing it for the TTL: once a refusal or a broken connection has
+// been read, or one attempt timeout after the first call that hung, it gets one probe a second and nothing else.
+func TestDeadNodesAreLeftAlone(t *testing.T) {
+	const rate, lasts = 500, 10 * time.Second
+	for _, nodes := range [][]string{{"a", "b"}, {"a", "b", "c", "d", "e"}} {
+		for name, test := range map[string]struct {
+			end func(*hulltest.Node)
+			// known is when, of the attempts at it, everybody knows.
+			known func([]span) time.Time
+		}{
+			"killed": {func(n *hulltest.Node) { n.Kill() }, func(all []span) time.Time {
+				return slices.MinFunc(slices.DeleteFunc(slices.Clone(all), func(a span) bool { return a.class == policy.ClassOK }),
+					func(a, b span) int { return a.ended.Compare(b.ended) }).ended
+			}},
+			"frozen": {func(n *hulltest.Node) { n.Freeze() }, func(all []span) time.Time {
+				first := slices.IndexFunc(all, func(a span) bool { return a.class == policy.ClassTimeout })
+				return all[first].ended
+			}},
+		} {
+			t.Run(name+" of "+cmp.Or(map[int]string{2: "two", 5: "five"}[len(nodes)]), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := hulltest.New(t)
+					for _, n := range nodes {
+						w.Serve("greeter", n, func(s *hull.Server) {
+							hull.Handle(s, "greeter.Greeter/Hello", func(_ context.Context, r *helloRequest) (*helloReply, error) {
+								time.Sleep(5*time.Millisecond + rand.N(20*time.Millisecond)) // some are always under way
+								return &helloReply{Text: r.Name}, nil
+							}, hull.Idempotent())
+						})
+						w.Node(n).Slow(time.Millisecond)
+					}
+					c := w.Client("caller")
+					attempts(t, c, "b", rate, 5*time.Second) // attempt timeouts are learned
+					test.end(w.Node("b"))
+					all := attempts(t, c, "b", rate, lasts)
+					if all[len(all)-1].class == policy.ClassOK {
+						t.Fatalf("%v", all)
+					}
+					known := test.known(all)
+					before := slices.IndexFunc(all, func(a span) bool { return a.began.After(known) })
+					t.Logf("%d attempts before it was known, %v after the first; %d probes in %v", before, known.Sub(all[0].began),
+						onlyProbes(t, all, known, lasts), lasts)
+				})
+			})
+		}
+	}
+}
