@@ -35,6 +35,9 @@ func (s *handler) Arrive(ctx *callctx.Context, in *transport.Incoming, now polic
 	return p != nil, e
 }
 
+// Refusing says that calls are being refused.
+func (s *handler) Refusing(now policy.Time) bool { return s.desk.Refusing(now) }
+
 // Forget settles a call that Arrive let in, or has wait, and that is over before it came to Unary.
 func (s *handler) Forget(ctx *callctx.Context) {
 	c, ok := ctx.Values().(*incoming)
@@ -54,7 +57,7 @@ func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*par
 		a = new(admission.Ask)
 	}
 	defer s.asks.Put(a)
-	a.Call = policy.Call{Method: in.Method, Deadline: in.Deadline, Criticality: in.Criticality, PathAttempt: in.PathAttempt, Hash: root(in.Metadata)}
+	a.Call = policy.Call{Method: in.Method, Deadline: in.Deadline, Criticality: in.Criticality, PathAttempt: in.PathAttempt, Hash: c.root()}
 	if s.desk.CountsCallers() {
 		a.Caller.Hash = c.from.identity(s.callers)
 	}

@@ -21,6 +21,7 @@ type Desk struct {
 
 	parked  atomic.Int64 // calls that had to wait
 	refused [numReasons]atomic.Int64
+	latest  atomic.Int64 // when a call was refused last, give or take refusalsApart
 	dry     [numReasons]atomic.Int64
 	reserve atomic.Int64 // calls that ran in their method's reserve
 	late    atomic.Int64 // calls whose time was over when a place came
@@ -155,7 +156,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 	r := d.rules.Load()
 	if r.Pressure.Mode != policy.Off && d.press.sheds(rnd, &a.Call) {
 		if r.Pressure.Mode == policy.On {
-			d.refused[ByPressure].Add(1)
+			d.refuse(now, ByPressure)
 			return policy.Verdict{Decision: policy.Refuse, State: "pressed", Reason: whyPressed}, ByPressure
 		}
 		d.dry[ByPressure].Add(1)
@@ -165,7 +166,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 		paid = r.rate.Admit(now, rnd, &a.Caller)
 		if paid.Decision == policy.Refuse {
 			if r.Rate.Mode == policy.On {
-				d.refused[ByRate].Add(1)
+				d.refuse(now, ByRate)
 				return paid, ByRate
 			}
 			d.dry[ByRate].Add(1)
@@ -194,7 +195,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 		return v, None
 	}
 	d.unpay(now, rnd, r, paid)
-	d.refused[ByLimit].Add(1)
+	d.refuse(now, ByLimit)
 	return v, ByLimit
 }
 
@@ -217,7 +218,7 @@ func (d *Desk) Join(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Seat
 		d.parked.Add(1)
 	default:
 		s.kind = none
-		d.refused[ByLimit].Add(1)
+		d.refuse(now, ByLimit)
 	}
 	return t, v
 }
@@ -229,7 +230,7 @@ func (d *Desk) Seated(now, deadline policy.Time, m *Method, s *Seat, v policy.Ve
 		return
 	}
 	s.kind = none
-	d.refused[ByLimit].Add(1)
+	d.refuse(now, ByLimit)
 }
 
 // Leave takes a call out of the line that does not want to wait any longer. False means that its verdict is on its way: Seated has to be called with
@@ -240,7 +241,7 @@ func (d *Desk) Leave(now policy.Time, s *Seat, t policy.Ticket, vain bool) bool 
 	}
 	s.kind = none
 	if vain {
-		d.refused[ByLimit].Add(1)
+		d.refuse(now, ByLimit)
 	}
 	return true
 }
@@ -394,6 +395,25 @@ func (d *Desk) Refusals() (n int64) {
 		n += d.refused[i].Load()
 	}
 	return n
+}
+
+const (
+	// refusingFor is how long a desk counts as refusing after a refusal; refusalsApart spares those who refuse many the word that says when.
+	refusingFor   = 100 * time.Millisecond
+	refusalsApart = refusingFor / 10
+)
+
+func (d *Desk) refuse(now policy.Time, by Reason) {
+	d.refused[by].Add(1)
+	if t := policy.Time(d.latest.Load()); t == 0 || now.Sub(t) > refusalsApart {
+		d.latest.Store(int64(now))
+	}
+}
+
+// Refusing reports whether calls have been refused within the last tenth of a second, so that the next one is likely to be too.
+func (d *Desk) Refusing(now policy.Time) bool {
+	t := policy.Time(d.latest.Load())
+	return t != 0 && now.Sub(t) < refusingFor
 }
 
 // CountsCallers reports whether Ask.Caller matters.

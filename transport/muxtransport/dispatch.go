@@ -43,6 +43,7 @@ type serverCall struct {
 	held bool          // has been held back once
 
 	asked bool // the handler knows of it, see admitter
+	waits bool // and has it wait before it runs
 }
 
 const (
@@ -132,7 +133,7 @@ func (c *serverConn) arrive(ca *serverCall) (waits bool, refusal *status.Error) 
 		return false, nil
 	}
 	waits, refusal = c.s.admits.Arrive(ca.ctx, &ca.in, c.clock)
-	ca.asked = refusal == nil
+	ca.asked, ca.waits = refusal == nil, waits
 	return waits, refusal
 }
 
@@ -184,7 +185,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		c.mu.Unlock()
 	}
 	ca := c.s.calls.Get().(*serverCall)
-	ca.asked = false
+	ca.asked, ca.waits = false, false
 	ca.id, ca.stream, ca.gathering, ca.kept, ca.answered, ca.opening, ca.held = f.id, nil, false, 0, false, f.typ == typeOpen, false
 	ca.unpacked, ca.packed, ca.pack = 0, false, c.pack
 	var h rawCall
@@ -382,7 +383,9 @@ func (c *serverConn) takeRole() bool {
 // dispatch has the handler run beside the reader.
 func (c *serverConn) dispatch(ca *serverCall) error {
 	late := c.late(ca)
-	if !late {
+	// Asked here, a batch of calls would hold its places while it waits for a goroutine. So they ask when they start, unless a refusal is
+	// likely, which is cheaper here.
+	if !late && c.s.admits != nil && c.s.admits.Refusing(c.clock) {
 		if _, refusal := c.arrive(ca); refusal != nil {
 			c.refuse(ca, refusal)
 			return nil
@@ -434,14 +437,16 @@ func (c *serverConn) run(ca *serverCall, began policy.Time) {
 		ca.out, ca.head = ca.out[:0], answerHead{status: c.expired()}
 		return
 	}
-	returned := false
+	returned, unstarted := false, false
 	defer func() {
 		if !returned {
 			out := c.panicked(ca, recover(), debug.Stack())
 			c.encodeAnswer(ca, &out)
 		}
 		ca.ctx.Cancel(context.Canceled)
-		ca.m.note(policy.Now().Sub(began))
+		if !ca.waits && !unstarted { // that says nothing about the handler
+			ca.m.note(policy.Now().Sub(began))
+		}
 	}()
 	var out transport.Outgoing
 	if ca.unpacked > 0 {
@@ -452,6 +457,7 @@ func (c *serverConn) run(ca *serverCall, began policy.Time) {
 	if out.Status == nil {
 		out = c.s.handler.Unary(ca.ctx, &ca.in)
 	}
+	unstarted = out.Status != nil && out.Status.Fate == status.NotSent
 	c.encodeAnswer(ca, &out)
 	returned = true
 }

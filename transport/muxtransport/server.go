@@ -49,6 +49,8 @@ type admitter interface {
 	// Arrive runs on the reader and must not wait. waits says that Unary is going to.
 	Arrive(ctx *callctx.Context, in *transport.Incoming, now policy.Time) (waits bool, refusal *status.Error)
 	Forget(ctx *callctx.Context)
+	// Refusing says that calls are being refused, so that it is worth asking about those, too, that get a goroutine anyway.
+	Refusing(now policy.Time) bool
 }
 
 // NewServer returns a Server that passes calls to h. It fails if an option makes no sense.
