@@ -242,13 +242,14 @@ type serverStream struct {
 	srv *Server
 
 	received int         // messages
+	begun    bool        // SendMsg's own: a message has been sent, or tried to
 	talking  atomic.Bool // its place has been given back
 }
 
 // talk gives the stream's place back. A stream has one while its handler works toward its first answer; from then on it is a conversation, which may last
 // for hours and says nothing of how much there is to do. It is no sample of how long calls take.
 func (s *serverStream) talk() {
-	if !s.talking.Swap(true) {
+	if !s.talking.Load() && !s.talking.Swap(true) {
 		s.srv.settle(s.c, policy.Ignored)
 	}
 }
@@ -259,9 +260,12 @@ func (s *serverStream) SetTrailer(md metadata.MD)       { s.c.addTrailer(md) }
 func (s *serverStream) Context() context.Context        { return s.c }
 
 func (s *serverStream) SendMsg(m any) error {
-	s.talk()
-	if err := s.c.message(); err != nil {
-		return err
+	if !s.begun {
+		s.talk()
+		if err := s.c.message(); err != nil {
+			return err
+		}
+		s.begun = true
 	}
 	if err := s.s.Send(m); err != nil {
 		return callError{err}

@@ -14,6 +14,8 @@ type flow struct {
 	recv window
 	// gathered is how many bytes of messages that are still arriving streams hold beyond the window.
 	gathered int
+	// wakes are streams that have got messages and whose Recv is still to be woken; they belong to the reader's role.
+	wakes []*stream
 }
 
 // window is a receive window: what the other side may still send, and what has been used since it was told.

@@ -177,6 +177,7 @@ type shared struct {
 	// readBufs holds *[]byte of maxFrame bytes, borrowed while more is to be read than fits the resident buffer.
 	readBufs sync.Pool
 	large    sync.Pool // of *[]byte, see room
+	pages    sync.Pool // of *page, see inbox
 
 	conns, accepted, handshakesFailed, protocolErrors, pingFloods, tooLarge, shed, expired, abandoned, panicked,
 	takeovers, handedOver, readStalls, writeStalls, keepaliveStalls, resetFloods, compressed, decompressed, bombs atomic.Int64

@@ -102,6 +102,16 @@ func (r *reader) buffered() (f frame, ok bool, err error) {
 	return parseFrame(b[:n:n]), true, nil
 }
 
+// moreData returns the next frame if all of it has been read and it is an ordinary DATA too.
+func (r *reader) moreData() (f frame, ok bool) {
+	b := r.buf[r.r:r.w]
+	if len(b) < headerLen || b[3] != typeData {
+		return frame{}, false
+	}
+	f, ok, _ = r.buffered() // one that is too long is met again
+	return f, ok
+}
+
 // errIdle says that nothing has arrived for long, and that the buffer is gone.
 var errIdle = errors.New("idle")
 

@@ -51,10 +51,7 @@ func TestSlowStreamReader(t *testing.T) {
 					// What the stream keeps, with what each message costs beside its content. Of a message that is larger than the window
 					// all that is there is kept, because only the whole of it can be taken.
 					c.mu.Lock()
-					kept, partly := int64(0), int64(len(slow.part.b))
-					for _, m := range slow.queue[slow.head:] {
-						kept += m.cost
-					}
+					kept, partly := slow.in.cost+slow.taken, int64(len(slow.part.b))
 					waiting := len(c.buf)
 					c.mu.Unlock()
 					if kept > window || partly > int64(max(size, window)) {

@@ -3,9 +3,8 @@ package muxtransport
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
+	"sync/atomic"
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/internal/callctx"
@@ -25,16 +24,19 @@ type stream struct {
 	// packed is what Send compresses into, plain what Recv decompresses into.
 	packed, plain []byte
 
-	// Receiving. wake has room for one token: only one goroutine receives.
-	queue     []message // from head on
-	head      int
-	spare     [][]byte // buffers to use again
+	// Receiving.
+	in        inbox // what nobody has taken yet
+	batch     batch // Recv's own
+	taken     int64 // what of batch the windows still count
+	spare     *page // a page of the stream's own that is not in use
 	recv      window
 	gathering bool
 	part      message // arriving
 	partTotal int
-	end       error         // what Recv fails with when the queue is empty
+	end       error         // what Recv fails with when there is nothing left
 	aborted   *status.Error // what everything fails with at once
+	dead      atomic.Bool   // aborted is set
+	waiting   bool          // Recv waits for wake, which has room for one token: only one goroutine receives
 	wake      chan struct{}
 
 	// Sending.
@@ -43,18 +45,8 @@ type stream struct {
 	sendWake chan struct{}
 }
 
-// message is a received message and what it takes from the windows.
-type message struct {
-	b      []byte
-	cost   int64
-	packed bool // b is compressed
-}
-
-const (
-	maxSpares = 64
-	// minChunk is the least of a large message that is worth a frame; with less window than that Send waits.
-	minChunk = 4 << 10
-)
+// minChunk is the least of a large message that is worth a frame; with less window than that Send waits.
+const minChunk = 4 << 10
 
 func (s *stream) init(l *link, id uint32, ctx *callctx.Context) {
 	s.l, s.id, s.ctx = l, id, ctx
@@ -89,7 +81,15 @@ func (s *stream) finish(end error) {
 	if s.end == nil {
 		s.end = end
 	}
-	poke(s.wake)
+	s.rouse()
+}
+
+// rouse has Recv look again. mu is held.
+func (s *stream) rouse() {
+	if s.waiting {
+		s.waiting = false
+		poke(s.wake)
+	}
 }
 
 // stopSending makes Send fail. mu is held.
@@ -98,204 +98,6 @@ func (s *stream) stopSending(e *status.Error) {
 		s.sendEnd = e
 	}
 	poke(s.sendWake)
-}
-
-// abort ends the stream in both directions at once and forgets what is queued. mu is held.
-func (s *stream) abort(e *status.Error) {
-	if s.aborted == nil {
-		s.aborted = e
-	}
-	s.drop()
-	s.stopSending(e)
-	s.finish(e)
-}
-
-// drop forgets what has been received. mu is held.
-func (s *stream) drop() {
-	cost := s.part.cost
-	for _, m := range s.queue[s.head:] {
-		cost += m.cost
-	}
-	if s.gathering {
-		s.l.gathered -= len(s.part.b)
-	}
-	s.queue, s.head, s.part, s.spare, s.gathering = nil, 0, message{}, nil, false
-	s.l.giveConn(cost)
-}
-
-// use returns cost to the windows. mu is held.
-func (s *stream) use(cost int64) {
-	s.recv.credit += cost
-	if s.end == nil {
-		s.l.appendWindow(s.id, s.recv.tell())
-	}
-	s.l.giveConn(cost)
-}
-
-// arrive takes in DATA. mu is held. A message over the limit is a *status.Error and ends the stream only.
-func (s *stream) arrive(f frame) error {
-	cost := int64(len(f.payload)) + frameCost
-	if !s.recv.take(cost) {
-		return fmt.Errorf("stream %#x: %w", s.id, errWindow)
-	}
-	if err := s.l.takeConn(cost); err != nil {
-		return err
-	}
-	if s.end != nil {
-		s.l.giveConn(cost)
-		if errors.Is(s.end, io.EOF) {
-			return fmt.Errorf("stream %#x: message after the last one: %w", s.id, errMalformed)
-		}
-		return nil
-	}
-	content := f.payload
-	if s.gathering && f.packed {
-		return fmt.Errorf("stream %#x: a part that says it is compressed: %w", s.id, errMalformed)
-	}
-	if !s.gathering {
-		s.part = message{b: s.buffer(), packed: f.packed}
-		s.partTotal = len(content)
-		if f.more {
-			cur := cursor{b: content}
-			total := cur.uvarint()
-			if cur.bad || total > 1<<40 {
-				return fmt.Errorf("stream %#x: %w", s.id, errMalformed)
-			}
-			content, s.partTotal = cur.b, int(total)
-		}
-	}
-	s.part.cost += cost
-	if s.partTotal > s.limit {
-		s.l.sh.tooLarge.Add(1)
-		return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.Processed,
-			Message: fmt.Sprintf("message of %d bytes is over the limit of %d", s.partTotal, s.limit)}
-	}
-	if f.packed {
-		size, err := packedSize(content)
-		if err != nil {
-			return fmt.Errorf("stream %#x: %w", s.id, err)
-		}
-		if size > s.limit {
-			return s.l.sh.bombed("message", size, s.limit)
-		}
-	}
-	s.part.b = append(s.part.b, content...)
-	if len(s.part.b) > s.partTotal || !f.more && len(s.part.b) < s.partTotal {
-		return fmt.Errorf("stream %#x: parts that do not fit the message's size: %w", s.id, errMalformed)
-	}
-	if s.gathering {
-		s.l.gathered += len(content)
-	} else if f.more {
-		s.l.gathered += len(s.part.b)
-	}
-	if f.more {
-		s.gathering = true
-		if s.l.gathered > s.l.sh.opts.MaxBuffered {
-			s.l.sh.shed.Add(1)
-			return &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.Processed,
-				Message: "the connection has too many large messages under way"}
-		}
-		s.passPart()
-		return nil
-	}
-	if s.gathering {
-		s.gathering = false
-		s.l.gathered -= len(s.part.b)
-	}
-	if s.head > 0 && len(s.queue) == cap(s.queue) { // use the places of what has been taken
-		n := copy(s.queue, s.queue[s.head:])
-		clear(s.queue[n:])
-		s.queue, s.head = s.queue[:n], 0
-	}
-	s.queue = append(s.queue, s.part)
-	s.part = message{}
-	poke(s.wake)
-	return nil
-}
-
-// passPart lets a message that may be larger than the window go on arriving: when nothing is queued before it, what is
-// there of it gives its cost back early. mu is held.
-func (s *stream) passPart() {
-	if s.gathering && s.head == len(s.queue) && s.part.cost > 0 {
-		s.use(s.part.cost)
-		s.part.cost = 0
-	}
-}
-
-func (s *stream) buffer() []byte {
-	n := len(s.spare)
-	if n == 0 {
-		return nil
-	}
-	b := s.spare[n-1]
-	s.spare = s.spare[:n-1]
-	return b
-}
-
-// Recv implements transport.Stream.
-func (s *stream) Recv(v any) error {
-	if s.codec == nil {
-		return &status.Error{Code: status.Internal, Message: "choose a codec with SetCodec before the first message"}
-	}
-	l := s.l
-	l.mu.Lock()
-	for s.head == len(s.queue) && s.end == nil {
-		l.mu.Unlock()
-		<-s.wake
-		l.mu.Lock()
-	}
-	if s.aborted != nil || s.head == len(s.queue) {
-		err := s.end
-		if s.aborted != nil {
-			err = s.aborted
-		}
-		poke(s.wake) // for the next Recv
-		l.mu.Unlock()
-		return err
-	}
-	m := s.queue[s.head]
-	s.queue[s.head] = message{}
-	if s.head++; s.head == len(s.queue) {
-		s.queue, s.head = s.queue[:0], 0
-	}
-	s.use(m.cost)
-	s.passPart()
-	mine := l.claimFlush()
-	l.mu.Unlock()
-	if mine {
-		l.flush(false)
-	}
-	err := s.decode(m, v)
-	if cap(m.b) > 0 && cap(m.b) <= keepScratch {
-		l.mu.Lock()
-		if len(s.spare) < maxSpares && s.end == nil {
-			s.spare = append(s.spare, m.b[:0])
-		}
-		l.mu.Unlock()
-	}
-	if err != nil {
-		return err
-	}
-	return nil
-}
-
-// decode turns m into v.
-func (s *stream) decode(m message, v any) *status.Error {
-	b := m.b
-	if m.packed {
-		var err error
-		if s.plain, err = s.l.sh.unpack(s.plain, b); err != nil {
-			return s.l.sh.unpackError("the message", err)
-		}
-		b = s.plain
-		if cap(s.plain) > keepScratch {
-			s.plain = nil
-		}
-	}
-	if err := s.codec.Unmarshal(b, v); err != nil {
-		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the message does not decode", Cause: err}
-	}
-	return nil
 }
 
 // Send implements transport.Stream.

@@ -186,37 +186,50 @@ func (s *clientStream) CloseSend() *status.Error {
 	return nil
 }
 
-// data takes in DATA.
+// data takes in DATA, and what else of it has been read.
 func (c *clientConn) data(f frame) error {
 	c.mu.Lock()
+	ended, flush, err := c.takeData(f)
+	for n := 1; n < dataRun && err == nil && ended == nil; n++ {
+		next, ok := c.rd.moreData()
+		if !ok {
+			break
+		}
+		ended, flush, err = c.takeData(next)
+	}
+	c.mu.Unlock()
+	c.wakeReceivers()
+	if ended != nil {
+		ended.ended(ended.aborted, &answerHead{})
+		if flush {
+			c.flush(false)
+		}
+	}
+	return err
+}
+
+// takeData takes in one DATA. mu is held. If only its stream ends with it, that is returned, aborted, and whether its end must be
+// flushed.
+func (c *clientConn) takeData(f frame) (ended *clientStream, flush bool, err error) {
 	ca := c.lookup(f.id)
 	if ca == nil {
-		err := c.stray(f)
-		c.mu.Unlock()
-		return err
+		return nil, false, c.stray(f)
 	}
 	s := ca.stream
 	if s == nil {
-		c.mu.Unlock()
-		return fmt.Errorf("DATA of unary call %#x: %w", f.id, errMalformed)
+		return nil, false, fmt.Errorf("DATA of unary call %#x: %w", f.id, errMalformed)
 	}
 	if !s.isHeaded {
 		s.isHeaded = true
 		close(s.headed)
 	}
-	err := s.arrive(f)
-	if e, ok := errors.AsType[*status.Error](err); ok { // only this stream ends
-		flush := c.abandon(ca)
+	err = s.arrive(f)
+	if e, ok := errors.AsType[*status.Error](err); ok {
+		flush = c.abandon(ca)
 		s.abort(e)
-		c.mu.Unlock()
-		s.ended(e, &answerHead{})
-		if flush {
-			c.flush(false)
-		}
-		return nil
+		return s, flush, nil
 	}
-	c.mu.Unlock()
-	return err
+	return nil, false, err
 }
 
 // stray accounts for DATA of a stream that has ended. mu is held.

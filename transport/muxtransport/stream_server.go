@@ -18,6 +18,7 @@ type serverStream struct {
 	stream
 	c          *serverConn
 	headerSent bool // guarded by the link's mutex
+	spoke      bool // Send's own: headerSent is set
 }
 
 var _ transport.ServerStream = (*serverStream)(nil)
@@ -62,9 +63,12 @@ func (s *serverStream) SendHeader(h transport.Metadata) *status.Error {
 
 // Send implements transport.Stream. The first message says that there is no header any more.
 func (s *serverStream) Send(v any) *status.Error {
-	s.l.mu.Lock()
-	s.headerSent = true
-	s.l.mu.Unlock()
+	if !s.spoke {
+		s.l.mu.Lock()
+		s.headerSent = true
+		s.l.mu.Unlock()
+		s.spoke = true
+	}
 	return s.stream.Send(v)
 }
 
@@ -154,17 +158,29 @@ func (c *serverConn) endStream(ca *serverCall, out *transport.Outgoing) {
 	}
 }
 
-// data takes in DATA.
+// data takes in DATA, and what else of it has been read.
 func (c *serverConn) data(f frame) error {
 	c.mu.Lock()
+	err := c.takeData(f)
+	for n := 1; n < dataRun && err == nil; n++ {
+		next, ok := c.rd.moreData()
+		if !ok {
+			break
+		}
+		err = c.takeData(next)
+	}
+	c.mu.Unlock()
+	c.wakeReceivers()
+	return err
+}
+
+// takeData takes in one DATA. mu is held.
+func (c *serverConn) takeData(f frame) error {
 	ca := c.lookup(f.id)
 	if ca == nil {
-		err := c.stray(f)
-		c.mu.Unlock()
-		return err
+		return c.stray(f)
 	}
 	if ca.stream == nil {
-		c.mu.Unlock()
 		return fmt.Errorf("DATA of unary call %#x: %w", f.id, errMalformed)
 	}
 	err := ca.stream.arrive(f)
@@ -174,9 +190,8 @@ func (c *serverConn) data(f frame) error {
 		}
 		ca.stream.abort(e)
 		ca.ctx.Cancel(context.Canceled)
-		err = nil
+		return nil
 	}
-	c.mu.Unlock()
 	return err
 }
 
