@@ -16,10 +16,15 @@
 // that it did not. Timeouts and failures to connect say neither and count as nothing; they are the breaker's business. Calls
 // under way count as nothing either: they are requests when they have come back, or a burst after a pause would throttle itself.
 //
+// Each criticality is counted for itself. A server that is short of room refuses the least important calls first, so what it says of these must
+// not hold back others, which it would take; and if it refuses important calls it refuses the others too, so no class is held back less than a
+// more important one.
+//
 // It is a gate per attempt, not per call, and belongs in policy.Options.Throttle.
 //
 // # Source
 //
 // "Handling Overload" in Site Reliability Engineering (Google, 2016), chapter 21: formula, K = 2; its window is two minutes, here
-// it is 30 s, because a long window remembers an overload long after it has passed. A minimum of calls and Max are Hull's.
+// it is 30 s, because a long window remembers an overload long after it has passed. Separate statistics for each criticality are the book's too;
+// a minimum of calls, Max, and the order of the classes are Hull's.
 package throttle

@@ -35,12 +35,23 @@ type Options struct {
 // Throttle is a policy.Gate and a policy.EventSource, safe for concurrent use.
 type Throttle struct {
 	opt     Options
-	window  *window.Ring
-	last    atomic.Int64 // the latest rejection; 0 = none yet
+	last    atomic.Int64      // the latest rejection of any class; 0 = none yet
+	classes [classes]observed // by policy.Criticality
 	refused atomic.Int64
 	log     policy.EventLog
 	spell   spell.Spell
 }
+
+// observed is what became of the calls of one class.
+type observed struct {
+	window *window.Ring
+	last   atomic.Int64 // the latest rejection; 0 = none yet
+}
+
+// classes is how many there are, and rank their order: the most important first.
+const classes = 4
+
+var rank = [classes]policy.Criticality{policy.CriticalPlus, policy.Critical, policy.SheddablePlus, policy.Sheddable}
 
 var (
 	_ policy.Gate        = (*Throttle)(nil)
@@ -86,7 +97,10 @@ func New(o Options) (*Throttle, error) {
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("throttle: %w", errors.Join(errs...))
 	}
-	t := &Throttle{opt: o, window: window.New(int64(o.Window), buckets, kinds)}
+	t := &Throttle{opt: o}
+	for k := range t.classes {
+		t.classes[k].window = window.New(int64(o.Window), buckets, kinds)
+	}
 	t.log.Add(policy.Event{To: stateQuiet, Reason: "created"})
 	t.spell = spell.Spell{Log: &t.log, Calm: stateQuiet, Busy: stateThrottling,
 		Begun: "the service refuses too many calls", Over: "no call was held back for a while"}
@@ -94,23 +108,40 @@ func New(o Options) (*Throttle, error) {
 }
 
 // Admit implements policy.Gate. While the service has refused nothing for a whole window, it is one load.
-func (t *Throttle) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) policy.Verdict {
-	if t.recent(now) {
-		n := t.window.Sum(int64(now), 0)
-		if p := t.share(&n); p > 0 && float64(rnd.Uint64()>>11)/(1<<53) < p {
-			t.window.Add(int64(now), 0, kindRefused)
+func (t *Throttle) Admit(now policy.Time, rnd rand.Source, c *policy.Call) policy.Verdict {
+	class := policy.Critical
+	if c != nil {
+		class = min(c.Criticality, classes-1)
+	}
+	if t.recent(now, &t.last) {
+		if p := t.shareOf(now, class); p > 0 && float64(rnd.Uint64()>>11)/(1<<53) < p {
+			t.classes[class].window.Add(int64(now), 0, kindRefused)
 			t.refused.Add(1)
 			t.spell.Refused(now, p)
 			return policy.Verdict{Decision: policy.Refuse, State: stateThrottling, Reason: "the service refuses so many calls that this one is not sent"}
 		}
 	}
-	return policy.Verdict{Permit: policy.Permit{Start: now}}
+	return policy.Verdict{Permit: policy.Permit{Start: now, Slot: uint32(class)}}
 }
 
-// recent reports whether the service refused anything within the window.
-func (t *Throttle) recent(now policy.Time) bool {
-	last := t.last.Load()
+// recent reports whether a latest rejection was within the window.
+func (t *Throttle) recent(now policy.Time, latest *atomic.Int64) bool {
+	last := latest.Load()
 	return last != 0 && int64(now)-last <= int64(t.opt.Window)
+}
+
+// shareOf is the share of a class's calls that is held back: never less than of a more important class's.
+func (t *Throttle) shareOf(now policy.Time, class policy.Criticality) (p float64) {
+	for _, k := range rank {
+		if o := &t.classes[k]; t.recent(now, &o.last) {
+			n := o.window.Sum(int64(now), 0)
+			p = max(p, t.share(&n))
+		}
+		if k == class {
+			break
+		}
+	}
+	return p
 }
 
 // share is the probability p of the package comment.
@@ -125,12 +156,14 @@ func (t *Throttle) share(n *[window.Kinds]int64) float64 {
 
 // Done implements policy.Gate. Success means that the service took the call on, Overloaded that it refused it; other
 // outcomes count as nothing.
-func (t *Throttle) Done(now policy.Time, _ rand.Source, _ policy.Permit, o policy.Outcome) {
+func (t *Throttle) Done(now policy.Time, _ rand.Source, p policy.Permit, o policy.Outcome) {
+	class := &t.classes[min(p.Slot, classes-1)]
 	switch o {
 	case policy.Success:
-		t.window.Add(int64(now), 0, kindAccepted)
+		class.window.Add(int64(now), 0, kindAccepted)
 	case policy.Overloaded:
-		t.window.Add(int64(now), 0, kindRejected)
+		class.window.Add(int64(now), 0, kindRejected)
+		class.last.Store(int64(now))
 		t.last.Store(int64(now))
 	}
 }
@@ -144,21 +177,24 @@ func (t *Throttle) Events(now policy.Time, since uint64) []policy.Event {
 
 // Snapshot is a reading of a throttle.
 type Snapshot struct {
-	// Accepted, Rejected and Refused are the calls in the window: those that the service took on, those that it did not, and
-	// those that were held back.
+	// Accepted, Rejected and Refused are the calls in the window, of all classes: those that the service took on, those that it did
+	// not, and those that were held back.
 	Accepted, Rejected, Refused int64
-	// Share is the share of calls that is held back now.
-	Share float64
+	// Share is the share of critical calls that is held back now, and Shares that of each class, by its policy.Criticality.
+	Share  float64
+	Shares [classes]float64
 	// RefusedEver is how many calls were held back since the throttle was made.
 	RefusedEver int64
 }
 
 // Snapshot reads the throttle at now.
 func (t *Throttle) Snapshot(now policy.Time) Snapshot {
-	n := t.window.Sum(int64(now), 0)
-	s := Snapshot{Accepted: n[kindAccepted], Rejected: n[kindRejected], Refused: n[kindRefused], RefusedEver: t.refused.Load()}
-	if t.recent(now) {
-		s.Share = t.share(&n)
+	s := Snapshot{RefusedEver: t.refused.Load()}
+	for k := range t.classes {
+		n := t.classes[k].window.Sum(int64(now), 0)
+		s.Accepted, s.Rejected, s.Refused = s.Accepted+n[kindAccepted], s.Rejected+n[kindRejected], s.Refused+n[kindRefused]
+		s.Shares[k] = t.shareOf(now, policy.Criticality(k))
 	}
+	s.Share = s.Shares[policy.Critical]
 	return s
 }
