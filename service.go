@@ -93,6 +93,7 @@ func (s *service) close() *registry.View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	s.resting.Store(true) // so that the next call comes to open, and is told
 	return s.view.Load()
 }
 
