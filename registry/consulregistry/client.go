@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/hull-go/hull/registry"
@@ -23,6 +27,7 @@ const (
 
 var (
 	errSilent   = errors.New("the Consul agent does not answer")
+	errCrowded  = errors.New("it takes no more connections from this address: raise limits.http_max_conns_per_client")
 	errFiltered = errors.New("the token may not see the service, or its nodes")
 )
 
@@ -50,6 +55,12 @@ type service struct {
 	Weights           *weights `json:",omitempty"`
 	Check             *check   `json:",omitempty"`
 	ContentHash       string   `json:",omitempty"`
+}
+
+// same reports whether an agent has an entry as it would be registered; the owner is part of it.
+func (s *service) same(has *service) bool {
+	return has.Address == s.Address && has.Port == s.Port && maps.Equal(has.Meta, s.Meta) && slices.Equal(has.Tags, s.Tags) &&
+		has.Weights != nil && *has.Weights == *s.Weights
 }
 
 type weights struct{ Passing, Warning int }
@@ -126,9 +137,13 @@ func (d *Driver) do(ctx context.Context, method, agent, path string, q url.Value
 		return 0, err
 	}
 	defer func() { _ = res.Body.Close() }()
+	d.heard.Store(time.Now().UnixNano())
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return 0, err
+	}
+	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); res.StatusCode == http.StatusTooManyRequests && kind == "text/plain" {
+		return 0, errCrowded // the same code as that of a check which warns
 	}
 	if res.StatusCode != http.StatusOK {
 		return 0, &statusError{code: res.StatusCode, text: printable(text)}
@@ -196,6 +211,8 @@ func (d *Driver) explain(agent string, err error) error {
 		return err
 	case errors.Is(err, errFiltered), isStatus(err, http.StatusForbidden), isStatus(err, http.StatusUnauthorized):
 		return fmt.Errorf("the Consul agent at %s denies the permission: %w; check the token, and what it may do", agent, err)
+	case errors.Is(err, errCrowded):
+		return fmt.Errorf("the Consul agent at %s: %w", agent, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w at %s in time", errSilent, agent)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hull-go/hull/registry"
@@ -54,6 +55,7 @@ type Driver struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	polls  chan struct{} // a token for each blocking query under way
+	heard  atomic.Int64  // when an agent last answered something, in nanoseconds of the wall clock
 
 	// Guarded by mu.
 	mu      sync.Mutex

@@ -47,10 +47,16 @@ func (d *Driver) Announce(ctx context.Context, n *registry.Node, ttl time.Durati
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	l := &lease{d: d, agent: d.current(), service: n.Service, sid: entry.ID, ttl: ttl, lost: make(chan struct{})}
-	if err := d.vacant(ctx, l.agent, n, entry.ID); err != nil {
+	there, err := d.vacant(ctx, l.agent, n, entry)
+	if err != nil {
 		return nil, d.explain(l.agent, err)
 	}
-	if err := l.register(ctx, entry); err != nil {
+	if there {
+		l.entry, err = entry, l.pass(ctx)
+	} else {
+		err = l.register(ctx, entry)
+	}
+	if err != nil {
 		return nil, d.explain(l.agent, err)
 	}
 	guarded, unguard := context.WithCancel(d.ctx)
@@ -69,24 +75,30 @@ func (d *Driver) Announce(ctx context.Context, n *registry.Node, ttl time.Durati
 }
 
 // vacant returns ErrTaken if another process keeps a node of this ID alive, with this agent or another. Consul cannot
-// compare and set: of two who ask at the same moment both may be told that it is vacant.
-func (d *Driver) vacant(ctx context.Context, agent string, n *registry.Node, sid string) error {
+// compare and set: of two who ask at the same moment both may be told that it is vacant. there: the agent has this very
+// entry, and it is alive. That is the work of a request whose answer came too late, and to send it once more would keep an
+// agent busy that is so already: of a thousand programs that began at once, few ever had an answer in time.
+func (d *Driver) vacant(ctx context.Context, agent string, n *registry.Node, entry *service) (there bool, err error) {
 	taken := fmt.Errorf("consulregistry: %s of %s: %w", n.ID, n.Service, registry.ErrTaken)
+	sid := entry.ID
 	d.mu.Lock()
 	held := d.held[sid] != nil
 	d.mu.Unlock()
 	if held {
-		return taken
+		return false, taken
 	}
 	local, alive, err := d.local(ctx, agent, sid)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if local != nil && alive && entry.same(local) {
+		return true, nil
 	}
 	owners := map[string]bool{d.owner: true}
 	if local != nil {
 		owner := local.Meta[ownerKey]
 		if alive && owner != d.owner && d.isNode(n, local) {
-			return taken
+			return false, taken
 		}
 		owners[owner] = true // what the servers have of it may be older
 	}
@@ -94,15 +106,15 @@ func (d *Driver) vacant(ctx context.Context, agent string, n *registry.Node, sid
 	q.Set("filter", `Service.ID == "`+sid+`"`)
 	entries, _, err := d.health(ctx, agent, n.Service, q)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for i := range entries {
 		s := &entries[i].Service
 		if s.ID == sid && !owners[s.Meta[ownerKey]] && entries[i].alive() && d.isNode(n, s) {
-			return taken
+			return false, taken
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // isNode reports whether an entry is a node, and not garbage or one that has left.
@@ -128,6 +140,11 @@ func (l *lease) register(ctx context.Context, entry *service) error {
 }
 
 func (l *lease) checkID() string { return "hull:" + l.sid }
+
+// pass tells the agent that the node is there.
+func (l *lease) pass(ctx context.Context) error {
+	return l.d.put(ctx, l.agent, "/v1/agent/check/pass/"+l.checkID(), nil, nil)
+}
 
 // leave puts word why a node left in its place, for a while.
 func (d *Driver) leave(ctx context.Context, agent string, entry *service, name, why string) error {
@@ -201,7 +218,7 @@ func (l *lease) Renew(ctx context.Context) error {
 			return registry.ErrLost
 		}
 	}
-	err := l.d.put(ctx, l.agent, "/v1/agent/check/pass/"+l.checkID(), nil, nil)
+	err := l.pass(ctx)
 	if isStatus(err, http.StatusNotFound) {
 		l.over()
 		return registry.ErrLost

@@ -208,9 +208,11 @@ func (d *Driver) probe() {
 		agent := d.current()
 		ctx, cancel := context.WithTimeout(d.ctx, probeTimeout)
 		var leader string
+		asked := time.Now().UnixNano()
 		_, err := d.get(ctx, agent, "/v1/status/leader", nil, &leader)
 		cancel()
-		if err == nil || d.ctx.Err() != nil {
+		busy := errors.Is(err, context.DeadlineExceeded) && d.heard.Load() > asked // it answers others: to begin anew would make that worse
+		if err == nil || busy || d.ctx.Err() != nil {
 			misses = 0
 			continue
 		}

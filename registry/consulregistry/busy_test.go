@@ -1,0 +1,98 @@
+package consulregistry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/registry"
+)
+
+// lateAgent is one that takes a registration and is too busy to say so in time.
+type lateAgent struct {
+	late func() // is called once it has the first registration
+
+	mu         sync.Mutex
+	service    *service
+	registered int
+	passed     int
+}
+
+func (a *lateAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch path := r.URL.Path; {
+	case path == "/v1/agent/service/register":
+		a.service = &service{}
+		if err := json.Unmarshal(body, a.service); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if a.registered++; a.registered == 1 {
+			a.late()
+			<-r.Context().Done()
+		}
+	case strings.HasPrefix(path, "/v1/agent/check/pass/"):
+		a.passed++
+	case strings.HasPrefix(path, "/v1/agent/service/") && a.service == nil:
+		http.Error(w, "unknown", http.StatusNotFound)
+	case strings.HasPrefix(path, "/v1/agent/service/"):
+		_ = json.NewEncoder(w).Encode(a.service)
+	case strings.HasPrefix(path, "/v1/agent/health/"):
+		_, _ = io.WriteString(w, `{"AggregatedStatus": "passing"}`)
+	case strings.HasPrefix(path, "/v1/health/"):
+		_, _ = io.WriteString(w, "[]")
+	}
+}
+
+// A registration whose answer came too late has been made: it is taken over, not made once more.
+func TestLateAnswer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &lateAgent{late: cancel}
+	s := httptest.NewServer(a)
+	defer s.Close()
+	d := testDriver(t, Options{}, s.Listener.Addr().String())
+	if _, err := d.Announce(ctx, testNode("a"), time.Minute); err == nil {
+		t.Fatal("an announcement succeeded without an answer")
+	}
+	if _, err := d.Announce(t.Context(), testNode("a"), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	a.mu.Lock()
+	registered, passed := a.registered, a.passed
+	a.mu.Unlock()
+	if registered != 1 || passed != 1 {
+		t.Errorf("%d registrations and %d renewals, want one each", registered, passed)
+	}
+	// Another process is not taken in, and a node that has changed is registered.
+	other := testDriver(t, Options{}, s.Listener.Addr().String())
+	if _, err := other.Announce(t.Context(), testNode("a"), time.Minute); !errors.Is(err, registry.ErrTaken) {
+		t.Errorf("another announces the same node: %v", err)
+	}
+}
+
+// The answer of an agent that takes no more connections is not one about a check, though it has the same code.
+func TestCrowdedAgent(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/agent/service/") {
+			_ = json.NewEncoder(w).Encode(&service{ID: "greeter:a"})
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = io.WriteString(w, "Your IP is issuing too many concurrent connections, please rate limit your calls\n")
+	}))
+	defer s.Close()
+	d := testDriver(t, Options{}, s.Listener.Addr().String())
+	if _, err := d.Announce(t.Context(), testNode("a"), time.Minute); err == nil || !strings.Contains(err.Error(), "http_max_conns_per_client") {
+		t.Errorf("%v, want an error that says what to do", err)
+	}
+}
