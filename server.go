@@ -64,6 +64,7 @@ type Server struct {
 
 	desk    *admission.Desk
 	asks    sync.Pool // of *admission.Ask
+	doc     atomic.Pointer[spec.Spec] // in force; nil = that of the options
 	callers maphash.Seed
 
 	guard *idempotency.Guard // of calls with a key; set by Run
@@ -375,7 +376,8 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	returned := false
 	defer func() {
 		if !returned {
-			s.leave(c, policy.Ignored)
+			s.settle(c, policy.Ignored)
+			s.inFlight.Add(-1)
 		}
 	}()
 	d := s.decoder(cd, in)
@@ -393,7 +395,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 		out.Status = s.failed(c, err)
 	}
 	returned = true
-	out.Load.InFlight = s.leave(c, c.outcome(policy.Now(), out.Status))
+	out.Load.InFlight = s.leave(c, out.Status)
 	story.end(s.Server, &out)
 	return out
 }
@@ -453,8 +455,11 @@ func (s *handler) enter(c *incoming, in *transport.Incoming, m *method) (cd code
 }
 
 // leave ends a call that enter has let in, and returns how many there were, itself included.
-func (s *Server) leave(c *incoming, o policy.Outcome) uint32 {
-	s.settle(c, o)
+func (s *Server) leave(c *incoming, e *status.Error) uint32 {
+	if c.seat.Taken() {
+		now := policy.Now()
+		s.desk.Done(now, policy.Source{}, c.m.desk, &c.seat, c.outcome(now, e))
+	}
 	return uint32(s.inFlight.Add(-1) + 1)
 }
 
