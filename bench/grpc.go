@@ -38,7 +38,7 @@ func (r grpcRival) Info() Info {
 func (grpcRival) Serve(ctx context.Context, ln net.Listener) error {
 	srv := grpc.NewServer()
 	echopb.RegisterEchoServer(srv, grpcEcho{})
-	registerStreams(srv)
+	registerStreams[echopb.Msg](srv)
 	stop := context.AfterFunc(ctx, srv.Stop)
 	defer stop()
 	return srv.Serve(ln)

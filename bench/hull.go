@@ -32,7 +32,7 @@ func (hullRival) Info() Info {
 func (hullRival) Serve(ctx context.Context, ln net.Listener) error {
 	return serveHull(ctx, ln, func(r grpc.ServiceRegistrar) {
 		echopb.RegisterEchoServer(r, grpcEcho{})
-		registerStreams(r)
+		registerStreams[echopb.Msg](r)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hull-go/hull/bench/echopb"
+	"github.com/hull-go/hull/bench/echovt"
 )
 
 // newMsg returns the message of one worker: five fields, size bytes in
@@ -81,7 +82,11 @@ func (w *worker) count(start time.Time) {
 
 // check compares in nanoseconds what tells answers apart: the number is the
 // call's own. The tests compare whole messages.
-func check(got, want *echopb.Msg) error {
+func check(got interface {
+	GetN() int64
+	GetData() []byte
+	GetText() string
+}, want *echopb.Msg) error {
 	if got.GetN() != want.GetN() || len(got.GetData()) != len(want.GetData()) || len(got.GetText()) != len(want.GetText()) {
 		return fmt.Errorf("wrong answer: sent n=%d with %d bytes, got n=%d with %d bytes",
 			want.GetN(), len(want.GetData()), got.GetN(), len(got.GetData()))
@@ -95,6 +100,7 @@ type load struct {
 	workers []*worker
 	shape   string
 	streams grpc.ClientConnInterface // nil for shapeUnary
+	vt      bool                     // they are of messages with generated methods
 	bulk    int64                    // bytes that came beside the calls of the last run
 }
 
@@ -116,6 +122,7 @@ func (l *load) as(shape string) error {
 		return errors.New("it does not stream here")
 	}
 	l.streams = s.Streams()
+	_, l.vt = l.caller.(vtStreamer)
 	return nil
 }
 
@@ -125,7 +132,11 @@ func (l *load) work(w *worker, start time.Time, d time.Duration) {
 	case "", shapeUnary, shapeBesideCalls, shapeBesideStreams:
 		w.run(l.caller, start, d)
 	default:
-		w.err = w.stream(l.streams, l.shape, start, d)
+		if l.vt {
+			w.err = stream[echovt.Msg](w, l.streams, l.shape, start, d)
+		} else {
+			w.err = stream[echopb.Msg](w, l.streams, l.shape, start, d)
+		}
 	}
 }
 
@@ -137,7 +148,11 @@ func (l *load) run(d time.Duration) (time.Duration, error) {
 	}
 	var beside *bulk
 	if l.shape == shapeBesideCalls || l.shape == shapeBesideStreams {
-		beside = startBulk(l.streams, l.shape)
+		if l.vt {
+			beside = startBulk[echovt.Msg](l.streams, l.shape)
+		} else {
+			beside = startBulk[echopb.Msg](l.streams, l.shape)
+		}
 	}
 	var wg sync.WaitGroup
 	start := time.Now()

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/hull-go/hull/bench/echopb"
+	"github.com/hull-go/hull/bench/echovt"
 )
 
 // The shapes of load. All but the first need a rival that streams.
@@ -48,6 +49,44 @@ type Streamer interface {
 	Streams() grpc.ClientConnInterface
 }
 
+// A vtStreamer streams messages that have vtprotobuf's methods. Its server has called registerStreams with them.
+type vtStreamer interface {
+	Streamer
+	StreamsVT()
+}
+
+// message is a generated message, of one kind or the other.
+type message[M any] interface {
+	*M
+	GetId() string
+	GetText() string
+	GetN() int64
+	GetOk() bool
+	GetData() []byte
+}
+
+// copyOf returns a message with m's content.
+func copyOf[M any, P message[M]](m *echopb.Msg) P {
+	p := P(new(M))
+	switch x := any(p).(type) {
+	case *echopb.Msg:
+		x.Id, x.Text, x.N, x.Ok, x.Data = m.Id, m.Text, m.N, m.Ok, m.Data
+	case *echovt.Msg:
+		x.Id, x.Text, x.N, x.Ok, x.Data = m.Id, m.Text, m.N, m.Ok, m.Data
+	}
+	return p
+}
+
+// number gives a message the number that tells it apart.
+func number(m any, n int64) {
+	switch m := m.(type) {
+	case *echopb.Msg:
+		m.N = n
+	case *echovt.Msg:
+		m.N = n
+	}
+}
+
 // parseShapes reads a list of shapes, separated by commas.
 func parseShapes(list string) ([]string, error) {
 	var picked []string
@@ -63,48 +102,48 @@ func parseShapes(list string) ([]string, error) {
 // The service beside echo.proto's, written as the generated code would be: not every rival's generator knows streams.
 const streamService = "hullbench.Streams"
 
-type streamServer interface {
-	bidi(s grpc.BidiStreamingServer[echopb.Msg, echopb.Msg]) error
-	up(s grpc.ClientStreamingServer[echopb.Msg, echopb.Msg]) error
-	down(m *echopb.Msg, s grpc.ServerStreamingServer[echopb.Msg]) error
-	large() *echopb.Msg
+type streamServer[M any, P message[M]] interface {
+	bidi(s grpc.BidiStreamingServer[M, M]) error
+	up(s grpc.ClientStreamingServer[M, M]) error
+	down(m P, s grpc.ServerStreamingServer[M]) error
+	large() P
 }
 
 // registerStreams adds the streaming service to a server.
-func registerStreams(r grpc.ServiceRegistrar) {
+func registerStreams[M any, P message[M]](r grpc.ServiceRegistrar) {
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: streamService,
-		HandlerType: (*streamServer)(nil),
+		HandlerType: (*streamServer[M, P])(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "Large",
 			Handler: func(srv any, ctx context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-				m := new(echopb.Msg)
+				m := new(M)
 				if err := dec(m); err != nil {
 					return nil, err
 				}
-				return srv.(streamServer).large(), nil
+				return srv.(streamServer[M, P]).large(), nil
 			}}},
 		Streams: []grpc.StreamDesc{
 			{StreamName: "Bidi", ClientStreams: true, ServerStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
-				return srv.(streamServer).bidi(&grpc.GenericServerStream[echopb.Msg, echopb.Msg]{ServerStream: s})
+				return srv.(streamServer[M, P]).bidi(&grpc.GenericServerStream[M, M]{ServerStream: s})
 			}},
 			{StreamName: "Up", ClientStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
-				return srv.(streamServer).up(&grpc.GenericServerStream[echopb.Msg, echopb.Msg]{ServerStream: s})
+				return srv.(streamServer[M, P]).up(&grpc.GenericServerStream[M, M]{ServerStream: s})
 			}},
 			{StreamName: "Down", ServerStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
-				m := new(echopb.Msg)
+				m := new(M)
 				if err := s.RecvMsg(m); err != nil {
 					return err
 				}
-				return srv.(streamServer).down(m, &grpc.GenericServerStream[echopb.Msg, echopb.Msg]{ServerStream: s})
+				return srv.(streamServer[M, P]).down(m, &grpc.GenericServerStream[M, M]{ServerStream: s})
 			}},
 		},
-	}, &streams{bulk: newMsg(0, bulkSize)})
+	}, &streams[M, P]{bulk: copyOf[M, P](newMsg(0, bulkSize))})
 }
 
 // streams is the service.
-type streams struct{ bulk *echopb.Msg }
+type streams[M any, P message[M]] struct{ bulk P }
 
-func (*streams) bidi(s grpc.BidiStreamingServer[echopb.Msg, echopb.Msg]) error {
+func (*streams[M, P]) bidi(s grpc.BidiStreamingServer[M, M]) error {
 	for {
 		m, err := s.Recv()
 		if errors.Is(err, io.EOF) {
@@ -120,22 +159,22 @@ func (*streams) bidi(s grpc.BidiStreamingServer[echopb.Msg, echopb.Msg]) error {
 }
 
 // up answers with the number of messages.
-func (*streams) up(s grpc.ClientStreamingServer[echopb.Msg, echopb.Msg]) error {
-	answer := new(echopb.Msg)
-	for {
+func (*streams[M, P]) up(s grpc.ClientStreamingServer[M, M]) error {
+	for n := int64(0); ; n++ {
 		_, err := s.Recv()
 		if errors.Is(err, io.EOF) {
+			answer := new(M)
+			number(answer, n)
 			return s.SendAndClose(answer)
 		}
 		if err != nil {
 			return err
 		}
-		answer.N++
 	}
 }
 
 // down sends m, or a large message if m is not Ok, until the caller gives up.
-func (b *streams) down(m *echopb.Msg, s grpc.ServerStreamingServer[echopb.Msg]) error {
+func (b *streams[M, P]) down(m P, s grpc.ServerStreamingServer[M]) error {
 	if !m.GetOk() {
 		m = b.bulk
 	}
@@ -146,44 +185,47 @@ func (b *streams) down(m *echopb.Msg, s grpc.ServerStreamingServer[echopb.Msg]) 
 	}
 }
 
-func (b *streams) large() *echopb.Msg { return b.bulk }
+func (b *streams[M, P]) large() P { return b.bulk }
 
-func open(ctx context.Context, cc grpc.ClientConnInterface, method string, up, down bool) (*grpc.GenericClientStream[echopb.Msg, echopb.Msg], error) {
+func open[M any](ctx context.Context, cc grpc.ClientConnInterface, method string, up, down bool) (*grpc.GenericClientStream[M, M], error) {
 	s, err := cc.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ClientStreams: up, ServerStreams: down}, "/"+streamService+"/"+method)
 	if err != nil {
 		return nil, err
 	}
-	return &grpc.GenericClientStream[echopb.Msg, echopb.Msg]{ClientStream: s}, nil
+	return &grpc.GenericClientStream[M, M]{ClientStream: s}, nil
 }
 
-// stream works for d from start in the shape's way. A stream has no deadline: it is as long as the run.
-func (w *worker) stream(cc grpc.ClientConnInterface, shape string, start time.Time, d time.Duration) error {
+// stream works for d from start in the shape's way, with messages of the kind M. A stream has no deadline: it is as long as the run.
+func stream[M any, P message[M]](w *worker, cc grpc.ClientConnInterface, shape string, start time.Time, d time.Duration) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	msg := copyOf[M, P](w.msg)
 	switch shape {
 	case shapeBidi:
-		return w.bidi(ctx, cc, start, d)
+		return bidi(ctx, w, cc, msg, start, d)
 	case shapePingPong:
-		return w.pingPong(ctx, cc, start, d)
+		return pingPong(ctx, w, cc, msg, start, d)
 	case shapeUp:
-		return w.up(ctx, cc, start, d)
+		return up(ctx, w, cc, msg, start, d)
 	case shapeDown:
-		return w.down(ctx, cc, start, d)
+		return down(ctx, w, cc, msg, start, d)
 	}
 	return fmt.Errorf("no stream has the shape %q", shape)
 }
 
-func (w *worker) bidi(ctx context.Context, cc grpc.ClientConnInterface, start time.Time, d time.Duration) error {
-	s, err := open(ctx, cc, "Bidi", true, true)
+func bidi[M any, P message[M]](ctx context.Context, w *worker, cc grpc.ClientConnInterface, msg P, start time.Time, d time.Duration) error {
+	s, err := open[M](ctx, cc, "Bidi", true, true)
 	if err != nil {
 		return err
 	}
 	sent := make(chan error, 1)
 	first := w.msg.N
+	n := first
 	go func() {
 		for time.Since(start) < d {
-			w.msg.N++
-			if err := s.Send(w.msg); err != nil {
+			n++
+			number(msg, n)
+			if err := s.Send(msg); err != nil {
 				sent <- err
 				return
 			}
@@ -198,36 +240,38 @@ func (w *worker) bidi(ctx context.Context, cc grpc.ClientConnInterface, start ti
 		if err != nil {
 			return err
 		}
-		if w.calls++; m.GetN() != first+int64(w.calls) {
-			return fmt.Errorf("wrong answer: n=%d in the place of %d", m.GetN(), first+int64(w.calls))
+		if w.calls++; P(m).GetN() != first+int64(w.calls) {
+			return fmt.Errorf("wrong answer: n=%d in the place of %d", P(m).GetN(), first+int64(w.calls))
 		}
 	}
 	w.last = time.Since(start)
 	if err := <-sent; err != nil {
 		return err
 	}
-	if n := uint64(w.msg.N - first); n != w.calls {
+	w.msg.N = n
+	if n := uint64(n - first); n != w.calls {
 		return fmt.Errorf("%d messages sent, %d answers", n, w.calls)
 	}
 	return nil
 }
 
-func (w *worker) pingPong(ctx context.Context, cc grpc.ClientConnInterface, start time.Time, d time.Duration) error {
-	s, err := open(ctx, cc, "Bidi", true, true)
+func pingPong[M any, P message[M]](ctx context.Context, w *worker, cc grpc.ClientConnInterface, msg P, start time.Time, d time.Duration) error {
+	s, err := open[M](ctx, cc, "Bidi", true, true)
 	if err != nil {
 		return err
 	}
 	w.last = time.Since(start)
 	for w.last < d {
 		w.msg.N++
-		if err := s.Send(w.msg); err != nil {
+		number(msg, w.msg.N)
+		if err := s.Send(msg); err != nil {
 			return err
 		}
 		m, err := s.Recv()
 		if err != nil {
 			return err
 		}
-		if err := check(m, w.msg); err != nil {
+		if err := check(P(m), w.msg); err != nil {
 			return err
 		}
 		w.count(start)
@@ -235,13 +279,13 @@ func (w *worker) pingPong(ctx context.Context, cc grpc.ClientConnInterface, star
 	return s.CloseSend()
 }
 
-func (w *worker) up(ctx context.Context, cc grpc.ClientConnInterface, start time.Time, d time.Duration) error {
-	s, err := open(ctx, cc, "Up", true, false)
+func up[M any, P message[M]](ctx context.Context, w *worker, cc grpc.ClientConnInterface, msg P, start time.Time, d time.Duration) error {
+	s, err := open[M](ctx, cc, "Up", true, false)
 	if err != nil {
 		return err
 	}
 	for time.Since(start) < d {
-		if err := s.Send(w.msg); err != nil {
+		if err := s.Send(msg); err != nil {
 			return err
 		}
 		w.calls++
@@ -251,18 +295,18 @@ func (w *worker) up(ctx context.Context, cc grpc.ClientConnInterface, start time
 		return err
 	}
 	w.last = time.Since(start)
-	if uint64(m.GetN()) != w.calls {
-		return fmt.Errorf("%d messages sent, %d arrived", w.calls, m.GetN())
+	if uint64(P(m).GetN()) != w.calls {
+		return fmt.Errorf("%d messages sent, %d arrived", w.calls, P(m).GetN())
 	}
 	return nil
 }
 
-func (w *worker) down(ctx context.Context, cc grpc.ClientConnInterface, start time.Time, d time.Duration) error {
-	s, err := open(ctx, cc, "Down", false, true)
+func down[M any, P message[M]](ctx context.Context, w *worker, cc grpc.ClientConnInterface, msg P, start time.Time, d time.Duration) error {
+	s, err := open[M](ctx, cc, "Down", false, true)
 	if err != nil {
 		return err
 	}
-	if err := s.Send(w.msg); err != nil {
+	if err := s.Send(msg); err != nil {
 		return err
 	}
 	if err := s.CloseSend(); err != nil {
@@ -273,7 +317,7 @@ func (w *worker) down(ctx context.Context, cc grpc.ClientConnInterface, start ti
 		if err != nil {
 			return err
 		}
-		if err := check(m, w.msg); err != nil {
+		if err := check(P(m), w.msg); err != nil {
 			return err
 		}
 		w.calls++
@@ -292,16 +336,16 @@ type bulk struct {
 	err   error
 }
 
-func startBulk(cc grpc.ClientConnInterface, shape string) *bulk {
+func startBulk[M any, P message[M]](cc grpc.ClientConnInterface, shape string) *bulk {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &bulk{cancel: cancel}
-	get := b.calls
+	get := bulkCalls[M, P]
 	if shape == shapeBesideStreams {
-		get = b.stream
+		get = bulkStream[M, P]
 	}
 	for range bulkWorkers {
 		b.wg.Go(func() {
-			if err := get(ctx, cc); ctx.Err() == nil {
+			if err := get(ctx, b, cc); ctx.Err() == nil {
 				b.mu.Lock()
 				b.err = err
 				b.mu.Unlock()
@@ -311,25 +355,25 @@ func startBulk(cc grpc.ClientConnInterface, shape string) *bulk {
 	return b
 }
 
-func (b *bulk) calls(ctx context.Context, cc grpc.ClientConnInterface) error {
+func bulkCalls[M any, P message[M]](ctx context.Context, b *bulk, cc grpc.ClientConnInterface) error {
 	for {
 		cctx, cancel := context.WithTimeout(ctx, callTimeout)
-		m := new(echopb.Msg)
-		err := cc.Invoke(cctx, "/"+streamService+"/Large", &echopb.Msg{}, m)
+		m := P(new(M))
+		err := cc.Invoke(cctx, "/"+streamService+"/Large", new(M), m)
 		cancel()
 		if err != nil {
 			return err
 		}
-		b.got(m)
+		b.got(len(m.GetData()))
 	}
 }
 
-func (b *bulk) stream(ctx context.Context, cc grpc.ClientConnInterface) error {
-	s, err := open(ctx, cc, "Down", false, true)
+func bulkStream[M any, P message[M]](ctx context.Context, b *bulk, cc grpc.ClientConnInterface) error {
+	s, err := open[M](ctx, cc, "Down", false, true)
 	if err != nil {
 		return err
 	}
-	if err := s.Send(&echopb.Msg{}); err != nil {
+	if err := s.Send(new(M)); err != nil {
 		return err
 	}
 	if err := s.CloseSend(); err != nil {
@@ -340,14 +384,14 @@ func (b *bulk) stream(ctx context.Context, cc grpc.ClientConnInterface) error {
 		if err != nil {
 			return err
 		}
-		b.got(m)
+		b.got(len(P(m).GetData()))
 	}
 }
 
-func (b *bulk) got(m *echopb.Msg) {
+func (b *bulk) got(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.bytes += int64(len(m.GetData()))
+	b.bytes += int64(n)
 }
 
 // stop ends it and returns how much came.

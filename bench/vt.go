@@ -35,15 +35,17 @@ type grpcVTRival struct{}
 
 func (grpcVTRival) Info() Info {
 	return Info{
-		Name:   "grpc-vt",
-		Module: "google.golang.org/grpc",
-		Setup:  "as grpc, deadlines included, with vtprotobuf's methods through a codec of its own on both sides; two allocations a call are the bench's",
+		Name:    "grpc-vt",
+		Module:  "google.golang.org/grpc",
+		Setup:   "as grpc, deadlines included, with vtprotobuf's methods through a codec of its own on both sides; two allocations a call are the bench's",
+		Streams: true,
 	}
 }
 
 func (grpcVTRival) Serve(ctx context.Context, ln net.Listener) error {
 	srv := grpc.NewServer(grpc.ForceServerCodecV2(vtCodec{}))
 	echovt.RegisterEchoServer(srv, vtEcho{})
+	registerStreams[echovt.Msg](srv)
 	stop := context.AfterFunc(ctx, srv.Stop)
 	defer stop()
 	return srv.Serve(ln)
@@ -70,6 +72,12 @@ func (c *grpcVTCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, er
 	answer, err := c.client.Echo(ctx, toVT(m))
 	return fromVT(answer), err
 }
+
+// Streams implements Streamer.
+func (c *grpcVTCaller) Streams() grpc.ClientConnInterface { return c.cc }
+
+// StreamsVT implements vtStreamer.
+func (c *grpcVTCaller) StreamsVT() {}
 
 func (c *grpcVTCaller) Close() error { return c.cc.Close() }
 
@@ -123,14 +131,18 @@ type hullVTRival struct{}
 
 func (hullVTRival) Info() Info {
 	return Info{
-		Name:   "hull-vt",
-		Module: "github.com/hull-go/hull",
-		Setup:  "as hull, deadlines included, with vtprotobuf's methods on the message; two allocations a call are the bench's",
+		Name:    "hull-vt",
+		Module:  "github.com/hull-go/hull",
+		Setup:   "as hull, deadlines included, with vtprotobuf's methods on the message; two allocations a call are the bench's",
+		Streams: true,
 	}
 }
 
 func (hullVTRival) Serve(ctx context.Context, ln net.Listener) error {
-	return serveHull(ctx, ln, func(r grpc.ServiceRegistrar) { echovt.RegisterEchoServer(r, vtEcho{}) })
+	return serveHull(ctx, ln, func(r grpc.ServiceRegistrar) {
+		echovt.RegisterEchoServer(r, vtEcho{})
+		registerStreams[echovt.Msg](r)
+	})
 }
 
 func (hullVTRival) Dial(_ context.Context, addr string) (Caller, error) {
@@ -150,3 +162,9 @@ func (c *hullVTCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, er
 	answer, err := c.echo.Echo(ctx, toVT(m))
 	return fromVT(answer), err
 }
+
+// Streams implements Streamer.
+func (c *hullVTCaller) Streams() grpc.ClientConnInterface { return c.client.To(hullService) }
+
+// StreamsVT implements vtStreamer.
+func (c *hullVTCaller) StreamsVT() {}
