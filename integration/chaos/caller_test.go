@@ -86,6 +86,7 @@ type caller struct {
 
 // serveCaller is the role of a client's process.
 func serveCaller(args []string, listening func(string)) error {
+	fmt.Println(sayPID, os.Getpid())
 	c := &caller{sum: summary{Errors: map[string]int{}}}
 	if err := json.Unmarshal([]byte(args[0]), &c.callerConfig); err != nil {
 		return err

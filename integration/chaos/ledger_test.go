@@ -124,6 +124,8 @@ type sample struct {
 	Heap       uint64 // live, after a collection
 	Goroutines int
 	InFlight   int
+	// Accepted is how many connections a node has taken.
+	Accepted int `json:",omitempty"`
 	// Of a caller: the nodes it knows, the breaker of its method and its open time.
 	Nodes   []balance.NodeState `json:",omitempty"`
 	Breaker *breaker.Snapshot   `json:",omitempty"`

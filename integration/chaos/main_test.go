@@ -24,6 +24,9 @@ var (
 	soakSeed = flag.Uint64("soak.seed", 1, "the seed of TestSoak's faults; 0 = a new one")
 )
 
+// sayPID is what a process prints before its number.
+const sayPID = "process"
+
 func TestMain(m *testing.M) {
 	engine.Main(m, map[string]func([]string, func(string)) error{"nats": serveNATS, "node": serveNode, "caller": serveCaller})
 }

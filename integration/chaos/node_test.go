@@ -66,6 +66,7 @@ type nodeConfig struct {
 
 // serveNode is the role of a server's process. SIGUSR1 has it reset its connections.
 func serveNode(args []string, listening func(string)) error {
+	fmt.Println(sayPID, os.Getpid())
 	var c nodeConfig
 	if err := json.Unmarshal([]byte(args[0]), &c); err != nil {
 		return err
@@ -122,7 +123,7 @@ func serveNode(args []string, listening func(string)) error {
 		wg.Go(func() {
 			if err := sampling(ctx, c.Ledger+".samples", c.Sample, func(at *sample) {
 				at.measure()
-				at.InFlight = int(s.Snapshot().InFlight)
+				at.InFlight, at.Accepted = int(s.Snapshot().InFlight), kept.count()
 			}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
@@ -186,6 +187,14 @@ type keeper struct {
 	net.Listener
 	mu    sync.Mutex
 	conns []*net.TCPConn
+	n     int
+}
+
+// count is how many connections there have been.
+func (k *keeper) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.n
 }
 
 func (k *keeper) Accept() (net.Conn, error) {
@@ -193,6 +202,7 @@ func (k *keeper) Accept() (net.Conn, error) {
 	if t, ok := c.(*net.TCPConn); ok {
 		const most = 32 // what is older has long been closed, or is spared
 		k.mu.Lock()
+		k.n++
 		if k.conns = append(k.conns, t); len(k.conns) > most {
 			k.conns = append([]*net.TCPConn(nil), k.conns[1:]...)
 		}

@@ -88,6 +88,15 @@ func (w *world) serve(n int, c nodeConfig) {
 	}
 }
 
+// host is the address that nodes in the place listen on, without port.
+func (n *nodeProcess) host() string {
+	host, _, err := net.SplitHostPort(n.config.Addr)
+	if err != nil {
+		n.w.Fatal(err)
+	}
+	return host
+}
+
 // launch starts a node in the place, where none may be.
 func (n *nodeProcess) launch() {
 	n.w.Helper()

@@ -21,8 +21,6 @@ const (
 	growth = 1.6
 	// minJitter and maxJitter bound the random factor of each pause.
 	minJitter, maxJitter = 0.8, 1.2
-	// shortLife is how long a connection must hold to count as a success.
-	shortLife = time.Second
 )
 
 // Node is the handle of one node's connections. It is safe for concurrent use.
@@ -41,7 +39,7 @@ type Node struct {
 	dialing  *attempt
 	draining []*entry // retired, until their calls have ended
 	fails    int      // failed dials in a row
-	short    int      // connections in a row that held less than shortLife
+	short    int      // connections in a row that did not hold, see held
 	failedAt policy.Time
 	next     policy.Time   // when the next dial is due; 0 = not backing off
 	soon     time.Duration // the pause if somebody asks
@@ -210,10 +208,10 @@ func (n *Node) renew() {
 
 // replaceLocked dials for a connection that was lost or that the peer drains.
 func (n *Node) replaceLocked(e *entry) {
-	if policy.Now().Sub(e.since) < shortLife {
-		n.short++
-	} else {
+	if n.held(policy.Now().Sub(e.since)) {
 		n.short = 0
+	} else {
+		n.short++
 	}
 	switch {
 	case n.gone || n.dialing != nil || (n.next != 0 && n.conns.Load() != nil):
@@ -224,6 +222,13 @@ func (n *Node) replaceLocked(e *entry) {
 		n.dialLocked(&status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent,
 			Message: fmt.Sprintf("node %s ends connections soon after they are made", n.addr)})
 	}
+}
+
+// held reports whether a connection that lived so long counts as a success: it did if it lived longer than the pause that would follow it otherwise. A node whose
+// connections are reset now and then is dialled again at once, and one that ends them as soon as they are made is not stormed.
+func (n *Node) held(lived time.Duration) bool {
+	pause := float64(n.p.opt.Backoff) * math.Pow(growth, float64(min(max(n.short-1, 0), 64)))
+	return lived >= time.Duration(min(pause, float64(n.p.opt.MaxBackoff)))
 }
 
 // dialLocked begins an attempt. If failed is set, the attempt consists of that failure only.
