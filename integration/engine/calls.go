@@ -118,6 +118,14 @@ func (w *callers) until(id string) {
 // load calls until the function it returns is called, which waits for what is under way and wants that nothing has failed. A call whose
 // attempts got no answer in time while the machine stood still is no engine's fault, and is not counted.
 func (w *callers) load() (end func()) {
+	return w.loadWith(func(ctx context.Context, c *hull.Client) error {
+		_, err := hull.Call[greeting](ctx, c.To(service), method, &greeting{Name: "Ada"})
+		return err
+	})
+}
+
+// loadWith is load with a call of one's own.
+func (w *callers) loadWith(one func(context.Context, *hull.Client) error) (end func()) {
 	var (
 		mu      sync.Mutex
 		n       int
@@ -131,7 +139,7 @@ func (w *callers) load() (end func()) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		before := w.stalled()
-		_, err := hull.Call[greeting](ctx, w.client.To(service), method, &greeting{Name: "Ada"})
+		err := one(ctx, w.client)
 		mu.Lock()
 		defer mu.Unlock()
 		n++

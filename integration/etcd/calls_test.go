@@ -64,3 +64,8 @@ func TestDetection(t *testing.T) {
 }
 
 func TestManyReconnect(t *testing.T) { engine.Crowd(t, cluster(t, 1)[0].subject(t), 1000) }
+
+func TestDeaths(t *testing.T) {
+	t.Parallel()
+	engine.Deaths(t, cluster(t, 1)[0].subject(t))
+}
