@@ -20,8 +20,10 @@ const (
 	readerTTL = 10 * time.Second
 	// patience is how long a connection may be broken before it is given up with its session.
 	patience = 2 * time.Second
-	// dialTimeout bounds the making of a session, helloTimeout what one server has of it.
+	// helloTimeout is what one server has to make a session, dialTimeout what all have. A server that makes them for a thousand
+	// programs takes longer, and what has been given up it makes all the same: the time doubles with each failure, up to maxHello.
 	dialTimeout, helloTimeout = 4 * time.Second, 1500 * time.Millisecond
+	maxHello                  = 6 * time.Second
 	reconnectMin              = 100 * time.Millisecond
 	reconnectMax              = time.Second
 	// maxAnswer bounds what a server sends at once, in bytes: the names of a service.
@@ -42,6 +44,8 @@ type link struct {
 	d    *Driver
 	ttl  time.Duration // 0 = the one that reads
 	conn *zk.Conn
+	// hello is what one server has to make the session.
+	hello time.Duration
 	// ctx ends when the link is given up, and its cause says why.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -131,7 +135,10 @@ func (d *Driver) newLink(ttl time.Duration) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{d: d, ttl: ttl, ready: make(chan struct{}), none: make(chan struct{}),
+	d.mu.Lock()
+	hello := min(helloTimeout<<min(d.strikes, 10), maxHello)
+	d.mu.Unlock()
+	l := &link{d: d, ttl: ttl, hello: hello, ready: make(chan struct{}), none: make(chan struct{}),
 		watches: map[string]map[*watching]struct{}{}, leases: map[string]*lease{}}
 	l.ctx, l.cancel = context.WithCancelCause(d.ctx)
 	timeout, sends := ttl, maxRecord+8192
@@ -151,7 +158,7 @@ func (d *Driver) newLink(ttl time.Duration) (*link, error) {
 		for range events { // until all its goroutines have ended
 		}
 	})
-	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout+hello-helloTimeout)
 	defer cancel()
 	select {
 	case <-l.ready:
@@ -235,7 +242,7 @@ func (l *link) dial(network, address string, timeout time.Duration) (net.Conn, e
 		}
 		return nil, err
 	}
-	l.wire = &wire{Conn: conn}
+	l.wire = &wire{Conn: conn, hello: l.hello}
 	return l.wire, nil
 }
 
@@ -255,6 +262,7 @@ func secure(ctx context.Context, conn net.Conn, address string, config *tls.Conf
 // wire is a connection on which a server has to say its first word soon. The client would wait for it for minutes.
 type wire struct {
 	net.Conn
+	hello   time.Duration
 	greeted bool // of the one goroutine that reads
 }
 
@@ -265,7 +273,7 @@ func (w *wire) Read(b []byte) (int, error) {
 }
 
 func (w *wire) SetReadDeadline(t time.Time) error {
-	if soon := time.Now().Add(helloTimeout); !w.greeted && t.After(soon) {
+	if soon := time.Now().Add(w.hello); !w.greeted && t.After(soon) {
 		t = soon
 	}
 	return w.Conn.SetReadDeadline(t)
