@@ -49,6 +49,8 @@ type caller struct {
 	tls  *tls.ConnectionState // nil without
 	id   atomic.Uint64        // what identity returned; 0 = it has not been asked
 
+	latest atomic.Pointer[method] // the one that was called last: the next call is likely to be for the same
+
 	stranger bool // what it says of the call tree does not count
 	proxied  bool // what comes through a proxy is trusted as it is
 }
@@ -92,7 +94,12 @@ func (s *Server) newCaller(addr net.Addr, state *tls.ConnectionState) *caller {
 
 // makeIncoming also takes from in what its caller has no right to say.
 func (s *Server) makeIncoming(from *caller, in *transport.Incoming) *incoming {
-	m := s.methods[in.Method]
+	m := from.latest.Load()
+	if m == nil || m.info.Name != in.Method {
+		if m = s.methods[in.Method]; m != nil {
+			from.latest.Store(m)
+		}
+	}
 	s.heed(from, in, m)
 	return &incoming{from: from, m: m, md: in.Metadata, pathAttempt: int32(min(in.PathAttempt, math.MaxInt32)),
 		criticality: in.Criticality}

@@ -52,6 +52,9 @@ func (s *handler) Forget(ctx *callctx.Context) {
 
 // ask asks the desk for a seat. A call that has to wait is in the line when it returns.
 func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*parking, *status.Error) {
+	if s.desk.Pass(now, in.Deadline, c.m.desk, &c.seat) {
+		return nil, nil
+	}
 	a, _ := s.asks.Get().(*admission.Ask)
 	if a == nil {
 		a = new(admission.Ask)

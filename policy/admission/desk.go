@@ -181,6 +181,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 	case v.Decision.Admits():
 		s.hall = r.hall
 		d.take(now, a.Call.Deadline, m, s, placed)
+		s.slot = uint16(v.Permit.Slot)
 		return v, None
 	case r.Limit.Mode == policy.DryRun:
 		d.dry[ByLimit].Add(1)
@@ -197,6 +198,23 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 	d.unpay(now, rnd, r, paid)
 	d.refuse(now, ByLimit)
 	return v, ByLimit
+}
+
+// Pass takes a seat for a call of m if it simply goes: nothing but the limit has to be asked, and that has a place. Otherwise it changes nothing, and
+// Arrive has to be asked.
+func (d *Desk) Pass(now, deadline policy.Time, m *Method, s *Seat) bool {
+	r := d.rules.Load()
+	if r.rate != nil || r.Limit.Mode != policy.On || d.press.level.Load() != 0 {
+		return false
+	}
+	p, ok := r.hall.line.Pass(now, nil)
+	if !ok {
+		return false
+	}
+	s.hall, s.start = r.hall, now
+	s.spot = m.begin(now, deadline, r.Grace, placed)
+	s.slot = uint16(p.Slot)
+	return true
 }
 
 // unpay gives back what a call took from its caller's rate when it is refused for another reason at the same moment.
@@ -266,7 +284,7 @@ func (d *Desk) Done(now policy.Time, rnd rand.Source, m *Method, s *Seat, o poli
 		return
 	}
 	if k == placed {
-		s.hall.line.Done(now, rnd, policy.Permit{Start: s.start}, o)
+		s.hall.line.Done(now, rnd, policy.Permit{Start: s.start, Slot: uint32(s.slot)}, o)
 		s.hall.next(now, rnd)
 	}
 }

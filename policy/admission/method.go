@@ -47,6 +47,7 @@ type spot struct {
 	mark uint32
 	at   uint8
 	kind kind
+	slot uint16 // of the permit of one that is placed
 }
 
 // never is where calls are counted that never count as abandoned.
