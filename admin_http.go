@@ -11,7 +11,9 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,14 +23,13 @@ import (
 
 // adminHandler is what the admin page serves. GET only shows; a change is a POST that no page of a browser can make.
 type adminHandler struct {
-	server  *Server // nil = none
-	clients []*Client
-	mux     *http.ServeMux
-	cross   *http.CrossOriginProtection
+	group // of those who are shown
+	mux   *http.ServeMux
+	cross *http.CrossOriginProtection
 }
 
 func newAdminHandler(s *Server, clients []*Client) http.Handler {
-	h := &adminHandler{server: s, clients: clients, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection()}
+	h := &adminHandler{group: group{server: s, clients: clients}, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection()}
 	h.mux.HandleFunc("GET /hull/{$}", h.index)
 	h.mux.HandleFunc("GET /hull/state", h.state)
 	h.mux.HandleFunc("GET /hull/calls", h.calls)
@@ -97,6 +98,7 @@ GET  /hull/spec                      the document in force
 POST /hull/spec                      puts another in force (Content-Type: application/yaml or application/json)
 POST /hull/spec?do=validate          says what is wrong with it
 POST /hull/spec?do=diff              says what it would change
+POST /hull/spec?do=try&for=30s       puts it in force, and takes it back when calls fail twice as often
 `)
 }
 
@@ -222,9 +224,10 @@ func (h *adminHandler) spec(w http.ResponseWriter, r *http.Request) {
 
 // changeJSON is the answer to a document that was posted.
 type changeJSON struct {
-	Applied bool     `json:"applied"`
-	Error   string   `json:"error,omitempty"`
-	Changes []string `json:"changes"`
+	Applied   bool     `json:"applied"`
+	TakenBack bool     `json:"takenBack,omitempty"` // after it had been in force for a while
+	Error     string   `json:"error,omitempty"`
+	Changes   []string `json:"changes"`
 }
 
 func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
@@ -236,8 +239,22 @@ func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	do := r.URL.Query().Get("do")
-	if do != "" && do != "validate" && do != "diff" {
-		http.Error(w, fmt.Sprintf("do=%.20q is neither validate nor diff; without it the document is put in force", do), http.StatusBadRequest)
+	var probation spec.Probation
+	switch do {
+	case "", "validate", "diff":
+	case "try":
+		var err error
+		if probation, err = probationOf(r.URL.Query()); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		rc, most := http.NewResponseController(w), time.Now().Add(probation.Before+probation.For+adminPatience)
+		if err = errors.Join(rc.SetReadDeadline(most), rc.SetWriteDeadline(most)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	default:
+		http.Error(w, fmt.Sprintf("do=%.20q is neither validate, diff nor try; without it the document is put in force", do), http.StatusBadRequest)
 		return
 	}
 	doc, err := io.ReadAll(http.MaxBytesReader(w, r.Body, spec.MaxSize))
@@ -253,15 +270,24 @@ func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
 		}
 		slices.Sort(out.Changes)
 		out.Changes = slices.Compact(out.Changes)
-		if do == "" {
-			err = h.apply(next)
+		const who = "the admin page"
+		switch do {
+		case "":
+			err = h.apply(next, who)
+			out.Applied = err == nil
+		case "try":
+			err = h.try(r.Context(), next, probation, who)
 			out.Applied = err == nil
 		}
 	}
 	if err != nil {
 		out.Error = err.Error()
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusUnprocessableEntity)
+		if out.TakenBack = errors.Is(err, spec.ErrTakenBack) || errors.Is(err, errOvertaken); out.TakenBack {
+			w.WriteHeader(http.StatusConflict)
+		} else {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}
 		_ = json.NewEncoder(w).Encode(out) // whoever asked may be gone
 		return
 	}
@@ -278,17 +304,32 @@ func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// apply puts a document, which is valid, in force everywhere.
-func (h *adminHandler) apply(s *spec.Spec) error {
-	const who = "the admin page"
-	var errs []error
-	for _, c := range h.clients {
-		errs = append(errs, c.apply(s, who))
+// adminPatience is how long a request may take beside what it is to wait for.
+const adminPatience = 30 * time.Second
+
+// maxProbation bounds how long a request waits.
+const maxProbation = time.Hour
+
+// probationOf reads how a document is to be tried: for=30s, before=5s, factor=2.
+func probationOf(q url.Values) (p spec.Probation, err error) {
+	duration := func(key string, d *time.Duration) {
+		if v := q.Get(key); v != "" && err == nil {
+			if *d, err = time.ParseDuration(v); err != nil || *d <= 0 || *d > maxProbation {
+				err = fmt.Errorf("%s=%.20q is no time between 0 and %v, such as 30s", key, v, maxProbation)
+			}
+		}
 	}
-	if h.server != nil {
-		errs = append(errs, h.server.Apply(s))
+	duration("for", &p.For)
+	duration("before", &p.Before)
+	if v := q.Get("factor"); v != "" && err == nil {
+		if p.Factor, err = strconv.ParseFloat(v, 64); err != nil {
+			err = fmt.Errorf("factor=%.20q is no number", v)
+		}
 	}
-	return errors.Join(errs...)
+	if err != nil {
+		return p, err
+	}
+	return p.Complete()
 }
 
 // specChanges says what changes from one document to another, a line for each field of each service and method that either names.

@@ -29,6 +29,7 @@ type Client struct {
 	pool     *pool.Pool
 	calls    sync.Pool // of *unaryCall
 	recorder recorder
+	tallies  tallies
 	origin   origin
 	admin    *adminPage
 	events   sync.WaitGroup // logEvents

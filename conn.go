@@ -210,7 +210,7 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 			c.nodes = c.s.picker.With(*c.base.sel)
 		}
 	}
-	sm, err := c.s.c.book.Method(c.s.name, name, c.nodes, &c.s.c.recorder)
+	sm, err := c.s.c.book.Method(c.s.name, name, c.nodes, c.s.c.observer())
 	if err != nil {
 		return nil, &status.Error{Code: status.Internal, Kind: status.Refused, Fate: status.NotSent, Cause: err}
 	}

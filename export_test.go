@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 
 	"github.com/hull-go/hull/policy"
 )
@@ -37,3 +38,6 @@ func Place(ctx context.Context) (attempt int, c policy.Criticality) {
 
 // Knows reports whether whoever is at the other end of a connection is trusted.
 func (t Trust) Knows(addr net.Addr, state *tls.ConnectionState) bool { return t.knows(addr, state) }
+
+// AdminHandler is what an admin page serves.
+func AdminHandler(s *Server, clients ...*Client) http.Handler { return newAdminHandler(s, clients) }

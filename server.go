@@ -63,7 +63,7 @@ type Server struct {
 	decoders        sync.Pool // of *decoder
 
 	desk    *admission.Desk
-	asks    sync.Pool // of *admission.Ask
+	asks    sync.Pool                 // of *admission.Ask
 	doc     atomic.Pointer[spec.Spec] // in force; nil = that of the options
 	callers maphash.Seed
 

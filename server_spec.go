@@ -50,5 +50,29 @@ func (s *Server) Apply(doc *spec.Spec) error {
 	if err := doc.Validate(); err != nil {
 		return err
 	}
-	return s.desk.Apply(policy.Now(), rules(doc.Service(s.service)))
+	if err := s.desk.Apply(policy.Now(), rules(doc.Service(s.service))); err != nil {
+		return err
+	}
+	s.doc.Store(doc)
+	return nil
+}
+
+// check says why Apply would refuse a document.
+func (s *Server) check(doc *spec.Spec) error {
+	if err := doc.Validate(); err != nil {
+		return err
+	}
+	_, err := admission.New(rules(doc.Service(s.service)))
+	return err
+}
+
+// Spec returns the specification in force. It must not be changed.
+func (s *Server) Spec() *spec.Spec {
+	if doc := s.doc.Load(); doc != nil {
+		return doc
+	}
+	if s.opt.spec != nil {
+		return s.opt.spec
+	}
+	return &spec.Spec{}
 }

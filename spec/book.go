@@ -94,9 +94,25 @@ func (b *Book) Apply(s *Spec) error {
 	return b.setLimits()
 }
 
-func (b *Book) replace(s *Spec) error {
+// Check says why Apply would refuse a document, and changes nothing. With it several Books are given one document, or none.
+func (b *Book) Check(s *Spec) error {
+	if s == nil {
+		s = new(Spec)
+	}
+	if err := s.Validate(); err != nil {
+		return fmt.Errorf("the document is not applied: %w", err)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	_, _, err := b.make(s)
+	return err
+}
+
+// Renew has callers that keep pipelines make them anew, as after an Apply: with other observers, for instance.
+func (b *Book) Renew() { b.gen.Add(1) }
+
+// make returns what the services' methods would share under another document. mu is held.
+func (b *Book) make(s *Spec) (map[string]parts, budgets, error) {
 	next := make(map[string]parts, len(b.services))
 	held := budgets{}
 	for name, sh := range b.services {
@@ -105,9 +121,19 @@ func (b *Book) replace(s *Spec) error {
 			_, err = balance.New(p.own.picking()) // so that Configure cannot fail half-way
 		}
 		if err != nil {
-			return fmt.Errorf("spec: the document is not applied: service %s: %w", name, err)
+			return nil, nil, fmt.Errorf("spec: the document is not applied: service %s: %w", name, err)
 		}
 		next[name] = p
+	}
+	return next, held, nil
+}
+
+func (b *Book) replace(s *Spec) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	next, held, err := b.make(s)
+	if err != nil {
+		return err
 	}
 	now := policy.Now()
 	for name, p := range next {

@@ -23,7 +23,8 @@ type WatchOptions struct {
 
 // Watch keeps the document in a file in force until ctx ends, and then returns nil. It gives the file's first document to apply,
 // and then each other one. apply is Book.Apply, a client's Apply, or a function that calls it; it puts a document in force whole or
-// returns an error and changes nothing.
+// returns an error and changes nothing. One that tries documents on probation, such as a client's Try, takes its time, in which the file is not
+// looked at, and a document that it took back is not tried again.
 //
 // Whatever happens to the file, the last document that was good stays in force: while the file is missing or empty,
 // cannot be read, or holds a document with faults. The reason is told once, and the file is looked at again until it is
@@ -86,7 +87,7 @@ func (w *watcher) look(first bool) {
 	w.tried, w.judged = doc, true
 	if err == nil {
 		err = w.apply(s)
-		w.judged = err == nil // why it was refused may pass
+		w.judged = err == nil || errors.Is(err, ErrTakenBack) // why it was refused may pass, how it did does not
 	}
 	w.tell(s, err)
 }

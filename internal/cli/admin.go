@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -75,10 +76,16 @@ func (a *page) ask(ctx context.Context, method, path string, body []byte, asJSON
 	switch text := strings.TrimSpace(string(b)); {
 	case res.StatusCode == http.StatusNotFound:
 		return nil, &notFoundError{text}
-	case res.StatusCode == http.StatusUnprocessableEntity:
-		var said struct{ Error string }
+	case res.StatusCode == http.StatusUnprocessableEntity, res.StatusCode == http.StatusConflict:
+		var said struct {
+			Error     string
+			TakenBack bool
+		}
 		if json.Unmarshal(b, &said) == nil && said.Error != "" {
 			text = said.Error
+		}
+		if said.TakenBack {
+			return nil, errors.New(text)
 		}
 		return nil, usagef("%s", text)
 	case res.StatusCode != http.StatusOK:
@@ -155,9 +162,13 @@ func (p *program) policyCommand() *cobra.Command {
 		Long: `get prints the document in force. validate says what is wrong with FILE, without asking anybody.
 diff says what FILE would change in a program, field by field. set puts it in force there, at once
 and for as long as the program runs; an invalid document changes nothing. FILE may be -, which is
-standard input.`,
+standard input.
+
+With --canary set puts FILE in force on probation: the program counts its calls for five seconds,
+then for that time under FILE, and takes it back when they fail more than twice as often. So a
+document that is valid but bad harms one program for some seconds; give it to the others afterwards.`,
 		Example: "hull policy get --admin 127.0.0.1:7070\nhull policy validate policies.yaml\nhull policy diff policies.yaml --admin 127.0.0.1:7070\n" +
-			"hull policy set policies.yaml --admin 127.0.0.1:7070",
+			"hull policy set policies.yaml --admin 127.0.0.1:7070\nhull policy set policies.yaml --canary 30s --admin 127.0.0.1:7070",
 		ValidArgs: []string{"get", "set", "validate", "diff"},
 		Args:      p.arguments(1, "get, set, validate or diff", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -192,10 +203,20 @@ standard input.`,
 			if err != nil {
 				return err
 			}
+			if d := durationOf(cmd, setCanary); d != 0 {
+				if args[0] != "set" || d < 0 {
+					return usagef("--canary %v is how long set has a document on probation", d)
+				}
+				path = "spec?do=try&for=" + d.String()
+				a.http.Timeout += d + canaryBefore
+			}
 			return p.showFrom(cmd, a, http.MethodPost, path, doc)
 		},
 	}
 }
+
+// canaryBefore is how long a program counts its calls before it puts a document on probation.
+const canaryBefore = 5 * time.Second
 
 // document reads a file, or standard input.
 func (p *program) document(name string) ([]byte, error) {

@@ -114,6 +114,8 @@ func TestAdminCommands(t *testing.T) {
 		{"policy set " + file, "", 0, []string{"in force", "echo: retry.attempts: 3 -> 2"}},
 		{"policy get", "", 0, []string{"# from the admin page at TIME", ` "attempts": 2`}},
 		{"policy set", "", 2, []string{"FILE is missing"}},
+		{"policy set " + file + " --canary 100ms", "", 0, []string{"in force", "nothing changes"}},
+		{"policy diff " + file + " --canary 1s", "", 2, []string{"--canary"}},
 		{"policy burn", "", 2, []string{`"burn" is not known`}},
 		{"stats everything", "", 2, []string{`"everything" is not known`}},
 	} {

@@ -32,7 +32,7 @@ type ExitCode struct {
 func ExitCodes() []ExitCode {
 	return []ExitCode{
 		{ExitOK, "done; for `watch` and `demo` also when they are interrupted, which is how they end"},
-		{ExitFailed, "the service answered with an error, no node is healthy, or the demo's check broke a promise"},
+		{ExitFailed, "the service answered with an error, no node is healthy, a document was taken back, or the demo's check broke a promise"},
 		{ExitUsage, "wrong arguments, flags, environment or JSON; nothing was sent"},
 		{ExitNotFound, "discovery knows no such service, or the service has no such method"},
 		{ExitUnavailable, "no node could be reached or would take the call, or the registry does not work"},

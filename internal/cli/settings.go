@@ -63,6 +63,7 @@ const (
 	setProtocol   = "protocol"
 	setService    = "service"
 	setAdmin      = "admin"
+	setCanary     = "canary"
 )
 
 const (
@@ -114,6 +115,8 @@ func settings() []setting {
 			usage: "a protocol that the address speaks, such as http; may be repeated"},
 		{name: setAdmin, kind: text, value: "ADDR", on: pages,
 			usage: "the admin page of the program to ask, HOST:PORT or unix:///PATH (see hull.WithAdmin)"},
+		{name: setCanary, kind: duration, value: "DURATION", on: []string{"policy"},
+			usage: "with set: how long the document is on probation; it is taken back when calls fail twice as often as before"},
 		{name: setService, kind: list, value: "NAME", on: []string{"migrate"}, defText: "all services",
 			usage: "only this service; may be repeated"},
 	}
