@@ -1,6 +1,8 @@
 package consul_test
 
 import (
+	"fmt"
+	"net/http"
 	"os/exec"
 	"testing"
 	"time"
@@ -53,3 +55,29 @@ func TestDetection(t *testing.T) {
 }
 
 func TestManyReconnect(t *testing.T) { engine.Crowd(t, start(t, "").subject(), 100) }
+
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	a := start(t, "")
+	register := func(id, name string, meta map[string]string) error {
+		return a.do(t.Context(), http.MethodPut, "/v1/agent/service/register", map[string]any{"ID": id, "Name": name, "Meta": meta}, nil)
+	}
+	engine.Garbage(t, a.subject(), func(service, id, value string) error {
+		meta := map[string]string{"hull-id": id}
+		for i := 0; len(value) > 0 && i < 60; i++ {
+			n := min(len(value), 512)
+			meta[fmt.Sprintf("hull-%02d", i)] = value[:n]
+			value = value[n:]
+		}
+		return register(service+":"+id, service, meta)
+	}, func() {
+		for _, id := range []string{"nobody", "greeter", "greeter:", "greeter:n0:x"} {
+			if err := register(id, "greeter", nil); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := register("twice", "greeter", map[string]string{"hull-id": "n0"}); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -91,6 +91,12 @@ func (w *callers) serveAs(name, id, addr string, called func()) (stop func()) {
 	if err != nil {
 		w.Fatal(err)
 	}
+	return w.run(s, id)
+}
+
+// run runs a server and returns when it serves.
+func (w *callers) run(s *hull.Server, id string) (stop func()) {
+	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

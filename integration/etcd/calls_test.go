@@ -69,3 +69,20 @@ func TestDeaths(t *testing.T) {
 	t.Parallel()
 	engine.Deaths(t, cluster(t, 1)[0].subject(t))
 }
+
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	m := cluster(t, 1)[0]
+	c := client(t, m)
+	put := func(key, value string) error {
+		_, err := c.Put(t.Context(), key, value)
+		return err
+	}
+	engine.Garbage(t, m.subject(t), func(service, id, value string) error { return put("/hull/"+service+"/nodes/"+id, value) }, func() {
+		for _, key := range []string{"/hull/", "/hull/greeter", "/hull/greeter/", "/hull/greeter/other/x", "/hull/greeter/nodes", "/hull/greeter/nodes/", "/hullgreeter", "/hull/\xff/nodes/x"} {
+			if err := put(key, "junk"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

@@ -1,8 +1,10 @@
 package nats_test
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -63,3 +65,25 @@ func TestDetection(t *testing.T) {
 }
 
 func TestManyReconnect(t *testing.T) { engine.Crowd(t, start(t, "").subject(), 1000) }
+
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	n := start(t, "")
+	kv := n.bucket(t, "hull")
+	put := func(key, value string) error {
+		_, err := kv.PutString(t.Context(), key, value)
+		return err
+	}
+	engine.Garbage(t, n.subject(), func(service, id, value string) error {
+		if strings.Contains(id, ".") {
+			return errors.New("a key of more tokens, which nobody asks for")
+		}
+		return put("nodes."+service+"."+id, value)
+	}, func() {
+		for _, key := range []string{"junk", "nodes", "nodes.greeter", "nodes.greeter.a.b", "nodes.greeter.=", "nodes.greeter.=zz", "other.greeter.a"} {
+			if err := put(key, "junk"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

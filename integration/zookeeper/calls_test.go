@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/hull-go/hull/integration/engine"
 	"github.com/hull-go/hull/registry/zkregistry"
 )
@@ -54,3 +56,23 @@ func TestDetection(t *testing.T) {
 }
 
 func TestManyReconnect(t *testing.T) { engine.Crowd(t, start(t).subject(), 100) }
+
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	c := s.client(t)
+	create := func(path, value string) error {
+		_, err := c.Create(path, []byte(value), zk.FlagPersistent, zk.WorldACL(zk.PermAll))
+		return err
+	}
+	engine.Garbage(t, s.subject(), func(service, id, value string) error { return create("/hull/"+service+"/"+id, value) }, func() {
+		for _, path := range []string{"/hull/greeter/text/below", "/hull/b\u00fcro", "/hull/a b"} {
+			if err := create(path, "junk"); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := c.Set("/hull/greeter", []byte("junk"), -1); err != nil { // where departures are noted
+			t.Error(err)
+		}
+	})
+}
