@@ -57,8 +57,8 @@ func (c *hullCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, erro
 // Streams implements Streamer.
 func (c *hullCaller) Streams() grpc.ClientConnInterface { return c.client.To(hullService) }
 
-// serveHull serves what register registers, with Hull's defaults.
-func serveHull(ctx context.Context, ln net.Listener, register func(grpc.ServiceRegistrar)) error {
+// serveHull serves what register registers, with Hull's defaults but for opts.
+func serveHull(ctx context.Context, ln net.Listener, register func(grpc.ServiceRegistrar), opts ...hull.Option) error {
 	// A registry of its own keeps the server out of the machine's; the client
 	// is told the address as every other rival's is.
 	reg, err := registry.New(memregistry.New(), registry.Options{})
@@ -66,13 +66,18 @@ func serveHull(ctx context.Context, ln net.Listener, register func(grpc.ServiceR
 		return err
 	}
 	defer reg.Close()
-	srv, err := hull.NewServer(hullService,
+	all := []hull.ServerOption{
 		hull.Listener(ln),
 		hull.WithRegistry(reg),
 		// One that takes as many connections as a process may have here.
 		hull.WithLimits(hull.Limits{Conns: 1 << 20}),
 		// Nobody else needs to hear that it stops.
-		hull.Drain(0, time.Second))
+		hull.Drain(0, time.Second),
+	}
+	for _, o := range opts {
+		all = append(all, o)
+	}
+	srv, err := hull.NewServer(hullService, all...)
 	if err != nil {
 		return err
 	}
@@ -87,7 +92,7 @@ type hullClient struct {
 	client *hull.Client
 }
 
-func dialHull(addr string) (*hullClient, error) {
+func dialHull(addr string, opts ...hull.Option) (*hullClient, error) {
 	driver, err := staticregistry.New([]string{addr}, staticregistry.Options{Services: []string{hullService}})
 	if err != nil {
 		return nil, err
@@ -96,7 +101,11 @@ func dialHull(addr string) (*hullClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := hull.NewClient(hull.WithRegistry(reg))
+	all := []hull.ClientOption{hull.WithRegistry(reg)}
+	for _, o := range opts {
+		all = append(all, o)
+	}
+	client, err := hull.NewClient(all...)
 	if err != nil {
 		reg.Close()
 		return nil, err

@@ -69,6 +69,7 @@ func rivals() []Rival {
 		httpJSONRival{},
 		rawTCPRival{},
 		hullRival{},
+		hullOffRival{},
 		grpcVTRival{},
 		hullVTRival{},
 		hullGRPCRival{},
