@@ -2,7 +2,9 @@ package registry
 
 import (
 	"errors"
+	"strconv"
 	"testing"
+	"testing/synctest"
 )
 
 func TestRoster(t *testing.T) {
@@ -48,4 +50,32 @@ func TestRoster(t *testing.T) {
 		r.Refuse("x", errors.New("bad"))
 	}
 	tell("garbage without end", 1, 0, maxRefused)
+}
+
+// Whoever writes a million nodes into an engine gets a hundred thousand of them believed, and one complaint.
+func TestAMillionNodes(t *testing.T) {
+	r := NewRoster("s")
+	for i := range 1_000_000 {
+		r.Add(&Node{Service: "s", ID: strconv.Itoa(i), Address: "h:1"})
+	}
+	if !r.Full() {
+		t.Error("it takes more")
+	}
+	up := r.Update()
+	if len(up.Nodes) != maxNodes+1 { // one more, so that the Registry says so
+		t.Errorf("%d nodes", len(up.Nodes))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d, logged := newTestDriver(), &logLines{}
+		reg := mustNew(t, d, Options{Logger: logged.logger()})
+		defer reg.Close()
+		v := reg.Open("s")
+		for range 2 {
+			d.feed <- up
+		}
+		synctest.Wait()
+		if n := len(v.Snapshot().Nodes); n != maxNodes || logged.count("is ignored") != 1 {
+			t.Errorf("%d nodes, %d complaints", n, logged.count("is ignored"))
+		}
+	})
 }

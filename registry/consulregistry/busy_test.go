@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,5 +96,52 @@ func TestCrowdedAgent(t *testing.T) {
 	d := testDriver(t, Options{}, s.Listener.Addr().String())
 	if _, err := d.Announce(t.Context(), testNode("a"), time.Minute); err == nil || !strings.Contains(err.Error(), "http_max_conns_per_client") {
 		t.Errorf("%v, want an error that says what to do", err)
+	}
+}
+
+// Of a service with a million nodes a hundred thousand are taken, and what is beyond them is not read.
+func TestAMillionNodes(t *testing.T) {
+	var sent atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "[")
+		for i := range 1_000_000 {
+			if i > 0 {
+				_, _ = io.WriteString(w, ",")
+			}
+			_, err := fmt.Fprintf(w, `{"Service": {"ID": "greeter:n%d", "Meta": {"hull-id": "n%[1]d", "hull-owner": "x", "hull-00": "{\"hull\":1,\"node\":{\"service\":\"greeter\",\"id\":\"n%[1]d\",\"address\":\"h:1\"}}"}}}`, i)
+			if err != nil {
+				return // nobody reads on
+			}
+			sent.Add(1)
+		}
+		_, _ = io.WriteString(w, "]")
+	}))
+	defer s.Close()
+	d := testDriver(t, Options{}, s.Listener.Addr().String())
+	all, _, err := d.health(t.Context(), s.Listener.Addr().String(), "greeter", nil)
+	if err != nil || len(all) != maxTold+1 || all[maxTold].Service.ID != fmt.Sprintf("greeter:n%d", maxTold) {
+		t.Fatalf("%d entries, %v", len(all), err)
+	}
+	if n := sent.Load(); n > 900_000 { // buffers hold some thousands
+		t.Errorf("%d entries were sent", n)
+	}
+	r := registry.NewRoster("greeter")
+	d.take(r, map[string]known{}, "greeter", all)
+	if n := len(r.Update().Nodes); n != maxTold+1 { // one more than the Registry takes, so that it says so
+		t.Errorf("%d nodes", n)
+	}
+}
+
+// What is no list of entries is an error, and one that broke off is not taken for a short one.
+func TestBrokenAnswers(t *testing.T) {
+	for text, want := range map[string]string{
+		"null": "", "[]": "", ` [{"Service":{}}] `: "", "": "none of Consul's", "{}": "no list", "[": "", "[{}": "", "[{},": "", `["x"]`: "none of Consul's", "[1}": "none of Consul's",
+	} {
+		var e entries
+		err := e.decode(strings.NewReader(text))
+		bad := want != "" || strings.HasPrefix(text, "[{") || text == "["
+		if (err != nil) != bad || err != nil && !strings.Contains(notConsuls(err).Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
 	}
 }

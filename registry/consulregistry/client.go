@@ -71,6 +71,31 @@ type check struct {
 	DeregisterCriticalServiceAfter string
 }
 
+// entries are those of one service, as many as are taken: what an agent sends beyond that is not even read.
+type entries []health
+
+// decode reads an answer, entry by entry.
+func (e *entries) decode(r io.Reader) error {
+	dec := json.NewDecoder(r)
+	if open, err := dec.Token(); err != nil || open == nil { // null is as good as none
+		return err
+	} else if open != json.Delim('[') {
+		return errors.New("no list")
+	}
+	for dec.More() {
+		if len(*e) > maxTold {
+			return nil
+		}
+		var h health
+		if err := dec.Decode(&h); err != nil {
+			return err
+		}
+		*e = append(*e, h)
+	}
+	_, err := dec.Token()
+	return err
+}
+
 // health is one entry of a service's health.
 type health struct {
 	Node    struct{ Node, Address, Datacenter string }
@@ -138,7 +163,17 @@ func (d *Driver) do(ctx context.Context, method, agent, path string, q url.Value
 	}
 	defer func() { _ = res.Body.Close() }()
 	d.heard.Store(time.Now().UnixNano())
-	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	answer := io.LimitReader(res.Body, maxAnswer)
+	if list, ok := into.(*entries); ok && res.StatusCode == http.StatusOK {
+		if err := list.decode(answer); err != nil {
+			return 0, notConsuls(err)
+		}
+		if len(*list) == 0 && filtered(res) {
+			return 0, errFiltered
+		}
+		return indexOf(res), nil
+	}
+	text, err := io.ReadAll(answer)
 	if err != nil {
 		return 0, err
 	}
@@ -148,20 +183,41 @@ func (d *Driver) do(ctx context.Context, method, agent, path string, q url.Value
 	if res.StatusCode != http.StatusOK {
 		return 0, &statusError{code: res.StatusCode, text: printable(text)}
 	}
-	if res.Header.Get("X-Consul-Results-Filtered-By-ACLs") == "true" && len(bytes.TrimSpace(text)) <= len("[]") {
-		return 0, errFiltered // empty for want of permission, which must not look like nothing
-	}
-	index, err := strconv.ParseUint(res.Header.Get("X-Consul-Index"), 10, 64)
-	if err != nil {
-		index = 0 // an answer without one
+	if filtered(res) && len(bytes.TrimSpace(text)) <= len("[]") {
+		return 0, errFiltered
 	}
 	if into == nil {
-		return index, nil
+		return indexOf(res), nil
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return 0, fmt.Errorf("an answer that is none of Consul's: %w", err)
+		return 0, notConsuls(err)
 	}
-	return index, nil
+	return indexOf(res), nil
+}
+
+// filtered reports whether something was left out for want of permission. What is empty for that must not look like nothing.
+func filtered(res *http.Response) bool {
+	return res.Header.Get("X-Consul-Results-Filtered-By-ACLs") == "true"
+}
+
+// indexOf returns the index of an answer; 0 = it has none.
+func indexOf(res *http.Response) uint64 {
+	index, err := strconv.ParseUint(res.Header.Get("X-Consul-Index"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return index
+}
+
+// notConsuls is the error for an answer that cannot be read. One that broke off is the connection's fault.
+func notConsuls(err error) error {
+	if _, syntax := errors.AsType[*json.SyntaxError](err); syntax || errors.Is(err, io.EOF) {
+		return fmt.Errorf("an answer that is none of Consul's: %w", err)
+	}
+	if _, other := errors.AsType[*json.UnmarshalTypeError](err); other {
+		return fmt.Errorf("an answer that is none of Consul's: %w", err)
+	}
+	return err
 }
 
 // printable is what an agent complains about, made fit for a line.
@@ -177,9 +233,9 @@ func printable(b []byte) string {
 
 // health asks for all entries of a service.
 func (d *Driver) health(ctx context.Context, agent, service string, q url.Values) ([]health, uint64, error) {
-	var entries []health
-	index, err := d.get(ctx, agent, "/v1/health/service/"+d.serviceName(service), q, &entries)
-	return entries, index, err
+	var all entries
+	index, err := d.get(ctx, agent, "/v1/health/service/"+d.serviceName(service), q, &all)
+	return all, index, err
 }
 
 // local asks for what the agent itself has of an ID, nil = nothing, and whether its checks are good.
