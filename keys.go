@@ -28,8 +28,9 @@ func IdempotencyKey(key string) CallOption { return idempotencyOption{key: key} 
 func WithIdempotency(o idempotency.Options) ServerOption {
 	return serverOption(func(s *serverOptions) error {
 		s.keys = o
-		o.Store = nil // nothing is begun before Run
-		g, err := idempotency.New(o)
+		checked := o // and not o: the option may be given to more servers
+		checked.Store = nil
+		g, err := idempotency.New(checked) // nothing is begun before Run
 		if err == nil {
 			g.Close()
 		}

@@ -90,6 +90,24 @@ func TestIdempotencyKeyOverHTTP(t *testing.T) {
 	})
 }
 
+// TestOptionForTwoServers is a regression test: an option that was given to a second server had lost its store, and a key started again there.
+func TestOptionForTwoServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var shop till
+		w := hulltest.New(t)
+		keys := hull.WithIdempotency(idempotency.Options{Store: storetest.NewMem()})
+		c := w.Client("caller")
+		for _, name := range []string{"a", "b"} {
+			n := w.Serve("shop", name, shop.serve, keys)
+			time.Sleep(10 * time.Second) // the caller forgets the one before
+			if rep, err := pay(t.Context(), c, 7, hull.IdempotencyKey("k")); err != nil || rep.Receipt != 1 {
+				t.Errorf("on %s: %+v, %v", name, rep, err)
+			}
+			n.Stop()
+		}
+	})
+}
+
 // TestKeysSharedByNodes: connections break at random, before and after a call was processed, and the client tries again on other nodes. Every call ends
 // well and no key starts twice.
 func TestKeysSharedByNodes(t *testing.T) {

@@ -39,7 +39,7 @@ type Node struct {
 	dialing  *attempt
 	draining []*entry // retired, until their calls have ended
 	fails    int      // failed dials in a row
-	short    int      // connections in a row that did not hold, see held
+	short    int      // how many times in a row no connection held, see held
 	failedAt policy.Time
 	next     policy.Time   // when the next dial is due; 0 = not backing off
 	soon     time.Duration // the pause if somebody asks
@@ -210,7 +210,7 @@ func (n *Node) renew() {
 func (n *Node) replaceLocked(e *entry) {
 	if n.held(policy.Now().Sub(e.since)) {
 		n.short = 0
-	} else {
+	} else if n.conns.Load() == nil { // what takes several at once counts once
 		n.short++
 	}
 	switch {

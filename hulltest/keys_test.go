@@ -1,0 +1,157 @@
+package hulltest_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/idempotency"
+	"github.com/hull-go/hull/idempotency/storetest"
+	"github.com/hull-go/hull/internal/invariant"
+	"github.com/hull-go/hull/policy"
+)
+
+var keyedCalls = flag.Int("keyed", 10_000, "how many calls TestRepliesLost makes")
+
+type keyedRequest struct{ Key, Ms int }
+type keyedReply struct{ Start int64 }
+
+// keyed is a service whose handlers count their starts, and a caller who tries again with the same key whatever happens.
+type keyed struct {
+	t      *testing.T
+	w      *hulltest.World
+	check  *invariant.Checker
+	shared bool
+
+	mu       sync.Mutex
+	rnd      *rand.Rand
+	began    int64
+	start    map[int]int64 // which start each key had, with a store
+	answered int
+	tries    int
+	failed   map[string]int // tries, by what ended them
+}
+
+// TestRepliesLost makes calls with keys and loses requests and answers at random: connections are reset, answers swallowed, nodes killed where others know of their keys. Its
+// callers try again until they have an answer. With a store no key starts twice, and everybody gets the one start's answer; without one no key starts twice on a node.
+func TestRepliesLost(t *testing.T) {
+	for name, shared := range map[string]bool{"store": true, "memory": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := &keyed{t: t, w: hulltest.New(t), check: invariant.New(invariant.Options{}), shared: shared, rnd: rand.New(rand.NewPCG(*soakSeed, 4)), start: map[int]int64{}, failed: map[string]int{}}
+				o := idempotency.Options{Keep: time.Minute, TTL: 2 * time.Second}
+				if shared {
+					o.Store = storetest.NewMem()
+				}
+				for i := range soakNodes {
+					k.w.Serve("till", fmt.Sprintf("till-%d", i), k.serve, hull.WithIdempotency(o))
+				}
+				c := k.w.Client("caller")
+				ctx, cancel := context.WithCancel(t.Context())
+				var breaking, calls sync.WaitGroup
+				breaking.Go(func() { k.loseThings(ctx) })
+				for key := range *keyedCalls {
+					calls.Go(func() { k.pay(c, key) })
+					time.Sleep(time.Millisecond)
+				}
+				calls.Wait()
+				cancel()
+				breaking.Wait()
+				r := k.check.Report(policy.Now())
+				if err := r.Err(); err != nil {
+					t.Error(err)
+				}
+				if len(r.Untested(4)) > 0 {
+					t.Error("no key was seen")
+				}
+				t.Logf("%d keys, %d calls, %d answered; %d starts; failed tries: %v", *keyedCalls, k.tries, k.answered, k.began, k.failed)
+			})
+		})
+	}
+}
+
+func (k *keyed) serve(srv *hull.Server) {
+	hull.Handle(srv, "till.Till/Pay", func(ctx context.Context, r *keyedRequest) (*keyedReply, error) {
+		key := fmt.Sprint(r.Key)
+		if !k.shared {
+			key = srv.NodeID() + " " + key
+		}
+		k.check.Start(invariant.Start{Key: key, Service: "till", Node: srv.NodeID(), At: policy.Now()})
+		k.mu.Lock()
+		k.began++
+		n := k.began
+		k.start[r.Key] = n
+		k.mu.Unlock()
+		select {
+		case <-time.After(time.Duration(r.Ms) * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		return &keyedReply{n}, nil
+	})
+}
+
+// pay tries until it has an answer, ten times at most: what is in doubt stays so.
+func (k *keyed) pay(c *hull.Client, key int) {
+	req := &keyedRequest{Key: key, Ms: k.intn(20)}
+	for range 10 {
+		var info hull.CallInfo
+		k.mu.Lock()
+		k.tries++
+		k.mu.Unlock()
+		rep, err := hull.Call[keyedReply](k.t.Context(), c.To("till"), "till.Till/Pay", req, hull.IdempotencyKey(fmt.Sprint("key-", key)), hull.Timeout(2*time.Second), hull.Info(&info))
+		if err == nil {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.answered++
+			if k.shared && rep.Start != k.start[key] {
+				k.t.Errorf("key %d got the answer of start %d, and its own was %d", key, rep.Start, k.start[key])
+			}
+			return
+		}
+		k.mu.Lock()
+		k.failed[info.Class.String()]++
+		if k.failed[info.Class.String()] == 1000 {
+			k.t.Logf("the thousandth of its kind after %v: %v", time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), err)
+		}
+		k.mu.Unlock()
+		if idempotency.InDoubt(err) {
+			return
+		}
+		time.Sleep(time.Duration(k.intn(100)) * time.Millisecond)
+	}
+}
+
+func (k *keyed) intn(n int) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.rnd.IntN(n)
+}
+
+// loseThings breaks something every 50 ms or so until ctx ends.
+func (k *keyed) loseThings(ctx context.Context) {
+	for ctx.Err() == nil {
+		time.Sleep(time.Duration(20+k.intn(60)) * time.Millisecond)
+		node := fmt.Sprintf("till-%d", k.intn(soakNodes))
+		switch n := k.intn(100); {
+		case n < 80:
+			k.w.Network.Pair(node, "caller").Cut()
+		case n < 98 || !k.shared:
+			answers := k.w.Network.Link(node, "caller")
+			answers.Drop(true)
+			time.Sleep(time.Duration(k.intn(200)) * time.Millisecond)
+			answers.Drop(false)
+		default:
+			k.w.Node(node).Kill()
+			time.Sleep(time.Second)
+			k.w.Node(node).Restart()
+		}
+	}
+}
