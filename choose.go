@@ -30,8 +30,9 @@ type way struct {
 // chooser is the dialer of a client: it takes the first of its ways that a node speaks. A node that says nothing is tried with each in
 // turn, until one of them gets an answer in its own language.
 type chooser struct {
-	ways []way
-	now  func() policy.Time
+	ways  []way
+	clear bool // nothing is encrypted
+	now   func() policy.Time
 
 	mu     sync.Mutex
 	worked map[string]remembered // how silent nodes were reached last
@@ -61,7 +62,7 @@ func newDialer(o *clientOptions) (transport.Dialer, error) {
 	if o.dialer != nil {
 		return o.dialer, nil
 	}
-	c := &chooser{now: policy.Now, worked: map[string]remembered{}}
+	c := &chooser{clear: o.tls == nil, now: policy.Now, worked: map[string]remembered{}}
 	o.mux.TLS = o.tls
 	for _, d := range [...]struct {
 		protocol string
@@ -109,7 +110,7 @@ func (c *chooser) DialVia(ctx context.Context, addr string, said []string) (tran
 		if !slices.Contains(said, w.protocol) {
 			continue
 		}
-		conn, err := w.dialer.Dial(ctx, addr)
+		conn, err := c.dial(ctx, w, addr)
 		if err == nil {
 			return conn, nil
 		}
@@ -124,6 +125,23 @@ func (c *chooser) DialVia(ctx context.Context, addr string, said []string) (tran
 		e.Message = fmt.Sprintf("node %s speaks %s, and this client does not: add it with hull.WithTransport", addr, strings.Join(said, ", "))
 	}
 	return nil, e
+}
+
+// dial reaches a node by a way that it says it can be reached by. Where connecting proves nothing, as with plain HTTP, the node is asked first: its
+// port may have learned to speak TLS since, and then the first call would go there for everybody to read. A node that does not answer the
+// question is no TLS port, and is called.
+func (c *chooser) dial(ctx context.Context, w way, addr string) (transport.Conn, *status.Error) {
+	p, ok := w.dialer.(prover)
+	if !ok || !c.clear {
+		return w.dialer.Dial(ctx, addr)
+	}
+	asking, cancel := context.WithTimeout(ctx, patience(ctx))
+	conn, err := p.Prove(asking, addr)
+	cancel()
+	if err == nil || err.Kind == status.Handshake || ctx.Err() != nil || nobody(err) {
+		return conn, err
+	}
+	return w.dialer.Dial(ctx, addr)
 }
 
 // prover is a dialer that can make sure that its protocol is spoken, where connecting proves nothing.
