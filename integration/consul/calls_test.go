@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/consulregistry"
 )
 
@@ -79,5 +81,28 @@ func TestGarbage(t *testing.T) {
 		if err := register("twice", "greeter", map[string]string{"hull-id": "n0"}); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// The nodes are another agent's, as those of a fleet are.
+func TestManyServices(t *testing.T) {
+	a := startDev(t)
+	engine.Fleet(t, a.subject(), func(service string, nodes []*registry.Node) error {
+		for some := range slices.Chunk(nodes, 60) {
+			operations := []any{map[string]any{"Node": map[string]any{"Verb": "set", "Node": map[string]any{"Node": "other", "Address": "192.0.2.9"}}}}
+			for _, n := range some {
+				data, err := registry.EncodeNode(n)
+				if err != nil {
+					return err
+				}
+				operations = append(operations, map[string]any{"Service": map[string]any{"Verb": "set", "Node": "other", "Service": map[string]any{
+					"ID": service + ":" + n.ID, "Service": service, "Tags": []string{"hull:" + service}, "Address": "192.0.2.9", "Port": 80,
+					"Meta": map[string]string{"hull-id": n.ID, "hull-owner": "other", "hull-00": string(data)}}}})
+			}
+			if err := a.do(t.Context(), http.MethodPut, "/v1/txn", operations, nil); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }

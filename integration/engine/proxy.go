@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -152,6 +154,12 @@ func (p *Proxy) copy(to, from net.Conn) {
 			if _, werr := to.Write(b[:n]); err == nil {
 				err = werr
 			}
+		}
+		if errors.Is(err, io.EOF) { // whoever ends in good order may have said why: a reset would overtake that
+			if c, ok := to.(*net.TCPConn); ok {
+				_ = c.CloseWrite()
+			}
+			return
 		}
 		if err != nil {
 			reset(to)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/etcdregistry"
 )
 
@@ -85,4 +86,54 @@ func TestGarbage(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A member of a cluster is stopped, and stays so. Those whom it serves do not hear of changes until they notice that it is silent.
+func TestFrozenMember(t *testing.T) {
+	t.Parallel()
+	all := cluster(t, 3)
+	l := leader(t, all)
+	m := all[0]
+	if m == l {
+		m = all[1]
+	}
+	writer, err := registry.New(open(t, "", l), registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	const readers = 12
+	views := make([]*registry.View, readers)
+	for i := range views {
+		r, err := registry.New(open(t, "", all...), registry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		views[i] = r.Open("greeter")
+		for changed := views[i].Changed(); views[i].Snapshot().Revision == 0; changed = views[i].Changed() {
+			<-changed
+		}
+	}
+	m.Freeze()
+	began := time.Now()
+	g, err := writer.Register(t.Context(), registry.Node{Service: "greeter", ID: "new", Address: "192.0.2.1:80"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("a node was registered with the others after %v", time.Since(began).Round(time.Millisecond))
+	for i, v := range views {
+		late := time.After(2 * time.Minute)
+		for changed := v.Changed(); v.Snapshot().Node("new") == nil; changed = v.Changed() {
+			select {
+			case <-changed:
+			case <-late:
+				t.Fatalf("reader %d does not see the new node", i)
+			}
+		}
+		t.Logf("reader %d has seen it after %v", i, time.Since(began).Round(time.Millisecond))
+	}
 }

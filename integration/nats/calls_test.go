@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/natsregistry"
 )
 
@@ -85,5 +86,22 @@ func TestGarbage(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	})
+}
+
+func TestManyServices(t *testing.T) {
+	n := start(t, "")
+	kv := n.bucket(t, "hull")
+	engine.Fleet(t, n.subject(), func(service string, nodes []*registry.Node) error {
+		for _, m := range nodes {
+			data, err := registry.EncodeNode(m)
+			if err != nil {
+				return err
+			}
+			if _, err := kv.Put(t.Context(), "nodes."+service+"."+m.ID, data); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }

@@ -1,6 +1,7 @@
 package zookeeper_test
 
 import (
+	"errors"
 	"net"
 	"os/exec"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/go-zookeeper/zk"
 
 	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/zkregistry"
 )
 
@@ -74,5 +76,37 @@ func TestGarbage(t *testing.T) {
 		if _, err := c.Set("/hull/greeter", []byte("junk"), -1); err != nil { // where departures are noted
 			t.Error(err)
 		}
+	})
+}
+
+func TestManyServices(t *testing.T) {
+	s := start(t)
+	c := s.client(t)
+	create := func(path string) error {
+		_, err := c.Create(path, nil, zk.FlagPersistent, zk.WorldACL(zk.PermAll))
+		if errors.Is(err, zk.ErrNodeExists) {
+			return nil
+		}
+		return err
+	}
+	engine.Fleet(t, s.subject(), func(service string, nodes []*registry.Node) error {
+		path := "/hull/" + service
+		if err := errors.Join(create("/hull"), create(path)); err != nil {
+			return err
+		}
+		var all []any
+		for _, n := range nodes {
+			data, err := registry.EncodeNode(n)
+			if err != nil {
+				return err
+			}
+			if len(nodes) == 1 {
+				_, err := c.Set(path+"/"+n.ID, data, -1)
+				return err
+			}
+			all = append(all, &zk.CreateRequest{Path: path + "/" + n.ID, Data: data, Acl: zk.WorldACL(zk.PermAll), Flags: zk.FlagPersistent})
+		}
+		_, err := c.Multi(all...)
+		return err
 	})
 }
