@@ -55,6 +55,9 @@ var arrows = []struct {
 	{"idempotency", "status policy", "codec idempotency/storetest"},
 	{"idempotency/*", "status idempotency", "idempotency/storetest"},
 
+	// Outages in virtual time: decisions only, so that no clock and no wire get in.
+	{"sim", "status policy policy/* registry balance spec", ""},
+
 	// The front door, with the drivers that need no configuration.
 	{".", "status policy policy/* idempotency codec transport transport/pool transport/muxtransport transport/grpctransport transport/httptransport registry registry/fileregistry balance spec internal/*",
 		"hulltest registry/* transport/* idempotency/storetest"},

@@ -1,0 +1,190 @@
+package sim
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/spec"
+)
+
+// The first seed of the barest protection and of Hull: it ends, all calls have ended, nothing is left at the nodes, and what is certain is so.
+func TestEveryScenarioOnce(t *testing.T) {
+	for _, sc := range Scenarios() {
+		t.Run(sc.Name, func(t *testing.T) {
+			t.Parallel()
+			for i := range sc.Rows {
+				row := &sc.Rows[i]
+				if i > 0 && row.Name != "Hull" {
+					continue
+				}
+				r, err := sc.Play(row, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				held := r.Scenario.Holds(r)
+				if row.Expect == Always && !held || row.Expect == Never && held {
+					t.Errorf("%s: holds is %v", row.Name, held)
+				}
+				for _, l := range r.lab.loads {
+					if len(l.calls) == 0 {
+						t.Errorf("%s: nothing was offered as %s", row.Name, l.Name)
+					}
+				}
+			}
+		})
+	}
+}
+
+// small is a scenario with a bit of everything.
+func small() Scenario {
+	return Scenario{
+		Services: []Service{
+			{Name: "web", Nodes: 2, Threads: 20, Work: About(2 * time.Millisecond), Calls: []string{"store"}, Network: time.Millisecond},
+			{Name: "store", Nodes: 3, Cores: 2, Work: About(5 * time.Millisecond), Timeout: 500 * time.Millisecond, Tries: 3},
+		},
+		Load: []Load{
+			{Name: "calls", To: "web", Rate: Steady(200), Clients: 2},
+			{Name: "reads", To: "store", Rate: Ramp(10, 400, time.Second, 3*time.Second), Keys: 5, Fan: 2, SideEffectFree: true, Lost: 0.001},
+		},
+		Faults: []Fault{
+			{At: time.Second, For: time.Second, Do: Stop("store", 0)},
+			{At: 2 * time.Second, For: time.Second, Do: Kill("store", 1)},
+			{At: 3 * time.Second, For: time.Second, Do: Mute("store", 2)},
+			{At: 3 * time.Second, For: time.Second, Do: Fail("store", 0.5)},
+			{At: 4 * time.Second, Do: Restart("store", 300*time.Millisecond)},
+			{At: 5 * time.Second, Do: Stall("web", 300*time.Millisecond, 1)},
+			{At: 5 * time.Second, For: time.Second, Do: Silence},
+			{At: 6 * time.Second, For: time.Second, Do: Emptied},
+		},
+		Trouble: Span{time.Second, 7 * time.Second},
+		Last:    8 * time.Second,
+	}
+}
+
+// Whatever happens, each call ends exactly once, nothing stays at a node, and nothing is counted twice.
+func TestBooks(t *testing.T) {
+	for _, with := range []Protection{Bare(), Bare(Travel, Drain, LIFO), Bare(Admission, Eject, Stale), Hull(), Hull(Hedge(0, 0.05)), Hull(Balance("consistent-hash"))} {
+		for seed := range uint64(3) {
+			sc := small()
+			l, err := newLab(&sc, with, seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Run() // until nothing is to happen any more
+			for _, load := range l.loads {
+				for _, c := range load.calls {
+					if c.took < 0 {
+						t.Fatalf("a call of %s that began at %v has not ended", load.Name, c.at)
+					}
+				}
+			}
+			for _, s := range l.services {
+				for _, n := range s.nodes {
+					if len(n.jobs) > 0 || n.busy != 0 || n.threads != 0 || len(n.cores.jobs)+len(n.starts.jobs) > 0 {
+						t.Errorf("%s: %d requests are left, %d are worked on, %d threads are taken", n.id(), len(n.jobs), n.busy, n.threads)
+					}
+					if n.desk != nil {
+						if d := n.desk.Snapshot(); d.Running != 0 || d.Waiting != 0 || d.Abandoned != 0 {
+							t.Errorf("%s: the desk has %d running, %d waiting, %d abandoned", n.id(), d.Running, d.Waiting, d.Abandoned)
+						}
+					}
+				}
+				for _, target := range s.targets {
+					if in := target.picker.Snapshot(l.Now()).InFlight; in != 0 {
+						t.Errorf("%s: a picker has %d in flight", s.Name, in)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The same seed gives the same run, however many goroutines measure.
+func TestSameSeedSameRun(t *testing.T) {
+	table := func(workers int) string {
+		sc := small()
+		sc.Holds = func(r *Run) bool { return r.OK("calls", Span{0, sc.Last}) > 0.9 }
+		sc.Figures = []Figure{
+			{Name: "answered", Of: func(r *Run) float64 { return r.OK("calls", Span{0, sc.Last}) }, Format: "%.12f"},
+			{Name: "p99", Of: func(r *Run) float64 { return r.Quantile("reads", 0.99, Span{0, sc.Last}) }, Format: "%.12f"},
+			{Name: "attempts", Of: func(r *Run) float64 { return r.Attempts("store", Span{0, sc.Last}) }, Format: "%.12f"},
+		}
+		sc.Rows = []Row{{Name: "none", With: Bare()}, {Name: "Hull", With: Hull()}}
+		results, err := sc.Measure(4, workers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		if err := sc.WriteText(&b, results); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	one := table(1)
+	if four := table(4); four != one {
+		t.Errorf("with one goroutine:\n%s\nwith four:\n%s", one, four)
+	}
+	if !strings.Contains(one, "answered") {
+		t.Errorf("the table is\n%s", one)
+	}
+}
+
+func TestFaultsOfTheDescription(t *testing.T) {
+	for name, change := range map[string]func(*Scenario){
+		`no service "stock"`:   func(sc *Scenario) { sc.Load[0].To = "stock" },
+		`no method "all"`:      func(sc *Scenario) { sc.Load[0].To = "store/all" },
+		`no service "nowhere"`: func(sc *Scenario) { sc.Services[0].Calls = []string{"nowhere"} },
+		"no valid document": func(sc *Scenario) {
+			sc.Rows = []Row{{With: Hull(Client(func(d *spec.Service) { d.Retry.Attempts = 99 }))}}
+		},
+	} {
+		sc := small()
+		sc.Rows = []Row{{With: Hull()}}
+		sc.Holds = func(*Run) bool { return true }
+		change(&sc)
+		if _, err := sc.Measure(1, 1); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("the error is %v, want one that says %s", err, name)
+		}
+	}
+}
+
+// A run of a row must not change the scenario for the next one.
+func TestVaryIsForOneRow(t *testing.T) {
+	sc := RetryStorm()
+	for i := range sc.Rows {
+		if sc.Rows[i].Vary != nil {
+			if _, err := sc.Play(&sc.Rows[i], 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if rate := sc.Load[0].Rate(0); rate != 280 {
+		t.Errorf("afterwards the rate is %v, want 280", rate)
+	}
+}
+
+func TestNames(t *testing.T) {
+	seen := map[string]bool{}
+	for i, sc := range Scenarios() {
+		if sc.Number != i+1 {
+			t.Errorf("%s has number %d in place %d", sc.Name, sc.Number, i+1)
+		}
+		rows := map[string]bool{}
+		for _, r := range sc.Rows {
+			if rows[r.Name] {
+				t.Errorf("%s has two rows %q", sc.Name, r.Name)
+			}
+			rows[r.Name] = true
+		}
+		if seen[sc.Name] || !rows["Hull"] || sc.Story == "" || sc.Source == "" || sc.Promise == "" {
+			t.Errorf("%s: its name is not its own, or it lacks Hull's row, its story, its source or its promise", sc.Name)
+		}
+		seen[sc.Name] = true
+		var b bytes.Buffer
+		if err := sc.WriteMarkdown(&b, nil); err != nil || !strings.Contains(b.String(), sc.Name) {
+			t.Errorf("%s is written as %q, %v", sc.Name, b.String(), err)
+		}
+	}
+}
