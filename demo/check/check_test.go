@@ -151,6 +151,20 @@ func TestWatcher(t *testing.T) {
 	}
 }
 
+// The audit notices what was stored twice, and calls that never end.
+func TestObserved(t *testing.T) {
+	for _, tt := range []struct {
+		waiting                 int64
+		posts                   map[string]int
+		wantTwice, wantUnderWay int
+	}{{0, map[string]int{"a": 1, "b": 1}, 0, 0}, {0, map[string]int{"a": 1, "b": 2, "c": 3}, 3, 0}, {2, nil, 0, 1}} {
+		r := observed(tt.waiting, tt.posts)
+		if r.Broken[3] != tt.wantTwice || r.Broken[8] != tt.wantUnderWay {
+			t.Errorf("%+v: %v", tt, r.Violations)
+		}
+	}
+}
+
 // An answer that is none is an error, not a broken promise.
 func TestAPIErrors(t *testing.T) {
 	h := httptest.NewServer(http.NotFoundHandler())

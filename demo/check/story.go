@@ -14,6 +14,8 @@ import (
 	"github.com/hull-go/hull/demo/supervise"
 	"github.com/hull-go/hull/demo/system"
 	"github.com/hull-go/hull/demo/ui"
+	"github.com/hull-go/hull/internal/invariant"
+	"github.com/hull-go/hull/policy"
 )
 
 // DefaultRate is the load of each client, in calls per second.
@@ -243,6 +245,20 @@ func lookAtPage(ctx context.Context, s *story, step *Step) error {
 	return nil
 }
 
+// observed is what the checker of the invariants says of a side without load, of which so many calls are under way and whose posts are stored so often.
+func observed(waiting int64, posts map[string]int) *invariant.Report {
+	check := invariant.New(invariant.Options{})
+	check.Gauge("calls under way", int(waiting), 0)
+	var id uint64
+	for _, n := range posts {
+		id++
+		for range n {
+			check.Start(invariant.Start{Call: id, Once: true})
+		}
+	}
+	return check.Report(policy.Now())
+}
+
 // audit compares what the clients were told with what the message file holds.
 func (s *story) audit(ctx context.Context) error {
 	step := &Step{Name: "audit"}
@@ -278,15 +294,11 @@ func (s *story) audit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		twice := 0
-		for _, n := range posts.Texts {
-			if n > 1 {
-				twice++
-			}
-		}
+		seen := observed(side.stats.Waiting, posts.Texts)
 		c := side.stats.Total
-		step.promise(twice == 0 && int64(len(posts.Texts)) >= c.UnsafeOK && int64(len(posts.Texts)) <= c.UnsafeOK+c.UnsafeMaybe,
-			side.name+": nothing that is not idempotent was done twice, and maybe means maybe", "%d ok, %d maybe, %d stored, %d of them twice", c.UnsafeOK, c.UnsafeMaybe, len(posts.Texts), twice)
+		step.promise(seen.Broken[3] == 0 && int64(len(posts.Texts)) >= c.UnsafeOK && int64(len(posts.Texts)) <= c.UnsafeOK+c.UnsafeMaybe,
+			side.name+": nothing that is not idempotent was done twice, and maybe means maybe", "%d ok, %d maybe, %d stored, %d of them twice", c.UnsafeOK, c.UnsafeMaybe, len(posts.Texts), seen.Broken[3])
+		step.promise(seen.Broken[8] == 0, side.name+": no call is under way without load", "%d under way", side.stats.Waiting)
 	}
 	return nil
 }
