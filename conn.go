@@ -15,6 +15,7 @@ import (
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/idempotency"
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/spec"
 	"github.com/hull-go/hull/status"
@@ -97,6 +98,7 @@ type prepared struct {
 	md     transport.Metadata
 	parent *incoming
 	alt    *alternative // nil: a failure is a failure
+	wishes *hop.Path    // of the call above, after which failures this one is repeated; nil = none
 }
 
 // prepare settles everything about a call but its outcome.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
 
@@ -72,6 +73,9 @@ func (p *prepared) takeOver(above transport.Metadata) {
 				p.md = append(p.md, f)
 			}
 		case hop.RetryOn, hop.RetryGRPCOn:
+			if p.wishes == nil {
+				p.wishes = hop.Read(above.Get, true)
+			}
 			if p.md.Get(f.Key) == "" {
 				p.md = append(p.md, f)
 			}
@@ -84,6 +88,14 @@ func (p *prepared) takeOver(above transport.Metadata) {
 			}
 		}
 	}
+}
+
+// wished marks a failure as not to be repeated after which the call above wants no repetition.
+func (p *prepared) wished(e *status.Error) *status.Error {
+	if p.wishes == nil {
+		return e
+	}
+	return p.wishes.Narrow(e)
 }
 
 // root is the hash of the root request that a call belongs to, 0 = not known. A stranger does not choose who is shed with whom.

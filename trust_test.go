@@ -363,6 +363,25 @@ func TestMaxAttempts(t *testing.T) {
 			}
 		})
 	}
+	for on, want := range map[string]int{"reset,connect-failure": 1, "gateway-error": 3} {
+		synctest.Test(t, func(t *testing.T) {
+			w, failing := hulltest.New(t), 0
+			for _, name := range []string{"leaf-1", "leaf-2", "leaf-3"} {
+				w.Serve("leaf", name, func(s *hull.Server) {
+					hull.Handle(s, "place.Place/Tell", func(context.Context, *helloRequest) (*place, error) {
+						failing++
+						return nil, status.Errorf(status.Unavailable, "out of order")
+					}, hull.Idempotent())
+				})
+			}
+			w.Serve("mid", "mid", tell(w.Client("mid-client")))
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "x-envoy-retry-on", on)
+			_, err := hull.Call[place](ctx, w.Client("caller").To("mid"), "place.Place/Below", &helloRequest{})
+			if err == nil || failing != want {
+				t.Errorf("x-envoy-retry-on %s: %d attempts below, want %d; %v", on, failing, want, err)
+			}
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
 		_, err := hull.Call[place](t.Context(), w.Client("caller").To("mid"), "place.Place/Tell", &helloRequest{}, hull.MaxAttempts(0))

@@ -88,7 +88,7 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 	if a.N > 0 {
 		u.rep = transport.Reply{Message: u.reply}
 	}
-	if err := u.s.send(ctx, a, &u.req, &u.rep); err != nil {
+	if err := u.wished(u.s.send(ctx, a, &u.req, &u.rep)); err != nil {
 		return err
 	}
 	return nil
@@ -227,7 +227,7 @@ func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
 	at.rep.Message = &at.raw
 	req := h.req
 	req.Deadline, req.PathAttempt, req.WantLoad = a.Deadline, pathAttempt(&h.call, a), a.Node.(*balance.Node).WantsReports()
-	err := h.s.send(ctx, a, &req, &at.rep)
+	err := h.wished(h.s.send(ctx, a, &req, &at.rep))
 	h.mu.Lock()
 	h.attempts[a.N] = at
 	h.mu.Unlock()
