@@ -60,14 +60,31 @@ type record struct {
 	info CallInfo
 }
 
+// Wants implements policy.Selective.
+func (r *recorder) Wants(now policy.Time, c *policy.Call, class policy.Class, took time.Duration) bool {
+	return r.next != nil || isFailure(class) || r.isSlow(now, c, took)
+}
+
+// isFailure reports whether calls of a class are kept as failures: it was somebody's.
+func isFailure(c policy.Class) bool {
+	switch c {
+	case policy.ClassOK, policy.ClassCaller, policy.ClassAborted, policy.ClassCancelled:
+		return false
+	}
+	return true
+}
+
+// isSlow reports whether a call may be one of the slowest. A stream that runs on is not slow; what has no deadline is one.
+func (r *recorder) isSlow(now policy.Time, c *policy.Call, took time.Duration) bool {
+	return c.Deadline != 0 && (int64(took) >= r.bar.Load() || int64(now) >= r.turn.Load())
+}
+
 // Call implements policy.Observer.
 func (r *recorder) Call(now policy.Time, c *policy.Call, s *policy.Story) {
 	if r.next != nil {
 		r.next.Call(now, c, s)
 	}
-	switch s.Class {
-	case policy.ClassOK, policy.ClassCaller, policy.ClassAborted, policy.ClassCancelled: // nobody's failure
-	default:
+	if isFailure(s.Class) {
 		r.failed.Add(1)
 		// Whoever fails in masses must not wait for a place in the list as well.
 		if r.mu.TryLock() {
@@ -76,8 +93,7 @@ func (r *recorder) Call(now policy.Time, c *policy.Call, s *policy.Story) {
 			r.mu.Unlock()
 		}
 	}
-	// A stream that runs on is not slow; what has no deadline is one.
-	if c.Deadline != 0 && (int64(s.Took) >= r.bar.Load() || int64(now) >= r.turn.Load()) {
+	if r.isSlow(now, c, s.Took) {
 		r.slow(now, c, s)
 	}
 }

@@ -263,7 +263,7 @@ func (d *drive) wait(ctx context.Context, wake *Time) (Steps, Time) {
 
 // observe tells the pipeline's Observer, and the Runner if it is one itself.
 func (p *Pipeline) observe(now Time, x *Exec, s *Story, r Runner) {
-	if p.observed(r) {
+	if p.observed(r) && p.wanted(now, x, r) {
 		x.Story(now, s)
 		p.told(now, x.Call(), s, r)
 	}
@@ -272,6 +272,15 @@ func (p *Pipeline) observe(now Time, x *Exec, s *Story, r Runner) {
 func (p *Pipeline) observed(r Runner) bool {
 	_, own := r.(Observer)
 	return own || p.opt.Observer != nil
+}
+
+// wanted reports whether somebody wants to hear of the call that has ended.
+func (p *Pipeline) wanted(now Time, x *Exec, r Runner) bool {
+	if p.selective == nil {
+		return true
+	}
+	_, own := r.(Observer)
+	return own || p.selective.Wants(now, &x.call, x.class, now.Sub(x.began))
 }
 
 func (p *Pipeline) told(now Time, c *Call, s *Story, r Runner) {

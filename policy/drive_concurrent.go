@@ -88,7 +88,7 @@ func (d *concurrent) left(over bool) {
 	if d.armed && !d.timer.Stop() {
 		d.away = true
 	}
-	observed := d.p.observed(d.r)
+	observed := d.p.observed(d.r) && d.p.wanted(now, &d.x, d.r)
 	if observed {
 		d.x.Story(now, &d.story)
 	}

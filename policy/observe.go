@@ -14,6 +14,13 @@ type Observer interface {
 	Call(now Time, c *Call, s *Story)
 }
 
+// Selective is an Observer that wants to hear of some calls only, and is spared the stories of the others. Wants is asked about each call when it
+// has ended, where Observers are told.
+type Selective interface {
+	Observer
+	Wants(now Time, c *Call, class Class, took time.Duration) bool
+}
+
 // Story is what happened to one call.
 type Story struct {
 	// Class is the call's final class, Err its error or nil.

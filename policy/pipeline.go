@@ -134,11 +134,14 @@ type Pipeline struct {
 	n      counters
 	pool   sync.Pool // of *drive
 	hedged sync.Pool // of *concurrent
+	// selective is opt.Observer if it is one, else nil.
+	selective Selective
 }
 
 // New checks o and returns the pipeline. All faults are reported together.
 func New(o Options) (*Pipeline, error) {
 	p := &Pipeline{opt: o, brk: -1, max: 1}
+	p.selective, _ = o.Observer.(Selective)
 	var errs []error
 	if o.Classify == nil {
 		p.opt.Classify = Classify
