@@ -3,11 +3,11 @@ package muxtransport
 import "encoding/binary"
 
 // inbox holds what has arrived of a stream. The reader puts messages in, and Recv takes all that there are at once: the two meet once
-// for many messages. Small messages lie one after the other in pages, each behind a record that says how long it is, so that none
-// needs memory of its own.
+// for many messages. Small messages lie one after the other in pages, as the frames that they came in, so that none needs memory of its
+// own, and many that came in one go are copied in one.
 type inbox struct {
 	pages []*page
-	apart []message // those too large for a page; their records say so
+	apart []message // those too large for a page; a frame of typeApart stands in their place
 	n     int       // messages
 	cost  int64     // of all of them
 }
@@ -31,31 +31,23 @@ const (
 	sharedPage = 32 << 10
 	// maxInline is how large a message may be that lies in a page.
 	maxInline = keepScratch
-
-	// A record is the length of a message, shifted, and these.
-	recordLen    = 4
-	recordShift  = 2
-	recordPacked = 1
-	recordApart  = 2
+	// typeApart is no type that the other side can send.
+	typeApart = 0
 )
 
-// appendRecord puts a record and content into the last page, or a new one. mu is held.
-func (s *stream) appendRecord(record uint32, content []byte) {
-	n := recordLen + len(content)
+// append puts a frame, or many, into the last page, or a new one. mu is held.
+func (s *stream) append(frames []byte) {
 	var p *page
-	if k := len(s.in.pages); k > 0 {
+	if k := len(s.in.pages); k > 0 && len(frames) <= s.in.pages[k-1].room() {
 		p = s.in.pages[k-1]
-		if len(p.b)+n > max(cap(p.b), ownPage) {
-			p = nil
-		}
-	}
-	if p == nil {
-		p = s.newPage(n)
+	} else {
+		p = s.newPage(len(frames))
 		s.in.pages = append(s.in.pages, p)
 	}
-	p.b = append(binary.LittleEndian.AppendUint32(p.b, record), content...)
-	s.in.n++
+	p.b = append(p.b, frames...)
 }
+
+func (p *page) room() int { return max(cap(p.b), ownPage) - len(p.b) }
 
 // newPage returns a page for n bytes or more.
 func (s *stream) newPage(n int) *page {
@@ -72,20 +64,69 @@ func (s *stream) newPage(n int) *page {
 	return p
 }
 
-// put takes in a small message. mu is held.
-func (s *stream) put(content []byte, cost int64, packed bool) {
-	record := uint32(len(content)) << recordShift
-	if packed {
-		record |= recordPacked
+// put takes in as many messages as it can, of the small ones of this stream that what has been read begins with, but no more than most.
+// It returns how many, and of how many bytes. mu is held. The windows are the caller's business; cost is what they are to take.
+func (s *stream) put(read []byte, most int) (messages, size int, cost int64) {
+	limit := min(s.limit, maxInline) + headerLen
+	begin, room := 0, 0
+	if k := len(s.in.pages); k > 0 {
+		room = s.in.pages[k-1].room()
 	}
-	s.appendRecord(record, content)
+	for messages < most && len(read)-size >= headerLen {
+		h := binary.LittleEndian.Uint64(read[size:])
+		n := headerLen + int(h&0xffffff)
+		if uint32(h>>32) != s.id || byte(h>>24) != typeData || n > limit || n > len(read)-size {
+			break
+		}
+		if size-begin+n > room { // frames do not straddle pages
+			if size > begin {
+				s.append(read[begin:size])
+				begin = size
+			}
+			if room = sharedPage; len(s.in.pages) == 0 {
+				room = ownPage
+			}
+			if n > room {
+				room = sharedPage
+			}
+		}
+		size += n
+		messages++
+	}
+	if size > begin {
+		s.append(read[begin:size])
+	}
+	cost = int64(size) + int64(messages)*(frameCost-headerLen)
+	s.in.n += messages
+	s.in.cost += cost
+	return messages, size, cost
+}
+
+// putOne takes in a small message. mu is held.
+func (s *stream) putOne(f frame, cost int64) {
+	var b [headerLen]byte
+	typ := byte(typeData)
+	if f.packed {
+		typ |= flagPacked
+	}
+	putHeader(b[:], len(f.payload), typ, s.id)
+	n := headerLen + len(f.payload)
+	if k := len(s.in.pages); k == 0 || n > s.in.pages[k-1].room() {
+		s.in.pages = append(s.in.pages, s.newPage(n))
+	}
+	p := s.in.pages[len(s.in.pages)-1]
+	p.b = append(append(p.b, b[:]...), f.payload...)
+	s.in.n++
 	s.in.cost += cost
 }
 
 // putApart takes in a message with memory of its own. mu is held.
 func (s *stream) putApart(m message) {
-	s.appendRecord(recordApart, nil)
+	var b [headerLen]byte
+	putHeader(b[:], 0, typeApart, s.id)
+	s.append(b[:])
 	s.in.apart = append(s.in.apart, m)
+	s.in.n++
 	s.in.cost += m.cost
 }
 
@@ -106,19 +147,18 @@ func (s *stream) take() (m message, apart bool) {
 		b.pos = 0
 		p = b.pages[b.page]
 	}
-	record := binary.LittleEndian.Uint32(p.b[b.pos:])
-	b.pos += recordLen
+	f := p.b[b.pos:]
+	f = f[:frameSize(f)]
+	b.pos += len(f)
 	b.n--
-	if record&recordApart != 0 {
+	typ := f[3]
+	if typ == typeApart {
 		m = b.apart[b.next]
 		b.apart[b.next] = message{}
 		b.next++
 		return m, true
 	}
-	size := int(record >> recordShift)
-	m = message{b: p.b[b.pos : b.pos+size : b.pos+size], cost: int64(size) + frameCost, packed: record&recordPacked != 0}
-	b.pos += size
-	return m, false
+	return message{b: f[headerLen:len(f):len(f)], cost: int64(len(f)) + frameCost - headerLen, packed: typ&flagPacked != 0}, false
 }
 
 // recycle lets go of what has been handed out of a batch, and of the rest. It returns the page that the stream may use again.

@@ -1,6 +1,7 @@
 package muxtransport
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -104,12 +105,20 @@ func (r *reader) buffered() (f frame, ok bool, err error) {
 
 // moreData returns the next frame if all of it has been read and it is an ordinary DATA too.
 func (r *reader) moreData() (f frame, ok bool) {
-	b := r.buf[r.r:r.w]
-	if len(b) < headerLen || b[3] != typeData {
+	if _, ok = r.dataNext(); !ok {
 		return frame{}, false
 	}
 	f, ok, _ = r.buffered() // one that is too long is met again
 	return f, ok
+}
+
+// dataNext reports whether an ordinary DATA follows, of which at least the header has been read, and of which stream.
+func (r *reader) dataNext() (id uint32, ok bool) {
+	b := r.buf[r.r:r.w]
+	if len(b) < headerLen || b[3] != typeData {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(b[4:]), true
 }
 
 // errIdle says that nothing has arrived for long, and that the buffer is gone.

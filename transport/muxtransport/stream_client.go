@@ -190,12 +190,24 @@ func (s *clientStream) CloseSend() *status.Error {
 func (c *clientConn) data(f frame) error {
 	c.mu.Lock()
 	ended, flush, err := c.takeData(f)
-	for n := 1; n < dataRun && err == nil && ended == nil; n++ {
+	for most := dataRun - 1; most > 0 && err == nil && ended == nil; {
+		id, ok := c.rd.dataNext()
+		if !ok {
+			break
+		}
+		if ca := c.lookup(id); ca != nil && ca.stream != nil && ca.stream.isHeaded {
+			var n int
+			if n, err = c.takeRun(&ca.stream.stream, c.rd, most); n > 0 || err != nil {
+				most -= n
+				continue
+			}
+		}
 		next, ok := c.rd.moreData()
 		if !ok {
 			break
 		}
 		ended, flush, err = c.takeData(next)
+		most--
 	}
 	c.mu.Unlock()
 	c.wakeReceivers()
@@ -230,6 +242,13 @@ func (c *clientConn) takeData(f frame) (ended *clientStream, flush bool, err err
 		return s, flush, nil
 	}
 	return nil, false, err
+}
+
+// takeRun takes in the small messages of s that have been read and are next, and returns how many. mu is held.
+func (l *link) takeRun(s *stream, r *reader, most int) (int, error) {
+	n, size, err := s.arriveRun(r.buf[r.r:r.w], most)
+	r.r += size
+	return n, err
 }
 
 // stray accounts for DATA of a stream that has ended. mu is held.

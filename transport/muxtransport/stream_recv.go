@@ -40,7 +40,7 @@ func (s *stream) use(cost int64) {
 }
 
 // dataRun is how many DATA frames that have been read in one go are taken in while the lock is held.
-const dataRun = 64
+const dataRun = 256
 
 // arrive takes in DATA. mu is held. A message over the limit is a *status.Error and ends the stream only. Whoever waits for what came
 // is woken by wakeReceivers.
@@ -68,13 +68,30 @@ func (s *stream) arrive(f frame) error {
 	}
 	s.part.cost = 0
 	if len(f.payload) <= maxInline {
-		s.put(f.payload, cost, f.packed)
+		s.putOne(f, cost)
 	} else {
 		b := append(s.l.sh.room(nil, len(f.payload)), f.payload...)
 		s.putApart(message{b: b, cost: cost, packed: f.packed})
 	}
 	s.arrived()
 	return nil
+}
+
+// arriveRun takes in the small messages of the stream that what has been read begins with. mu is held. It returns how many there were,
+// and how many bytes of what has been read they are; none are taken where arrive has to look closer.
+func (s *stream) arriveRun(read []byte, most int) (messages, size int, err error) {
+	if s.gathering || s.end != nil {
+		return 0, 0, nil
+	}
+	messages, size, cost := s.put(read, most)
+	if messages == 0 {
+		return 0, 0, nil
+	}
+	if !s.recv.take(cost) {
+		return 0, 0, fmt.Errorf("stream %#x: %w", s.id, errWindow)
+	}
+	s.arrived()
+	return messages, size, s.l.takeConn(cost)
 }
 
 // fits refuses a message of total bytes that is too large, or will be when it is decompressed; b is its beginning.

@@ -162,12 +162,24 @@ func (c *serverConn) endStream(ca *serverCall, out *transport.Outgoing) {
 func (c *serverConn) data(f frame) error {
 	c.mu.Lock()
 	err := c.takeData(f)
-	for n := 1; n < dataRun && err == nil; n++ {
+	for most := dataRun - 1; most > 0 && err == nil; {
+		id, ok := c.rd.dataNext()
+		if !ok {
+			break
+		}
+		if ca := c.lookup(id); ca != nil && ca.stream != nil {
+			var n int
+			if n, err = c.takeRun(&ca.stream.stream, c.rd, most); n > 0 || err != nil {
+				most -= n
+				continue
+			}
+		}
 		next, ok := c.rd.moreData()
 		if !ok {
 			break
 		}
 		err = c.takeData(next)
+		most--
 	}
 	c.mu.Unlock()
 	c.wakeReceivers()
