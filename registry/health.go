@@ -1,0 +1,135 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	defaultHealthEvery    = 5 * time.Second
+	defaultHealthFailures = 2
+)
+
+// Health is how a node finds out whether it should be called. Check only what is the node's own, such as its disk or its
+// warm cache: if all nodes ask the same database, all of them withdraw when that is gone, and then nobody is left who could
+// answer with a fallback.
+type Health struct {
+	// Check returns nil if the node is well. It is called again and again, one call at a time; one that panics, or takes
+	// longer than Timeout, has found the node ill. Needed.
+	Check func(ctx context.Context) error
+	// Every is the time from one call to the next, ± 20 %; 0 = 5 s.
+	Every time.Duration
+	// Timeout ends the context of a call; 0 = Every.
+	Timeout time.Duration
+	// Failures is after how many in a row the node is withdrawn; 0 = 2. The first success brings it back.
+	Failures int
+}
+
+func (h *Health) normalise() error {
+	if h.Every == 0 {
+		h.Every = defaultHealthEvery
+	}
+	if h.Timeout == 0 {
+		h.Timeout = h.Every
+	}
+	if h.Failures == 0 {
+		h.Failures = defaultHealthFailures
+	}
+	switch {
+	case h.Check == nil:
+		return errors.New("registry: Health needs a Check")
+	case h.Every < 0 || h.Timeout < 0 || h.Failures < 0:
+		return errors.New("registry: Every, Timeout and Failures of Health cannot be negative")
+	}
+	return nil
+}
+
+// Follow withdraws the node while it is ill and returns it when it is well, until ctx ends or the registration is closed.
+// What it did last stays as it is then. A node that was withdrawn by other means is left alone until the check's verdict
+// changes. Its errors are those of wrong options, the context's, and ErrClosed; while the engine is down it goes on, and
+// the registration makes good what was decided.
+func (g *Registration) Follow(ctx context.Context, h Health) error {
+	if err := h.normalise(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failures, ill := 0, false
+	var running chan error // a check that has not ended in time
+	for {
+		err, late := g.check(ctx, h, running)
+		running = late
+		if end := g.over(ctx); end != nil {
+			return end
+		}
+		switch {
+		case err == nil:
+			failures = 0
+			if ill {
+				ill = false
+				g.r.opt.Logger.Info("registry: the node is well again, announcing it", "service", g.Node().Service, "id", g.Node().ID)
+				_ = g.Return(ctx) // tried until it succeeds
+			}
+		default:
+			if failures++; failures >= h.Failures && !ill {
+				ill = true
+				g.r.opt.Logger.Warn("registry: the node is ill, withdrawing it", "service", g.Node().Service, "id", g.Node().ID, "error", err)
+				_ = g.Withdraw(ctx)
+			}
+		}
+		t := time.NewTimer(time.Duration(float64(h.Every) * (1 - jitter + 2*jitter*g.r.float())))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		case <-g.done:
+		}
+		t.Stop()
+		if end := g.over(ctx); end != nil {
+			return end
+		}
+	}
+}
+
+// over returns why there is nothing to follow any more, or nil.
+func (g *Registration) over(ctx context.Context) error {
+	select {
+	case <-g.done:
+		return ErrClosed
+	default:
+		return ctx.Err()
+	}
+}
+
+// check asks once. A check that is deaf to its context is left behind and returned, and is what the next time waits for.
+func (g *Registration) check(ctx context.Context, h Health, running chan error) (error, chan error) {
+	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
+	defer cancel()
+	if running == nil {
+		running = make(chan error, 1)
+		go func() {
+			returned := false
+			defer func() {
+				if p := recover(); p != nil || !returned { // or it called Goexit
+					running <- fmt.Errorf("the check panicked: %v", p)
+				}
+			}()
+			err := h.Check(ctx)
+			returned = true
+			running <- err
+		}()
+	}
+	select {
+	case err := <-running:
+		return err, nil
+	case <-ctx.Done():
+	case <-g.done:
+	}
+	select {
+	case err := <-running: // it ended in the same moment
+		return err, nil
+	default:
+		return fmt.Errorf("the check has not ended after %v", h.Timeout), running
+	}
+}
