@@ -1,12 +1,16 @@
 package hull
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"google.golang.org/grpc"
 
+	"github.com/hull-go/hull/idempotency"
 	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
@@ -36,6 +40,26 @@ func (o attemptsOption) set(c *callOptions) {
 		return
 	}
 	c.attempts = uint8(min(o.n, policy.MaxAttempts))
+}
+
+// IdempotencyKeyFrom gives a call that a handler makes a key of its own, made of the key of the call that is served with ctx and of what this one is for:
+// if the handler runs again for the same key, after a crash or on another node, so does the call, and what it does is done once. Two calls that a
+// handler makes of one method need different names. A call that is served without a key gives none.
+func IdempotencyKeyFrom(ctx context.Context, name string) CallOption {
+	in := above(ctx)
+	if in == nil {
+		return idempotencyOption{}
+	}
+	above := in.md.Get(idempotency.Header)
+	if above == "" {
+		return idempotencyOption{}
+	}
+	key := above + "/" + name
+	if len(key) > idempotency.MaxKey {
+		sum := sha256.Sum256([]byte(key))
+		key = hex.EncodeToString(sum[:])
+	}
+	return idempotencyOption{key: key}
 }
 
 // inherit has a call pass on what the call says that it is made for: its trace and baggage, unless this one has its own, and how often it may be
