@@ -23,7 +23,7 @@
 //		Holds:    func(r *sim.Run) bool { return r.Recovered("calls") },
 //		Rows:     []sim.Row{{Name: "none", With: sim.Bare()}, {Name: "Hull", With: sim.Hull()}},
 //	}
-//	results, err := sc.Measure(20, 2)
+//	results, err := sc.Measure(ctx, 20, 2)
 //
 // A Row names a Protection. Bare is a program that was written without a thought, Hull one that uses Hull with nothing configured; both
 // take Cures. Client makes a Cure of anything that a document can say:

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -23,7 +24,7 @@ func Example() {
 			{Name: "Hull", With: sim.Hull()},
 		},
 	}
-	results, err := sc.Measure(3, 1)
+	results, err := sc.Measure(context.Background(), 3, 1)
 	if err != nil {
 		fmt.Println(err)
 		return

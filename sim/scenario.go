@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -291,8 +292,8 @@ func (r *Result) AsExpected() bool {
 }
 
 // Measure plays all rows with the seeds from 0 to below seeds, on as many goroutines as workers says. What comes out does not
-// depend on their number.
-func (sc *Scenario) Measure(seeds, workers int) ([]Result, error) {
+// depend on their number. It ends early, with ctx's error, if ctx does.
+func (sc *Scenario) Measure(ctx context.Context, seeds, workers int) ([]Result, error) {
 	seeds = max(1, seeds/max(sc.Parts, 1))
 	type outcome struct {
 		figures []float64
@@ -318,10 +319,16 @@ func (sc *Scenario) Measure(seeds, workers int) ([]Result, error) {
 		})
 	}
 	for i := range all {
+		if ctx.Err() != nil {
+			break
+		}
 		next <- i
 	}
 	close(next)
 	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	out := make([]Result, len(sc.Rows))
 	for i := range out {
 		out[i] = Result{Row: &sc.Rows[i], Figures: make([]float64, len(sc.Figures))}

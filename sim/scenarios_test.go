@@ -35,7 +35,7 @@ func TestScenarios(t *testing.T) {
 		if *only != "" && sc.Name != *only {
 			continue
 		}
-		results, err := sc.Measure(*seeds, runtime.GOMAXPROCS(0))
+		results, err := sc.Measure(t.Context(), *seeds, runtime.GOMAXPROCS(0))
 		if err != nil {
 			t.Fatal(err)
 		}

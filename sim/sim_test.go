@@ -112,7 +112,7 @@ func TestSameSeedSameRun(t *testing.T) {
 			{Name: "attempts", Of: func(r *Run) float64 { return r.Attempts("store", Span{0, sc.Last}) }, Format: "%.12f"},
 		}
 		sc.Rows = []Row{{Name: "none", With: Bare()}, {Name: "Hull", With: Hull()}}
-		results, err := sc.Measure(4, workers)
+		results, err := sc.Measure(t.Context(), 4, workers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestFaultsOfTheDescription(t *testing.T) {
 		sc.Rows = []Row{{With: Hull()}}
 		sc.Holds = func(*Run) bool { return true }
 		change(&sc)
-		if _, err := sc.Measure(1, 1); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := sc.Measure(t.Context(), 1, 1); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("the error is %v, want one that says %s", err, name)
 		}
 	}

@@ -110,7 +110,7 @@ how calls survive crashes, hangs and slowness.`,
 		return p.resolve(cmd)
 	}
 	for _, cmd := range []*cobra.Command{p.demo(), p.demoRole(), p.list(), p.get(), p.watch(), p.call(), p.health(), p.register(),
-		p.deregister(), p.migrate(), p.explain(), p.stats(), p.top(), p.policyCommand(),
+		p.deregister(), p.migrate(), p.explain(), p.stats(), p.top(), p.policyCommand(), p.simulate(),
 		p.version(), p.completion()} {
 		root.AddCommand(cmd)
 	}

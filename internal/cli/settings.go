@@ -64,6 +64,7 @@ const (
 	setService    = "service"
 	setAdmin      = "admin"
 	setCanary     = "canary"
+	setSeeds      = "seeds"
 )
 
 const (
@@ -117,6 +118,8 @@ func settings() []setting {
 			usage: "the admin page of the program to ask, HOST:PORT or unix:///PATH (see hull.WithAdmin)"},
 		{name: setCanary, kind: duration, value: "DURATION", on: []string{"policy"},
 			usage: "with set: how long the document is on probation; it is taken back when calls fail twice as often as before"},
+		{name: setSeeds, kind: whole, value: "N", def: strconv.Itoa(defaultSeeds), on: []string{"simulate"},
+			usage: "how many runs of each protection are made; some scenarios make a part of them"},
 		{name: setService, kind: list, value: "NAME", on: []string{"migrate"}, defText: "all services",
 			usage: "only this service; may be repeated"},
 	}
