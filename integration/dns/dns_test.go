@@ -10,6 +10,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/hull-go/hull/integration/engine"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/dnsregistry"
 	"github.com/hull-go/hull/registry/registrytest"
@@ -270,4 +271,9 @@ func TestWeightsAndGarbage(t *testing.T) {
 	if a, b := s.Node("192.0.2.1:80"), s.Node("192.0.2.2:80"); a == nil || b == nil || a.Weight != 7 || b.Weight != 1 || a.Labels["host"] != "a.example" {
 		t.Errorf("%+v %+v", a, b)
 	}
+}
+
+func TestCommands(t *testing.T) {
+	z := serve(t, "greeter.example. 5 IN A 192.0.2.1")
+	engine.CommandsReadOnly(t, "dns://"+z.addr+"/?name={service}.example&port=80", "greeter", "192.0.2.1:80")
 }

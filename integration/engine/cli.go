@@ -17,21 +17,7 @@ import (
 // service planted, node p1, into it that no process keeps.
 func Commands(t *testing.T, registry string, plant func(value string)) {
 	t.Helper()
-	u, err := url.Parse(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &program{t: t, binary: filepath.Join(t.TempDir(), "hull"), env: append(os.Environ(), "HULL_REGISTRY="+registry, "HULL_TIMEOUT=1m")}
-	if password, ok := u.User.Password(); ok {
-		h.secret = password
-	} else if u.User != nil {
-		h.secret = u.User.Username() // a token
-	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", h.binary, "./cmd/hull")
-	build.Dir = filepath.Join("..", "..") // the module above
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	h := build(t, registry)
 	h.says("no service is registered", 0, "list")
 
 	watch, _ := h.start("watch")
@@ -67,6 +53,46 @@ func Commands(t *testing.T, registry string, plant func(value string)) {
 	h.line(watch, "left       legacy  l1")
 	stop()
 	h.line(watch, "left       greeter  g1")
+}
+
+// CommandsReadOnly runs them against one that has a node of service at address and takes none. Whatever would write says so, and that it is the
+// user's mistake.
+func CommandsReadOnly(t *testing.T, registry, service, address string) {
+	t.Helper()
+	h := build(t, registry)
+	h.says("", 0, "list")
+	h.says(address, 0, "get", service)
+	h.says("", 3, "get", "nobody")
+	const refusal, usage = "cannot register", 2
+	h.says(refusal, usage, "register", "new", "127.0.0.1:8080")
+	h.says(refusal, usage, "deregister", service, "x")
+	dir := (&url.URL{Scheme: "file", Path: t.TempDir()}).String()
+	out, stop := h.start("migrate", dir, "--service="+service) // nodes can be taken from there
+	h.line(out, "copied    "+service)
+	h.says(address, 0, "get", service, "--registry="+dir)
+	h.says(refusal, usage, "migrate", registry, "--registry="+dir)
+	stop()
+}
+
+// build builds the hull program, for a registry.
+func build(t *testing.T, registry string) *program {
+	t.Helper()
+	u, err := url.Parse(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &program{t: t, binary: filepath.Join(t.TempDir(), "hull"), env: append(os.Environ(), "HULL_REGISTRY="+registry, "HULL_TIMEOUT=1m")}
+	if password, ok := u.User.Password(); ok {
+		h.secret = password
+	} else if u.User != nil {
+		h.secret = u.User.Username() // a token
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", h.binary, "./cmd/hull")
+	build.Dir = filepath.Join("..", "..") // the module above
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return h
 }
 
 // program is the hull program.

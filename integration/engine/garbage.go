@@ -119,14 +119,20 @@ func Garbage(t *testing.T, s Subject, plant func(service, id, value string) erro
 
 // complaints are those of a registry, by the entry they are about.
 type complaints struct {
-	mu sync.Mutex
-	by map[string]int
+	mu     sync.Mutex
+	by     map[string]int
+	silent int // how often it complained that the engine does not answer
 }
 
 func (*complaints) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle implements slog.Handler.
 func (c *complaints) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "registry: the engine does not answer") {
+		c.mu.Lock()
+		c.silent++
+		c.mu.Unlock()
+	}
 	if r.Message != "registry: ignored" {
 		return nil
 	}
@@ -160,6 +166,12 @@ func (c *complaints) all() map[string]int {
 		all[id] = n
 	}
 	return all
+}
+
+func (c *complaints) silences() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.silent
 }
 
 // await waits for a complaint about an entry, which may be called by its whole key.

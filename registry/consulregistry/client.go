@@ -72,7 +72,10 @@ type check struct {
 }
 
 // entries are those of one service, as many as are taken: what an agent sends beyond that is not even read.
-type entries []health
+type entries struct {
+	after uint64 // of an answer with this index they are known already, 0 = of none
+	all   []health
+}
 
 // decode reads an answer, entry by entry.
 func (e *entries) decode(r io.Reader) error {
@@ -83,14 +86,14 @@ func (e *entries) decode(r io.Reader) error {
 		return errors.New("no list")
 	}
 	for dec.More() {
-		if len(*e) > maxTold {
+		if len(e.all) > maxTold {
 			return nil
 		}
 		var h health
 		if err := dec.Decode(&h); err != nil {
 			return err
 		}
-		*e = append(*e, h)
+		e.all = append(e.all, h)
 	}
 	_, err := dec.Token()
 	return err
@@ -165,10 +168,14 @@ func (d *Driver) do(ctx context.Context, method, agent, path string, q url.Value
 	d.heard.Store(time.Now().UnixNano())
 	answer := io.LimitReader(res.Body, maxAnswer)
 	if list, ok := into.(*entries); ok && res.StatusCode == http.StatusOK {
+		if index := indexOf(res); index > 0 && index == list.after && !filtered(res) { // nothing has changed, and all of it is sent
+			_, err := io.Copy(io.Discard, answer)
+			return index, err
+		}
 		if err := list.decode(answer); err != nil {
 			return 0, notConsuls(err)
 		}
-		if len(*list) == 0 && filtered(res) {
+		if len(list.all) == 0 && filtered(res) {
 			return 0, errFiltered
 		}
 		return indexOf(res), nil
@@ -231,11 +238,11 @@ func printable(b []byte) string {
 	return strings.TrimSpace(s)
 }
 
-// health asks for all entries of a service.
-func (d *Driver) health(ctx context.Context, agent, service string, q url.Values) ([]health, uint64, error) {
-	var all entries
-	index, err := d.get(ctx, agent, "/v1/health/service/"+d.serviceName(service), q, &all)
-	return all, index, err
+// health asks for all entries of a service. With an index that is known it returns none if the answer has the same.
+func (d *Driver) health(ctx context.Context, agent, service string, q url.Values, known uint64) ([]health, uint64, error) {
+	e := entries{after: known}
+	index, err := d.get(ctx, agent, "/v1/health/service/"+d.serviceName(service), q, &e)
+	return e.all, index, err
 }
 
 // local asks for what the agent itself has of an ID, nil = nothing, and whether its checks are good.

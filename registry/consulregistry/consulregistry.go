@@ -191,7 +191,7 @@ func (d *Driver) Deregister(ctx context.Context, service, id string) error {
 	if local != nil {
 		return registry.ErrUnknown
 	}
-	entries, _, err := d.health(ctx, agent, service, d.query())
+	entries, _, err := d.health(ctx, agent, service, d.query(), 0)
 	if err != nil {
 		return d.explain(agent, err)
 	}

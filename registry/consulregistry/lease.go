@@ -104,7 +104,7 @@ func (d *Driver) vacant(ctx context.Context, agent string, n *registry.Node, ent
 	}
 	q := d.query()
 	q.Set("filter", `Service.ID == "`+sid+`"`)
-	entries, _, err := d.health(ctx, agent, n.Service, q)
+	entries, _, err := d.health(ctx, agent, n.Service, q, 0)
 	if err != nil {
 		return false, err
 	}

@@ -129,7 +129,7 @@ func (d *Driver) poll(ctx context.Context, agent, service string, index uint64) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return d.health(ctx, agent, service, q)
+	return d.health(ctx, agent, service, q, index)
 }
 
 // take brings a roster to what the entries say.
