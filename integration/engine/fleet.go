@@ -13,7 +13,7 @@ import (
 )
 
 // fleet is for measuring: the suite is the same for any number.
-var fleet = flag.Int("fleet", 100, "how many services of a hundred nodes one program watches in TestManyServices; docs/discovery.md has 1000")
+var fleet = flag.Int("fleet", 30, "how many services of a hundred nodes one program watches in TestManyServices; docs/discovery.md has 1000")
 
 // Fleet has one program watch many services of a hundred nodes: it measures what a node costs and what a change costs, and wants a
 // change to one node to be work for its service alone. write writes nodes of one service, all at once.
