@@ -70,6 +70,7 @@ func rivals() []Rival {
 		rawTCPRival{},
 		hullRival{},
 		hullOffRival{},
+		hullPollRival{},
 		grpcVTRival{},
 		hullVTRival{},
 		hullGRPCRival{},

@@ -26,6 +26,7 @@ type link struct {
 	lastRead atomic.Int64  // a policy.Time
 	// fat: the reader has read something since it let go of everything; letGo: it is told to do that.
 	fat, letGo atomic.Bool
+	polling    *polling // nil without; belongs to the reader's role
 	// pack is how what is sent is compressed where a call does not say.
 	pack compression
 	// namesIn belongs to the reader's role, namesOut is guarded by mu; nil until there is metadata, see inNames and outNames.
@@ -65,6 +66,7 @@ func (l *link) init(nc net.Conn, sh *shared, peer hello, o owner) {
 	l.choosePack(sh.opts.wish(nc.RemoteAddr()))
 	_, wrapped := nc.(interface{ NetConn() net.Conn })
 	l.kickable = !wrapped
+	l.polling = newPolling(nc, &sh.opts)
 	l.flow.init(sh.opts, peer)
 	now := policy.Now()
 	l.lastRead.Store(int64(now))

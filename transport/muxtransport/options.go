@@ -58,6 +58,10 @@ type Options struct {
 	// MaxResets is how many calls and streams a peer may cancel in one second long before they run out of time; 0 = 10,000.
 	// More ends the connection.
 	MaxResets int
+	// BusyPoll is for how long a connection asks whether something has arrived before its reader sleeps; 0 = not at all, at most 50 µs. It takes some
+	// of the wait out of calls that follow one another, for a processor that does nothing else meanwhile. While several are under way, and where
+	// it is in vain, it stops by itself. On Linux only; elsewhere it does nothing.
+	BusyPoll time.Duration
 	// Logger is told of panics in handlers; nil = slog.Default().
 	Logger *slog.Logger
 }
@@ -111,6 +115,9 @@ func (o *Options) complete() error {
 	if c := o.Compression; c != "" && c != compressionOff && compressionByName(c) == packNone {
 		return fmt.Errorf("muxtransport: Compression is %q; choose gzip, zstd, none, or nothing", c)
 	}
+	if err := o.checkPoll(); err != nil {
+		return err
+	}
 	if o.Dial == nil {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			if path, ok := unixPath(addr); ok {
@@ -159,6 +166,8 @@ type Counters struct {
 	Panicked int64
 	// Takeovers: handlers that held up the reading of their connection, so that another goroutine went on with it.
 	Takeovers int64
+	// Polled: reads that BusyPoll spared a sleep. PolledInVain: those that slept all the same.
+	Polled, PolledInVain int64
 	// WritesHandedOver: writes that did not end soon and were finished by a goroutine of their own.
 	WritesHandedOver int64
 	// ReadStalls, WriteStalls, KeepaliveStalls: connections closed because a frame did not arrive whole, because the peer
@@ -180,7 +189,7 @@ type shared struct {
 	pages    sync.Pool // of *page, see inbox
 
 	conns, accepted, handshakesFailed, protocolErrors, pingFloods, tooLarge, shed, expired, abandoned, panicked,
-	takeovers, handedOver, readStalls, writeStalls, keepaliveStalls, resetFloods, compressed, decompressed, bombs atomic.Int64
+	takeovers, handedOver, readStalls, writeStalls, keepaliveStalls, resetFloods, compressed, decompressed, bombs, polled, polledInVain atomic.Int64
 }
 
 // intern returns h, which most connections then have in common.
@@ -200,6 +209,7 @@ func (s *shared) counters() Counters {
 		Takeovers: s.takeovers.Load(), WritesHandedOver: s.handedOver.Load(), ReadStalls: s.readStalls.Load(),
 		WriteStalls: s.writeStalls.Load(), KeepaliveStalls: s.keepaliveStalls.Load(), ResetFloods: s.resetFloods.Load(),
 		Compressed: s.compressed.Load(), Decompressed: s.decompressed.Load(), Bombs: s.bombs.Load(),
+		Polled: s.polled.Load(), PolledInVain: s.polledInVain.Load(),
 	}
 }
 

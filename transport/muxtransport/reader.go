@@ -32,6 +32,7 @@ type reader struct {
 	full     bool // the last read filled the buffer
 	limited  bool // a read deadline is set for it
 	sparse   int
+	handed   int         // frames since the last read
 	partial  policy.Time // since when a part of a frame has been waiting for its rest
 	now      policy.Time // of the last read
 	// pings of the current second.
@@ -100,6 +101,7 @@ func (r *reader) buffered() (f frame, ok bool, err error) {
 		return frame{}, false, nil
 	}
 	r.r += n
+	r.handed++
 	return parseFrame(b[:n:n]), true, nil
 }
 
@@ -165,6 +167,10 @@ func (r *reader) fill(until *atomic.Int64) error {
 				_ = r.l.nc.SetReadDeadline(end.Clock())
 			}
 		}
+		if r.l.polling != nil && r.w == r.r {
+			r.l.polling.arrives(r.l.sh, r.handed)
+		}
+		r.handed = 0
 		n, err := r.l.nc.Read(r.buf[r.w:])
 		if n > 0 {
 			r.w += n

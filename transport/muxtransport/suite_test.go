@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/hull-go/hull/transport"
 	"github.com/hull-go/hull/transport/memnet"
@@ -15,13 +16,18 @@ func options(l transporttest.Limits) muxtransport.Options {
 	return muxtransport.Options{MaxMessage: l.MaxMessage, MaxHeader: l.MaxHeader, MaxCalls: l.MaxCalls, Logger: slog.New(slog.DiscardHandler)}
 }
 
-func harness(compression string) transporttest.Harness {
+func harness(compression string) transporttest.Harness { return polling(compression, 0) }
+
+func polling(compression string, d time.Duration) transporttest.Harness {
 	return transporttest.Harness{
 		NewServer: func(h transport.Handler, l transporttest.Limits) (transport.Server, error) {
-			return muxtransport.NewServer(h, options(l))
+			o := options(l)
+			o.BusyPoll = d
+			return muxtransport.NewServer(h, o)
 		},
 		NewDialer: func(dial transporttest.DialFunc, l transporttest.Limits) (transport.Dialer, error) {
 			o := options(l)
+			o.BusyPoll = d
 			o.Dial, o.Compression, o.CompressFrom, o.CompressLocal = dial, compression, 1, true
 			return muxtransport.NewDialer(o)
 		},
@@ -29,6 +35,9 @@ func harness(compression string) transporttest.Harness {
 }
 
 func TestTCP(t *testing.T) { transporttest.Run(t, harness("")) }
+
+// TestPolling is the same with readers that poll before they sleep.
+func TestPolling(t *testing.T) { transporttest.Run(t, polling("", pollTime)) }
 
 func TestVirtual(t *testing.T) { virtual(t, harness("")) }
 

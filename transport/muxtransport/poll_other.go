@@ -1,0 +1,7 @@
+//go:build !linux
+
+package muxtransport
+
+const canPoll = false
+
+func readable(uintptr) (int, error) { return 0, nil }
