@@ -24,7 +24,7 @@ func TestRollingRestart(t *testing.T) {
 			for _, n := range w.nodes {
 				n.await()
 			}
-			c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(500.0, 0), Once: 250})
+			c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(300.0, 0), Once: 250})
 			if tt.dead {
 				pass(ttl / 2) // they all know of one another
 				w.killRegistry()
@@ -43,7 +43,7 @@ func TestRollingRestart(t *testing.T) {
 				s = c.finish()
 			}
 			w.none(s)
-			w.judge(invariant.New(invariant.Options{Burst: 2000}))
+			w.judge(invariant.New(invariant.Options{Burst: 2000, Grace: grace}))
 		})
 	}
 }
@@ -70,7 +70,7 @@ func TestOneOfThree(t *testing.T) {
 	for _, n := range w.nodes {
 		n.await()
 	}
-	c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(500.0, 0), Ms: 5})
+	c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(300.0, 0), Ms: 5})
 	faults := []func(*nodeProcess){kill, stop}
 	if *full {
 		s := c.ended(func(n int) {
@@ -92,5 +92,5 @@ func TestOneOfThree(t *testing.T) {
 		}
 		w.none(c.finish())
 	}
-	w.judge(invariant.New(invariant.Options{Burst: 2000}))
+	w.judge(invariant.New(invariant.Options{Burst: 2000, Grace: grace}))
 }

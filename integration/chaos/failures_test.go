@@ -20,8 +20,8 @@ import (
 	"github.com/hull-go/hull/status"
 )
 
-// grace is what a call may be late on a machine that others share, beside measured stalls.
-const grace = 200 * time.Millisecond
+// grace is what a call may be late on a machine that others share, beside measured stalls: a caller that is short of processors by bits does not stand still, and is late.
+const grace = time.Second
 
 // TestReset resets live connections, those of one node after the other. No idempotent call fails.
 func TestReset(t *testing.T) {
@@ -47,7 +47,7 @@ func TestReset(t *testing.T) {
 // idempotent wants that no idempotent call of a caller failed.
 func (w *world) idempotent(s *summary) {
 	w.Helper()
-	w.Logf("%d calls, %d failed, of which %d must not run twice: %v", s.Offered, s.Failed, s.OnceFailed, s.Errors)
+	w.Logf("%d calls, %d failed, of which %d must not run twice, %d excused: %v", s.Offered, s.Failed, s.OnceFailed, s.Excused, s.Errors)
 	if n := s.Failed - s.OnceFailed; n > 0 {
 		w.Errorf("%d of %d calls failed although they were idempotent: %v", n, s.Offered, s.Errors)
 	}
@@ -92,7 +92,7 @@ func TestCallerStandsStill(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.serve(3, nodeConfig{})
-			c := w.caller(callerConfig{Rate: 50, Ms: 5, Sample: 500 * time.Millisecond, Timeout: 10 * time.Second})
+			c := w.caller(callerConfig{Rate: 50, Ms: 5, Sample: 500 * time.Millisecond, Timeout: 10 * time.Second, Strict: true})
 			tt.fault(t, c)
 			pass(200 * time.Millisecond)
 			w.none(c.finish())
@@ -271,8 +271,16 @@ func TestQueryOfDeath(t *testing.T) {
 			t.Errorf("%s: %d nodes died of it, at most %d may: %v", tt.method, starts, tt.most, err)
 		}
 	}
-	pass(2 * time.Second)
-	w.idempotent(c.finish())
+	known := policy.Now().Add(time.Second)
+	pass(3 * time.Second)
+	s := c.finish()
+	t.Logf("%d calls, %d failed: %v", s.Offered, s.Failed, s.Errors)
+	for _, r := range records[called](t, c.config.Ledger) {
+		// Three nodes that die within milliseconds are as many as a call has attempts. A second later everybody knows.
+		if r.Outcome == outcomeFailed && r.At > known {
+			t.Errorf("call %d failed when the dead nodes were known", r.ID)
+		}
+	}
 	w.judge(invariant.New(invariant.Options{Burst: 2000, Grace: grace}))
 }
 

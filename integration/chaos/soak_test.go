@@ -149,7 +149,8 @@ func TestSoak(t *testing.T) {
 	finished := policy.Now()
 	for _, c := range w.callers {
 		sum := c.finish()
-		t.Logf("%d calls, %d of %d failures were calls that must not run twice, %d impatient: %v", sum.Offered, sum.OnceFailed, sum.Failed, sum.Impatient, sum.Errors)
+		t.Logf("%d calls, %d of %d failures were calls that must not run twice, %d impatient, %d excused: %v", sum.Offered, sum.OnceFailed, sum.Failed, sum.Impatient,
+			sum.Excused, sum.Errors)
 		if n := sum.Failed - sum.OnceFailed; n > 0 {
 			t.Errorf("%d idempotent calls failed: %v", n, sum.Errors)
 		}
@@ -161,7 +162,7 @@ func TestSoak(t *testing.T) {
 		n.leave()
 	}
 	t.Logf("faults: %v", s.count)
-	check := invariant.New(invariant.Options{Burst: 2000, Grace: 200 * time.Millisecond})
+	check := invariant.New(invariant.Options{Burst: 2000, Grace: grace})
 	for i, c := range w.callers {
 		s.grows(fmt.Sprint("caller ", i), samples(t, c.config.Ledger+".samples"), began, finished)
 	}

@@ -213,19 +213,22 @@ func (c *callerProcess) said() *summary {
 	if !ok || json.Unmarshal([]byte(line), s) != nil {
 		c.w.Fatalf("caller %d said no last word:\n%s", c.config.Number, c.Log())
 	}
+	if s.Failed > s.OnceFailed {
+		c.w.Logf("caller %d:\n%s", c.config.Number, c.Log())
+	}
 	return s
 }
 
 // none wants that no call of a caller failed.
 func (w *world) none(s *summary) {
 	w.Helper()
-	w.Logf("%d calls in %v, %d failed, %d of them that must not run twice; the caller stood still for %v", s.Offered, s.Took.Round(time.Millisecond), s.Failed, s.OnceFailed,
-		s.Stalled.Round(time.Millisecond))
+	w.Logf("%d calls in %v, %d failed, %d of them that must not run twice; the caller stood still for %v, and %d calls got no answer then", s.Offered,
+		s.Took.Round(time.Millisecond), s.Failed, s.OnceFailed, s.Stalled.Round(time.Millisecond), s.Excused)
 	if s.Failed > 0 {
 		w.Errorf("%d of %d calls failed: %v", s.Failed, s.Offered, s.Errors)
 	}
-	if s.OK+s.Failed+s.Impatient != s.Offered {
-		w.Errorf("%d calls were offered, and %d ended", s.Offered, s.OK+s.Failed+s.Impatient)
+	if n := s.OK + s.Failed + s.Impatient + s.Excused; n != s.Offered {
+		w.Errorf("%d calls were offered, and %d ended", s.Offered, n)
 	}
 }
 
