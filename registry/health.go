@@ -59,24 +59,23 @@ func (g *Registration) Follow(ctx context.Context, h Health) error {
 	failures, ill := 0, false
 	var running chan error // a check that has not ended in time
 	for {
-		err, late := g.check(ctx, h, running)
-		running = late
+		var err error
+		running, err = g.check(ctx, h, running)
 		if end := g.over(ctx); end != nil {
 			return end
 		}
-		switch {
-		case err == nil:
+		if err != nil {
+			if failures++; failures >= h.Failures && !ill {
+				ill = true
+				g.r.opt.Logger.Warn("registry: the node is ill, withdrawing it", "service", g.Node().Service, "id", g.Node().ID, "error", err)
+				_ = g.Withdraw(ctx) // tried until it succeeds
+			}
+		} else {
 			failures = 0
 			if ill {
 				ill = false
 				g.r.opt.Logger.Info("registry: the node is well again, announcing it", "service", g.Node().Service, "id", g.Node().ID)
-				_ = g.Return(ctx) // tried until it succeeds
-			}
-		default:
-			if failures++; failures >= h.Failures && !ill {
-				ill = true
-				g.r.opt.Logger.Warn("registry: the node is ill, withdrawing it", "service", g.Node().Service, "id", g.Node().ID, "error", err)
-				_ = g.Withdraw(ctx)
+				_ = g.Return(ctx)
 			}
 		}
 		t := time.NewTimer(time.Duration(float64(h.Every) * (1 - jitter + 2*jitter*g.r.float())))
@@ -103,7 +102,7 @@ func (g *Registration) over(ctx context.Context) error {
 }
 
 // check asks once. A check that is deaf to its context is left behind and returned, and is what the next time waits for.
-func (g *Registration) check(ctx context.Context, h Health, running chan error) (error, chan error) {
+func (g *Registration) check(ctx context.Context, h Health, running chan error) (late chan error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	if running == nil {
@@ -122,14 +121,14 @@ func (g *Registration) check(ctx context.Context, h Health, running chan error) 
 	}
 	select {
 	case err := <-running:
-		return err, nil
+		return nil, err
 	case <-ctx.Done():
 	case <-g.done:
 	}
 	select {
 	case err := <-running: // it ended in the same moment
-		return err, nil
+		return nil, err
 	default:
-		return fmt.Errorf("the check has not ended after %v", h.Timeout), running
+		return running, fmt.Errorf("the check has not ended after %v", h.Timeout)
 	}
 }
