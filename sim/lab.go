@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hull-go/hull/balance"
@@ -53,6 +54,7 @@ type caller struct {
 // target is a method as one caller calls it.
 type target struct {
 	pipeline *policy.Pipeline
+	book     *spec.Book
 	picker   *balance.Picker
 	budget   *retry.Budget
 	service  *service
@@ -131,7 +133,7 @@ func (c *caller) target(to string) (*target, error) {
 	if s == nil {
 		return nil, fmt.Errorf("sim: there is no service %q", name)
 	}
-	t := &target{service: s, method: -1}
+	t := &target{service: s, method: -1, book: c.book}
 	for i := range s.Methods {
 		if s.Methods[i].Name == method {
 			t.method = i
@@ -184,7 +186,14 @@ func (l *Lab) announce(s *service) {
 
 func (l *Lab) tell(s *service, what *registry.Service) {
 	for _, t := range s.targets {
+		before := t.picker.Nodes()
 		t.picker.Update(l.Now(), what)
+		for _, n := range t.picker.Nodes() {
+			if !slices.Contains(before, n) { // somebody is new, which is news to breakers
+				t.book.Nudge(l.Now(), s.Name)
+				break
+			}
+		}
 	}
 }
 

@@ -152,3 +152,53 @@ func TestAlike(t *testing.T) {
 		}
 	}
 }
+
+// The first seed of the barest protection and of Hull: it ends, all calls have ended, nothing is left at the nodes, and what is certain is so.
+func TestEveryScenarioOnce(t *testing.T) {
+	for _, sc := range Scenarios() {
+		t.Run(sc.Name, func(t *testing.T) {
+			t.Parallel()
+			for i := range sc.Rows {
+				row := &sc.Rows[i]
+				if i > 0 && row.Name != "Hull" {
+					continue
+				}
+				r, err := sc.Play(row, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				held := r.Scenario.Holds(r)
+				if row.Expect == Always && !held || row.Expect == Never && held {
+					t.Errorf("%s: holds is %v", row.Name, held)
+				}
+				for _, l := range r.lab.loads {
+					if len(l.calls) == 0 {
+						t.Errorf("%s: nothing was offered as %s", row.Name, l.Name)
+					}
+					name, _ := split(l.To)
+					patience := r.lab.byName[name].patience()
+					for _, c := range l.calls {
+						if row.Name == "Hull" && (c.took < 0 || c.took > patience) {
+							t.Fatalf("a call of %s that began at %v took %v, more than the %v that it had", l.Name, c.at, c.took, patience)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// A run of a row must not change the scenario for the next one.
+func TestVaryIsForOneRow(t *testing.T) {
+	sc := RetryStorm()
+	for i := range sc.Rows {
+		if sc.Rows[i].Vary != nil {
+			if _, err := sc.Play(&sc.Rows[i], 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if rate := sc.Load[0].Rate(0); rate != 280 {
+		t.Errorf("afterwards the rate is %v, want 280", rate)
+	}
+}

@@ -157,6 +157,7 @@ func CacheWipe() Scenario {
 		Faults:  []Fault{{At: wiped, Do: Forget("front")}},
 		Trouble: Span{wiped, wiped},
 		Last:    wiped + refill + 10*time.Second,
+		Parts:   2,
 		Figures: []Figure{
 			{Name: "answered before", Of: func(r *Run) float64 { return r.OK("calls", r.Before(5*time.Second)) }, Scale: 100, Format: "%.0f %%"},
 			{Name: "after the time it takes", Of: func(r *Run) float64 { return r.OK("calls", r.After(refill, 5*time.Second)) }, Scale: 100, Format: "%.0f %%"},
@@ -263,7 +264,7 @@ func Titanic() Scenario {
 			{Name: "breaker + fallback", With: Bare(Breaker, Fallback), Expect: Never},
 			{Name: "Hull's servers", With: Bare(Admission), Expect: Never},
 			{Name: "Hull", With: Hull(), Expect: Often,
-				Note: "No cart is served, though the lowest service could do ten a second: every layer has a breaker, and they are open."},
+				Note: "No cart is served, though the lowest service could do ten a second: it now needs 0.4 s for each, and callers give an attempt what they have learned while it was fast. What saves the news is that nobody waits for longer."},
 			{Name: "Hull + fallback", With: Hull(Fallback), Expect: Often},
 		},
 	}
