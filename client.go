@@ -64,6 +64,9 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 	if c.book, err = spec.NewBook(c.opt.spec); err != nil {
 		return nil, fmt.Errorf("hull: client: %w", err)
 	}
+	if c.opt.tune != nil {
+		c.book.Tune(c.opt.tune)
+	}
 	dialer, err := newDialer(&c.opt)
 	if err != nil {
 		return nil, fmt.Errorf("hull: client: %w", err)

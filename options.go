@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 
+	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/idempotency"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/fileregistry"
@@ -68,6 +69,7 @@ type clientOptions struct {
 	stream []StreamMiddleware
 	seen   func(*CallInfo)
 	admin  adminOptions
+	tune   func(service string, o *balance.Options) // nil = nobody
 }
 
 type serverOptions struct {

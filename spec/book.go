@@ -42,6 +42,8 @@ type Book struct {
 	stale    *policy.Stale[Request, []byte] // nil until a method needs it
 
 	most, mostServices int // methods of a service, and services
+
+	tune func(service string, o *balance.Options) // nil = nobody
 }
 
 // kept is the state of one method, with the options that it was made from.
@@ -67,6 +69,20 @@ func NewBook(s *Spec) (*Book, error) {
 		b.spec = s
 	}
 	return b, nil
+}
+
+// Tune has f change what the document says of how a service's nodes are chosen, in ways that no document can. It is called when a picker is made, and
+// for each document; a Strategy belongs to one picker, so that each call needs another if it has a state. It is called under a lock: it must be
+// quick, and must not call the Book. Call Tune before anything else.
+func (b *Book) Tune(f func(service string, o *balance.Options)) { b.tune = f }
+
+// picking is the options of a service's picker.
+func (b *Book) picking(service string, s *Service) balance.Options {
+	o := s.picking()
+	if b.tune != nil {
+		b.tune(service, &o)
+	}
+	return o
 }
 
 // Generation changes with every Apply. Callers that keep pipelines make them anew when it does.
@@ -118,7 +134,7 @@ func (b *Book) make(s *Spec) (map[string]parts, budgets, error) {
 	for name, sh := range b.services {
 		p, err := renew(name, s.Service(name), sh.parts, held, b.budgets)
 		if err == nil {
-			_, err = balance.New(p.own.picking()) // so that Configure cannot fail half-way
+			_, err = balance.New(b.picking(name, &p.own.Service)) // so that Configure cannot fail half-way
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("spec: the document is not applied: service %s: %w", name, err)
@@ -141,7 +157,7 @@ func (b *Book) replace(s *Spec) error {
 		was := &sh.own.Service
 		err := p.adjust(now, was)
 		if err == nil && !p.own.samePicker(was) {
-			err = sh.picker.Configure(p.own.picking())
+			err = sh.picker.Configure(b.picking(name, &p.own.Service))
 		}
 		if err != nil {
 			return fmt.Errorf("spec: service %s: %w", name, err)

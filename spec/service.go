@@ -45,7 +45,7 @@ func (b *Book) service(name string) (*shared, error) {
 	if sh.parts, err = renew(name, b.spec.Service(name), parts{}, b.budgets, nil); err != nil {
 		return nil, err
 	}
-	if sh.picker, err = balance.New(sh.own.picking()); err != nil {
+	if sh.picker, err = balance.New(b.picking(name, &sh.own.Service)); err != nil {
 		return nil, err
 	}
 	if len(b.services) >= b.mostServices {
