@@ -19,7 +19,7 @@ func recovery(load, service string) []Figure {
 		{Name: "attempts/s then", Of: func(r *Run) float64 {
 			return r.Attempts(service, r.After(5*time.Second, 5*time.Second)) / 5
 		}, Format: "%.0f"},
-		{Name: "recovers after", Of: func(r *Run) float64 { return r.Recovery(load) }, Format: "%.1f s"},
+		{Name: "if it recovers, after", Of: func(r *Run) float64 { return r.Recovery(load) }, Format: "%.1f s"},
 	}
 }
 

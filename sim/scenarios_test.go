@@ -31,6 +31,7 @@ func TestScenarios(t *testing.T) {
 	// There is much garbage and next to no heap: collecting at every 4 MB takes a third of the time.
 	defer debug.SetGCPercent(debug.SetGCPercent(1000))
 	var all bytes.Buffer
+	overview := "| # | scenario | none | Hull |\n|---|---|---|---|\n"
 	for _, sc := range Scenarios() {
 		if *only != "" && sc.Name != *only {
 			continue
@@ -44,7 +45,13 @@ func TestScenarios(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, r := range results {
+		for i, r := range results {
+			if i == 0 {
+				overview += fmt.Sprintf("| %d | [%s](#%d-%s) | %s |", sc.Number, sc.Name, sc.Number, sc.Name, r.Text())
+			}
+			if r.Row.Name == "Hull" {
+				overview += " " + r.Text() + " |\n"
+			}
 			if !r.AsExpected() {
 				least, most := r.Row.Expect.bounds()
 				t.Errorf("%s, %s: holds %s, want from %.0f to %.0f %%", sc.Name, r.Row.Name, r.Text(), 100*least, 100*most)
@@ -56,7 +63,7 @@ func TestScenarios(t *testing.T) {
 		all.WriteString("\n")
 	}
 	if *only == "" {
-		compare(t, all.String())
+		compare(t, overview+"\n"+all.String())
 	}
 }
 
@@ -73,7 +80,7 @@ func compare(t *testing.T, got string) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no generated part", page)
 	}
-	got = fmt.Sprintf("%d seeds.\n\n%s", *seeds, got)
+	got = fmt.Sprintf("How often each holds without protection and with Hull's defaults, over %d seeds:\n\n%s", *seeds, got)
 	if *update {
 		if err := os.WriteFile(page, []byte(before+begin+got+end+after), 0o644); err != nil {
 			t.Fatal(err)

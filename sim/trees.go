@@ -161,7 +161,7 @@ func CacheWipe() Scenario {
 		Figures: []Figure{
 			{Name: "answered before", Of: func(r *Run) float64 { return r.OK("calls", r.Before(5*time.Second)) }, Scale: 100, Format: "%.0f %%"},
 			{Name: "after the time it takes", Of: func(r *Run) float64 { return r.OK("calls", r.After(refill, 5*time.Second)) }, Scale: 100, Format: "%.0f %%"},
-			{Name: "recovers after", Of: func(r *Run) float64 { return r.Recovery("calls") }, Format: "%.1f s"},
+			{Name: "if it recovers, after", Of: func(r *Run) float64 { return r.Recovery("calls") }, Format: "%.1f s"},
 		},
 		Promise: "when the time has passed that the store needs to fetch the keys, at least 95 % of the share that was answered before",
 		Holds:   func(r *Run) bool { return r.RecoveredAfter("calls", refill) },
