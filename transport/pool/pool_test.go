@@ -312,9 +312,11 @@ func TestResetNowAndThen(t *testing.T) {
 			b.mustGet().inFlight.Store(10)
 			b.mustGet() // has a second connection made
 			time.Sleep(150 * time.Millisecond)
-			for _, c := range b.d.conns {
-				_ = c.Close()
-			}
+			b.d.set(func() {
+				for _, c := range b.d.conns {
+					_ = c.Close()
+				}
+			})
 			synctest.Wait()
 		}
 		b.mustGet()
