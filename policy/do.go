@@ -33,7 +33,7 @@ func Do[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T, er
 		winner, err := d.goOn(ctx, &f)
 		return f.of(winner), err
 	}
-	v, err := fn(&s.call.attemptContext)
+	v, err := fn(s.ctx)
 	if err == nil {
 		s.left = true
 		s.succeeded()

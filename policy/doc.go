@@ -13,7 +13,8 @@
 //
 //   - To call: [New] and [Options] make a [Pipeline]; [Do] runs a function through it, [DoElse] and [DoAnswer] with a way out when it
 //     fails ([Alternative], [Stale]), [Detach] one that ignores its context. [Call] says what may be repeated and how much it matters.
-//   - To watch: [Pipeline.Snapshot] counts, an [Observer] is told the [Story] of each call, an [EventLogger] logs what changes.
+//   - To watch: [Pipeline.Snapshot] counts, an [Observer] is told the [Story] of each call, a [FallbackObserver] also who answered
+//     instead, an [EventLogger] logs what changes.
 //   - To write a policy of one's own: [Gate], or [Line] if calls can wait in it, answers with a [Verdict]; package policytest tests it.
 //   - To build an adapter, as httppolicy and grpcpolicy are: [Pipeline.Drive] and [Pipeline.Open] make the attempts of a [Runner];
 //     [Classify] and [Class] say what their results count for.

@@ -18,10 +18,22 @@ func DoElse[T any](ctx context.Context, p *Pipeline, fn func(context.Context) (T
 	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return v, err
 	}
-	if v, err = instead(ctx, err); err == nil && p != nil {
-		p.n.fallbacks.Add(1)
+	why := err
+	if v, err = instead(ctx, why); err == nil {
+		p.fellBack("", why)
 	}
 	return v, err
+}
+
+// fellBack counts a call that was answered otherwise, and tells the Observer. p may be nil.
+func (p *Pipeline) fellBack(from string, why error) {
+	if p == nil {
+		return
+	}
+	p.n.fallbacks.Add(1)
+	if o, ok := p.opt.Observer.(FallbackObserver); ok {
+		o.Fallback(Now(), from, why)
+	}
 }
 
 // Alternative is another way to an answer, for when a call has failed.
@@ -160,9 +172,7 @@ func degrade[T any](ctx context.Context, p *Pipeline, deadline Time, kept time.D
 			if len(failed.Tried) > 0 {
 				a.Why = failed
 			}
-			if p != nil {
-				p.n.fallbacks.Add(1)
-			}
+			p.fellBack(alt.Name, a.Why)
 			return a, nil
 		}
 		failed.Tried = append(failed.Tried, AlternativeError{alt.Name, err})

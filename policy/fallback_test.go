@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -252,4 +253,45 @@ func TestNeedsOfAnEternity(t *testing.T) {
 			return "", errUnavailable
 		}, texts{a, a})
 	})
+}
+
+// hearer writes down what an Observer is told.
+type hearer struct{ heard []string }
+
+func (h *hearer) Call(_ policy.Time, _ *policy.Call, s *policy.Story) {
+	h.heard = append(h.heard, "call "+s.Class.String())
+}
+
+func (h *hearer) Fallback(_ policy.Time, from string, why error) {
+	h.heard = append(h.heard, "fallback "+from+": "+why.Error())
+}
+
+// An Observer hears who answered for a call that failed, after the call; and nothing if nobody did.
+func TestObserverHearsOfFallbacks(t *testing.T) {
+	h := &hearer{}
+	p, err := policy.New(policy.Options{Observer: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := func(context.Context) (string, error) { return "", errors.New("down") }
+	up := func(context.Context) (string, error) { return "up", nil }
+	var got []bool
+	for _, f := range []func(context.Context) (string, error){up, down} {
+		_, err1 := policy.DoAnswer(t.Context(), p, f, texts{fails("a", errors.New("a too")), says("b")})
+		_, err2 := policy.DoElse(t.Context(), p, f, func(context.Context, error) (string, error) { return "else", nil })
+		_, err3 := policy.DoAnswer(t.Context(), p, f, texts{fails("a", errors.New("a too"))})
+		_, err4 := policy.DoElse(t.Context(), p, f, func(_ context.Context, why error) (string, error) { return "", why })
+		got = append(got, err1 == nil, err2 == nil, err3 == nil, err4 == nil)
+	}
+	if want := []bool{true, true, true, true, true, true, false, false}; !slices.Equal(got, want) {
+		t.Errorf("answered %v, want %v", got, want)
+	}
+	want := []string{"call ok", "call ok", "call ok", "call ok", "call internal", "fallback b: down; instead a: a too",
+		"call internal", "fallback : down", "call internal", "call internal"}
+	if !slices.Equal(h.heard, want) {
+		t.Errorf("heard %q, want %q", h.heard, want)
+	}
+	if n := p.Snapshot().Fallbacks; n != 2 {
+		t.Errorf("%d fallbacks counted, want 2", n)
+	}
 }

@@ -14,6 +14,14 @@ type Observer interface {
 	Call(now Time, c *Call, s *Story)
 }
 
+// FallbackObserver is an Observer that also wants to hear what becomes of calls after they have failed.
+type FallbackObserver interface {
+	Observer
+	// Fallback is called once for each call that failed and was answered otherwise, after its Call: from is the alternative's name, ""
+	// if it came from DoElse, and why the error of the call, with those of alternatives that failed before. It is called as Call is.
+	Fallback(now Time, from string, why error)
+}
+
 // Selective is an Observer that wants to hear of some calls only, and is spared the stories of the others. Wants is asked about each call when it
 // has ended, where Observers are told.
 type Selective interface {

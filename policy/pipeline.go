@@ -130,6 +130,8 @@ type Pipeline struct {
 	line   [maxGates + 1]Line
 	plain  bool // calls of Do can go straight
 	pass   [maxGates + 1]passer
+	shows  bool // policies look at calls
+	blind  bool // the timeouts do not
 	dry    *dryRun
 	n      counters
 	pool   sync.Pool // of *drive

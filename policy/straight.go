@@ -10,7 +10,9 @@ import (
 // between; when anything else happens it becomes an Exec that stands where it stopped. A test compares the two.
 type straight struct {
 	p     *Pipeline
-	call  *straightCall
+	ctx   *attemptContext // the function's, on the heap: it may keep it
+	c     Call
+	shown *Call // what gates are shown of it, on the heap too; nil as long as none looks
 	began Time
 	own   time.Duration
 
@@ -26,8 +28,8 @@ type straight struct {
 	held            [maxGates]Permit
 }
 
-// straightCall is what of it must be on the heap, because gates and the function see it.
-type straightCall struct {
+// shownCall is a call that is shown to somebody, with its context: one piece of memory instead of two.
+type shownCall struct {
 	attemptContext
 	c Call
 }
@@ -38,41 +40,61 @@ func (p *Pipeline) straightens() bool {
 	return o.Nodes == nil && o.Hedging == nil && o.Observer == nil && p.dry == nil
 }
 
-// passer is a Gate that lets a call pass without a Verdict, which is too large to be handed over quickly. Nothing has happened if it
-// does not, and Admit is asked.
+// passer is a Gate that lets most calls pass without looking at them and without a Verdict, which is too large to be handed over
+// quickly. Nothing has happened if it does not, and Admit is asked.
 type passer interface {
-	// Pass is Admit for a call that goes at once and is no probe.
-	Pass(now Time, c *Call) (Permit, bool)
-	// Passer returns the gate itself. In a gate that embeds this one and has an Admit of its own it returns another, and is not used.
+	// Pass is Admit for a call that goes at once and is no probe. It is given none.
+	Pass(now Time, none *Call) (Permit, bool)
+	// Passer returns the gate itself, or nil if it has to look at calls. In a gate that embeds this one and has an Admit of its own it
+	// returns another, and is not used.
 	Passer() Gate
 }
 
-// findPassers fills in pass: bits as in Steps.Release.
+// blind is Timeouts that do not look at calls: Attempt may be given none.
+type blind interface {
+	// Blind returns the Timeouts themselves. In others that embed these and have an Attempt of their own it returns these, and says nothing.
+	Blind() Timeouts
+}
+
+// findPassers fills in pass, bits as in Steps.Release, and finds out whether any policy looks at calls.
 func (p *Pipeline) findPassers() {
 	find := func(bit int, g Gate) {
 		if f, ok := g.(passer); ok && f.Passer() == g {
 			p.pass[bit] = f
+		} else if g != nil {
+			p.shows = true
 		}
 	}
 	for i, s := range p.gates {
 		find(i, s.Gate)
 	}
 	find(concurrencyBit, p.opt.Concurrency.Gate)
+	p.shows = p.shows || p.opt.Throttle.Gate != nil
+	if t := p.opt.Timeouts; t != nil {
+		b, ok := t.(blind)
+		p.blind = ok && b.Blind() == t
+		p.shows = p.shows || !p.blind
+	}
 }
 
 // begin asks the gates. nil means that the function may run; else the call needs the drive that is returned.
 func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
-	sc := &straightCall{attemptContext: attemptContext{Context: ctx}}
-	s.p, s.call = p, sc
+	s.p = p
 	if len(c) > 0 {
-		sc.c = c[0]
+		s.c = c[0]
 	}
 	if d, ok := ctx.Deadline(); ok {
-		sc.c.Deadline = Earliest(sc.c.Deadline, At(d))
+		s.c.Deadline = Earliest(s.c.Deadline, At(d))
+	}
+	if p.shows {
+		sc := &shownCall{attemptContext: attemptContext{Context: ctx}, c: s.c}
+		s.ctx, s.shown = &sc.attemptContext, &sc.c
+	} else {
+		s.ctx = &attemptContext{Context: ctx}
 	}
 	now, o := Now(), &p.opt
 	s.began = now
-	if sc.c.Deadline != 0 && now >= sc.c.Deadline {
+	if s.c.Deadline != 0 && now >= s.c.Deadline {
 		d := s.becomes()
 		d.x.begin(now, Source{})
 		d.now, d.steps = now, d.x.take(now)
@@ -80,7 +102,7 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	}
 	for i := range p.gates {
 		if f := p.pass[i]; f != nil {
-			if permit, ok := f.Pass(now, &sc.c); ok {
+			if permit, ok := f.Pass(now, nil); ok {
 				s.held[i] = permit
 				s.gate++
 				continue
@@ -90,32 +112,25 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 			return d
 		}
 	}
-	if g := o.Throttle.Gate; g != nil {
-		v := g.Admit(now, Source{}, &sc.c)
-		if !v.Decision.Admits() {
-			return s.leave(now, phaseAttempts, stageThrottle, v)
+	if o.Throttle.Gate != nil {
+		if d := s.askThrottle(now); d != nil {
+			return d
 		}
-		s.throttle = v.Permit
-		s.hasThrottle = true
 	}
-	if g := o.Concurrency.Gate; g != nil {
+	if o.Concurrency.Gate != nil {
 		if f := p.pass[concurrencyBit]; f != nil {
-			s.place, s.hasPlace = f.Pass(now, &sc.c)
+			s.place, s.hasPlace = f.Pass(now, nil)
 		}
 		if !s.hasPlace {
-			v := g.Admit(now, Source{}, &sc.c)
-			if !v.Decision.Admits() {
-				return s.leave(now, phaseAttempts, stageConcurrency, v)
+			if d := s.askForPlace(now); d != nil {
+				return d
 			}
-			s.place = v.Permit
-			s.hasPlace = true
 		}
 	}
-	sc.deadline = sc.c.Deadline
+	s.ctx.deadline = s.c.Deadline
 	if o.Timeouts != nil {
-		left, _ := sc.c.Left(now)
-		if s.own = o.Timeouts.Attempt(now, &sc.c, left, p.last(&sc.c, 1, s.probe)); s.own > 0 {
-			sc.deadline = Earliest(sc.deadline, now.Add(s.own))
+		if s.own = s.timeout(now); s.own > 0 {
+			s.ctx.deadline = Earliest(s.c.Deadline, now.Add(s.own))
 		}
 	}
 	p.n.straight.Add(1)
@@ -123,10 +138,19 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	return nil
 }
 
+// show returns the call for somebody who looks at it.
+func (s *straight) show() *Call {
+	if s.shown == nil {
+		c := s.c
+		s.shown = &c
+	}
+	return s.shown
+}
+
 // ask asks a call-level gate. nil means that it admits the call.
 func (s *straight) ask(now Time, i int) *drive {
 	g := &s.p.gates[i]
-	v := g.Gate.Admit(now, Source{}, &s.call.c)
+	v := g.Gate.Admit(now, Source{}, s.show())
 	if !v.Decision.Admits() {
 		return s.leave(now, phaseGates, stageThrottle, v)
 	}
@@ -136,9 +160,39 @@ func (s *straight) ask(now Time, i int) *drive {
 	return nil
 }
 
+// askThrottle asks the throttle. nil means that it admits the call.
+func (s *straight) askThrottle(now Time) *drive {
+	v := s.p.opt.Throttle.Gate.Admit(now, Source{}, s.show())
+	if !v.Decision.Admits() {
+		return s.leave(now, phaseAttempts, stageThrottle, v)
+	}
+	s.throttle, s.hasThrottle = v.Permit, true
+	return nil
+}
+
+// askForPlace asks the concurrency limit. nil means that it admits the call.
+func (s *straight) askForPlace(now Time) *drive {
+	v := s.p.opt.Concurrency.Gate.Admit(now, Source{}, s.show())
+	if !v.Decision.Admits() {
+		return s.leave(now, phaseAttempts, stageConcurrency, v)
+	}
+	s.place, s.hasPlace = v.Permit, true
+	return nil
+}
+
+// timeout asks how long the attempt may take.
+func (s *straight) timeout(now Time) time.Duration {
+	left, _ := s.c.Left(now)
+	c := s.shown
+	if !s.p.blind {
+		c = s.show()
+	}
+	return s.p.opt.Timeouts.Attempt(now, c, left, s.p.last(&s.c, 1, s.probe))
+}
+
 // succeeded ends the call whose function has returned without an error.
 func (s *straight) succeeded() {
-	s.call.end()
+	s.ctx.end()
 	s.ended = Now()
 	s.tell()
 }
@@ -168,7 +222,9 @@ func (s *straight) tell() {
 		p.gates[i].Gate.Done(now, Source{}, s.held[i], c.Breaker)
 	}
 	s.ended = 0
-	p.release(now, Source{}, p.lines)
+	if p.lines != 0 {
+		p.release(now, Source{}, p.lines)
+	}
 }
 
 // goOnTelling ends a call in whose tell a policy has panicked, also if others do.
@@ -182,11 +238,11 @@ func (s *straight) goOnTelling() {
 
 // failed makes the call an Exec whose first attempt has ended with err.
 func (s *straight) failed(ctx context.Context, err error) *drive {
-	s.call.end()
+	s.ctx.end()
 	d := s.started()
 	d.x.forsaken = ctx.Err() != nil
 	d.now = Now()
-	d.steps = d.x.Result(d.now, Source{}, 0, meant(ctx, err, s.call.deadline))
+	d.steps = d.x.Result(d.now, Source{}, 0, meant(ctx, err, s.ctx.deadline))
 	return d
 }
 
@@ -203,7 +259,7 @@ func (s *straight) mend() {
 		s.goOnTelling()
 		return
 	}
-	s.call.end()
+	s.ctx.end()
 	p := s.p
 	if s.d == nil {
 		if s.running {
@@ -241,7 +297,7 @@ func (s *straight) started() *drive {
 	d := s.becomes()
 	x := &d.x
 	x.phase, x.n, x.running, x.counted = phaseAttempts, 1, one(0), true
-	x.att[0] = attempt{stage: stageRunning, start: s.began, deadline: s.call.deadline, own: s.own,
+	x.att[0] = attempt{stage: stageRunning, start: s.began, deadline: s.ctx.deadline, own: s.own,
 		throttle: s.throttle, hasThrottle: s.hasThrottle, place: s.place, hasPlace: s.hasPlace}
 	return d
 }
@@ -251,7 +307,7 @@ func (s *straight) becomes() *drive {
 	d := s.p.get()
 	s.d = d
 	x := &d.x
-	x.init(s.began, s.p, s.call.c, d, false)
+	x.init(s.began, s.p, s.c, d, false)
 	x.alone, x.probe, x.gate, x.held = true, s.probe, s.gate, s.held
 	x.heldSet = one(int(s.gate)) - 1
 	return d

@@ -4,10 +4,13 @@ import (
 	"context"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/policy/breaker"
 	"github.com/hull-go/hull/policy/concurrency"
+	"github.com/hull-go/hull/policy/rate"
+	"github.com/hull-go/hull/policy/timeout"
 )
 
 // strict embeds a gate that can let calls pass quickly, and refuses all of them.
@@ -78,5 +81,97 @@ func TestPassingGatesCount(t *testing.T) {
 func TestDoWithoutAPipeline(t *testing.T) {
 	if v, err := policy.Do(t.Context(), nil, func(context.Context) (int, error) { return 7, nil }); v != 7 || err != nil {
 		t.Errorf("%d, %v", v, err)
+	}
+}
+
+// Rate limits count calls that pass quickly, and look at those that have keys.
+func TestPassingRateLimitsCount(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		key  rate.Key
+		want int // calls that go, of three of each of two methods
+	}{{"one for all", rate.Key{}, 2}, {"by method", rate.ByMethod(), 4}} {
+		l, err := rate.New(rate.Options{Limit: 1, Per: time.Hour, Burst: 2, Key: tt.key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := policy.New(policy.Options{Rate: policy.Slot{Gate: l}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		went := 0
+		for i := range 6 {
+			c := policy.Call{Method: []string{"a", "b"}[i%2]}
+			if _, err := policy.Do(t.Context(), p, func(context.Context) (int, error) { return 1, nil }, c); err == nil {
+				went++
+			}
+		}
+		if went != tt.want {
+			t.Errorf("%s: %d of 6 calls went, want %d", tt.name, went, tt.want)
+		}
+	}
+}
+
+// perMethod embeds timeouts that do not look at calls, and looks at them.
+type perMethod struct {
+	*timeout.Timeouts
+	seen []string
+}
+
+func (m *perMethod) Attempt(_ policy.Time, c *policy.Call, _ time.Duration, _ bool) time.Duration {
+	m.seen = append(m.seen, c.Method)
+	return time.Hour
+}
+
+// Timeouts with an Attempt of their own see the call, whatever they embed; a breaker that lets it pass unseen does not keep it from them.
+func TestEmbeddedTimeoutsSeeCalls(t *testing.T) {
+	b, err := breaker.New(breaker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	learned, err := timeout.New(timeout.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &perMethod{Timeouts: learned}
+	p, err := policy.New(policy.Options{Breaker: policy.Slot{Gate: b}, Timeouts: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := policy.Do(t.Context(), p, func(ctx context.Context) (bool, error) {
+		d, ok := ctx.Deadline()
+		return ok && time.Until(d) > 50*time.Minute, nil
+	}, policy.Call{Method: "m"})
+	if err != nil || !ended || len(m.seen) != 1 || m.seen[0] != "m" {
+		t.Errorf("deadline as said: %t, %v; asked about %q, want m once", ended, err, m.seen)
+	}
+}
+
+// What a call costs: one allocation, that of the context which its function may keep.
+func TestAChainAllocatesAContext(t *testing.T) {
+	b, err := breaker.New(breaker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := concurrency.New(concurrency.Options{Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	learned, err := timeout.New(timeout.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.New(policy.Options{Breaker: policy.Slot{Gate: b}, Concurrency: policy.Slot{Gate: l}, Timeouts: learned})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, fn := t.Context(), func(context.Context) (int, error) { return 1, nil }
+	allocs := testing.AllocsPerRun(1000, func() {
+		if _, err := policy.Do(ctx, p, fn, policy.Call{Method: "m"}); err != nil {
+			t.Error(err)
+		}
+	})
+	if allocs > 1 {
+		t.Errorf("%v allocations, want 1", allocs)
 	}
 }

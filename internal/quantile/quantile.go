@@ -23,6 +23,7 @@ package quantile
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -85,7 +86,7 @@ func value(i int) time.Duration {
 
 // slice is the histogram of one part of the window: the sum of its list and its tables.
 type slice struct {
-	turn  atomic.Int64 // which part of time it holds; −1 = none
+	from  atomic.Int64 // when the part of time begins that it holds; noTime = none
 	seen  atomic.Pointer[table]
 	least atomic.Pointer[table] // AtLeast
 	never atomic.Uint32
@@ -98,6 +99,9 @@ type slice struct {
 	spread atomic.Pointer[[stripe.N]table]
 	met    atomic.Uint32
 }
+
+// noTime is before all times, and so far that the distance from it to any is longer than a slice.
+const noTime = math.MinInt64
 
 // often is how many times processors meet in a part of time before they get tables of their own.
 const often = 64
@@ -132,22 +136,52 @@ func (s *slice) count(t *atomic.Pointer[table], b int, mark uint32) {
 	}
 }
 
-// clearTable wipes a table for its next turn, or drops it if it had little to do.
-func clearTable(t *atomic.Pointer[table]) {
+// observed is how many samples of Observe it has.
+func (s *slice) observed() (n int64) {
+	n = s.seen.Load().sum()
+	if spread := s.spread.Load(); spread != nil {
+		for i := range spread {
+			n += spread[i].sum()
+		}
+	}
+	for i := range s.list {
+		if is := s.list[i].Load(); is != 0 && is&leastMark == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// sum is how many samples t has; nil has none.
+func (t *table) sum() (n int64) {
+	if t == nil {
+		return 0
+	}
+	for i := range t {
+		n += int64(t[i].Load())
+	}
+	return n
+}
+
+// clearTable wipes a table for its next turn, or drops it if it had little to do, and returns how many samples it had.
+func clearTable(t *atomic.Pointer[table]) int {
 	have := t.Load()
 	if have == nil {
-		return
+		return 0
 	}
-	if have.clear() < few {
+	n := have.clear()
+	if n < few {
 		t.Store(nil)
 	}
+	return n
 }
 
 // clear wipes t and returns how many samples it had.
 func (t *table) clear() (n int) {
 	for i := range t {
-		n += int(t[i].Load())
-		t[i].Store(0)
+		if t[i].Load() > 0 {
+			n += int(t[i].Swap(0))
+		}
 	}
 	return n
 }
@@ -156,7 +190,11 @@ func (t *table) clear() (n int) {
 type Estimator struct {
 	length int64 // of a slice, in ns
 	ring   []slice
-	mu     sync.Mutex // wiping a slice
+	latest atomic.Pointer[slice] // the one that was asked for last, or an earlier one
+	choice stripe.Choice         // of the tables of a slice's own
+
+	mu   sync.Mutex // wiping a slice
+	gone int64      // what Observe recorded in slices that were wiped
 }
 
 // New returns an empty Estimator.
@@ -178,7 +216,7 @@ func New(o Options) (*Estimator, error) {
 	}
 	e := &Estimator{length: int64(o.Window) / int64(o.Slices), ring: make([]slice, o.Slices)}
 	for i := range e.ring {
-		e.ring[i].turn.Store(-1)
+		e.ring[i].from.Store(noTime)
 	}
 	return e, nil
 }
@@ -188,7 +226,12 @@ func (e *Estimator) Observe(now policy.Time, d time.Duration) {
 	if s := e.at(now); s == nil {
 		return
 	} else if spread := s.spread.Load(); spread != nil {
-		spread[stripe.Index()][bucket(d)].Add(1)
+		who := stripe.Here()
+		n := &spread[e.choice.Of(who)][bucket(d)]
+		if v := n.Load(); !n.CompareAndSwap(v, v+1) {
+			n.Add(1)
+			e.choice.Met(who)
+		}
 	} else {
 		s.count(&s.seen, bucket(d), 0)
 	}
@@ -215,41 +258,65 @@ func (e *Estimator) Never(now policy.Time, d time.Duration) {
 
 // at returns the slice of now, wiped if it held an older part of time, or nil if now is before the window.
 func (e *Estimator) at(now policy.Time) *slice {
+	if s := e.latest.Load(); s != nil && uint64(int64(now)-s.from.Load()) < uint64(e.length) {
+		return s
+	}
+	return e.find(now)
+}
+
+// find is at without knowing where to look.
+func (e *Estimator) find(now policy.Time) *slice {
 	turn := int64(now) / e.length
 	s := &e.ring[turn%int64(len(e.ring))]
-	if s.turn.Load() != turn && !e.wipe(s, turn) {
+	if from := turn * e.length; s.from.Load() != from && !e.wipe(s, from) {
 		return nil
 	}
+	e.latest.Store(s)
 	return s
 }
 
 // wipe prepares s for a new part of time. It reports false if s holds a newer one.
-func (e *Estimator) wipe(s *slice, turn int64) bool {
+func (e *Estimator) wipe(s *slice, from int64) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if old := s.turn.Load(); old >= turn {
-		return old == turn
+	if old := s.from.Load(); old >= from {
+		return old == from
 	}
-	clearTable(&s.seen)
+	e.gone += int64(clearTable(&s.seen))
 	clearTable(&s.least)
 	if spread := s.spread.Load(); spread != nil {
 		n := 0
 		for i := range spread {
 			n += spread[i].clear()
 		}
+		e.gone += int64(n)
 		if n < often {
 			s.spread.Store(nil)
 		}
 	}
 	s.met.Store(0)
 	for i := range s.list {
-		s.list[i].Store(0)
+		if was := s.list[i].Swap(0); was != 0 && was&leastMark == 0 {
+			e.gone++
+		}
 	}
 	s.listed.Store(0)
 	s.never.Store(0)
 	s.top.Store(0)
-	s.turn.Store(turn)
+	s.from.Store(from)
 	return true
+}
+
+// Observed returns how many latencies Observe has recorded since the Estimator was made. What is recorded at the same time may or may
+// not be among them.
+func (e *Estimator) Observed() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := e.gone
+	for i := range e.ring {
+		n += e.ring[i].observed()
+	}
+	return n
 }
 
 // Quantile returns the q-quantile (0 … 1) of the n samples in the window that ends now. If censored, the quantile is not
@@ -264,9 +331,9 @@ func (e *Estimator) Quantile(now policy.Time, q float64) (d time.Duration, censo
 // Snapshot puts the samples in the window that ends now into h, for those who want several quantiles.
 func (e *Estimator) Snapshot(now policy.Time, h *Histogram) {
 	*h = Histogram{}
-	oldest := int64(now)/e.length - int64(len(e.ring)) + 1
+	oldest := (int64(now)/e.length - int64(len(e.ring)) + 1) * e.length
 	for i := range e.ring {
-		if s := &e.ring[i]; s.turn.Load() >= max(oldest, 0) {
+		if s := &e.ring[i]; s.from.Load() >= max(oldest, 0) {
 			h.add(s)
 		}
 	}

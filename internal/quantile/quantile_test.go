@@ -380,6 +380,35 @@ func TestListsCountAsTables(t *testing.T) {
 	}
 }
 
+// Whatever slices, lists and tables hold or have forgotten, all that was observed is counted, and nothing else.
+func TestObserved(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	e := newEstimator(t, Options{Window: 50, Slices: 5})
+	now, want := policy.Time(0), int64(0)
+	for i := range 20_000 {
+		now += policy.Time(r.IntN(3) * r.IntN(2))
+		if r.IntN(500) == 0 {
+			now += policy.Time(r.IntN(200))
+		}
+		d := time.Duration(r.IntN(1e6))
+		switch r.IntN(4) {
+		case 0:
+			e.AtLeast(now, d)
+		case 1:
+			e.Never(now, d)
+		default:
+			e.Observe(now, d)
+			want++
+		}
+		if i == 7000 {
+			e.at(now).spread.Store(new([stripe.N]table)) // as if processors had met
+		}
+		if got := e.Observed(); i%97 == 0 && got != want {
+			t.Fatalf("%d of %d after %d samples", got, want, i)
+		}
+	}
+}
+
 func BenchmarkObserve(b *testing.B) {
 	e := newEstimator(b, Options{})
 	b.ReportAllocs()

@@ -45,6 +45,16 @@ func (s *Spell) Refused(now policy.Time, is float64) {
 	s.last.Store(max(last, int64(now)))
 }
 
+// Note adds an event of something else that happened at now, in the state that holds then, which it fills in.
+func (s *Spell) Note(now policy.Time, e policy.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settle(now)
+	state := s.State()
+	e.At, e.From, e.To, e.Refusing = now, state, state, state == s.Busy
+	s.Log.Add(e)
+}
+
 // State returns the name of the present state, as of the latest Refused or Settle.
 func (s *Spell) State() string {
 	if s.last.Load() != 0 {

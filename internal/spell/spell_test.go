@@ -55,3 +55,24 @@ func TestSpellParallel(t *testing.T) {
 		}
 	}
 }
+
+// What else happens is told with the state of its moment: a spell that is over by then is over before it.
+func TestNoteKnowsTheState(t *testing.T) {
+	var l policy.EventLog
+	s := spell.Spell{Log: &l, Calm: "calm", Busy: "busy", Begun: "it begins", Over: "it is over"}
+	limit := policy.Event{Reason: "another limit", Was: 1, Is: 2}
+	s.Note(e0, limit)
+	s.Refused(e0.Add(time.Second), 0)
+	s.Note(e0.Add(2*time.Second), limit)
+	s.Note(e0.Add(time.Hour), limit)
+	want := []policy.Event{
+		{Seq: 1, At: e0, From: "calm", To: "calm", Reason: "another limit", Was: 1, Is: 2},
+		{Seq: 2, At: e0.Add(time.Second), From: "calm", To: "busy", Reason: "it begins", Refusing: true},
+		{Seq: 3, At: e0.Add(2 * time.Second), From: "busy", To: "busy", Reason: "another limit", Was: 1, Is: 2, Refusing: true},
+		{Seq: 4, At: e0.Add(11 * time.Second), From: "busy", To: "calm", Reason: "it is over"},
+		{Seq: 5, At: e0.Add(time.Hour), From: "calm", To: "calm", Reason: "another limit", Was: 1, Is: 2},
+	}
+	if got := l.Since(0); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

@@ -34,13 +34,14 @@ func TestCounterLosesNothing(t *testing.T) {
 }
 
 func TestGoroutinesSpread(t *testing.T) {
+	var c Choice
 	var used [N]int
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	release := make(chan struct{})
 	for range 256 {
 		wg.Go(func() {
-			i := Index()
+			i := c.Of(Here())
 			<-release // so that no stack is used again
 			mu.Lock()
 			used[i]++
@@ -52,6 +53,26 @@ func TestGoroutinesSpread(t *testing.T) {
 	for i, n := range used {
 		if n == 256 {
 			t.Errorf("all goroutines share place %d", i)
+		}
+	}
+}
+
+// Who meets another gets the next place, and nobody else gets another for it.
+func TestWhoMeetsMoves(t *testing.T) {
+	var c Choice
+	const a, b = Caller(1 << 57), Caller(2 << 57)
+	for i := range uint(2 * N) {
+		if c.Of(a) != i%N || c.Of(b) != 0 {
+			t.Fatalf("after %d meetings a has place %d and b %d, want %d and 0", i, c.Of(a), c.Of(b), i%N)
+		}
+		c.Met(a)
+	}
+	for i := range uint(callers) { // none touches another's bits
+		who := Caller(i << 57)
+		was := c.Of(who)
+		c.Met(who)
+		if is := c.Of(who); is != (was+1)%N {
+			t.Errorf("caller %d moved from %d to %d", i, was, is)
 		}
 	}
 }

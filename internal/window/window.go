@@ -36,6 +36,7 @@ type Ring struct {
 
 	// Where processors have met in a cell: the same cells for each stripe, so that they do not meet again. nil = not yet.
 	spread atomic.Pointer[[stripe.N][]cell]
+	choice stripe.Choice
 }
 
 type cell [Kinds]word
@@ -68,12 +69,13 @@ func tag(gen uint32, epoch uint64) uint64 {
 // Add counts one event of the kind at now in generation gen. Times that come in slightly out of order are counted where they belong.
 func (r *Ring) Add(now int64, gen uint32, kind int) {
 	e := r.epoch(now)
-	cells := r.cells
-	spread := r.spread.Load()
-	if spread != nil {
-		cells = spread[stripe.Index()]
-	}
-	if !cells[e&r.mask][kind].add(tag(gen, e)<<countBits) && spread == nil {
+	t := tag(gen, e) << countBits
+	if spread := r.spread.Load(); spread != nil {
+		who := stripe.Here()
+		if !spread[r.choice.Of(who)][e&r.mask][kind].add(t) {
+			r.choice.Met(who)
+		}
+	} else if !r.cells[e&r.mask][kind].add(t) {
 		r.spreadOut()
 	}
 }

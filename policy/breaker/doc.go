@@ -47,7 +47,8 @@
 // # Cost
 //
 // Closed, Admit is one atomic load and Done one atomic write; refusing while open takes two loads and a counter. Everything else
-// happens under one short mutex. Nothing allocates, and no goroutine, timer or callback exists: changes of state are kept in a short
+// happens under one short mutex. Where processors have met over the latest LastCalls results, each saves up eight good ones before it writes
+// them down; before a failed or slow one is judged all are written, so no decision and no Snapshot is without them. Nothing allocates, and no goroutine, timer or callback exists: changes of state are kept in a short
 // log, see Events. Time passes only through the arguments, so a breaker that nobody asks stands still, and catches up when asked.
 //
 // # Sources

@@ -13,8 +13,9 @@ import (
 // Where processors have met, each saves up a few good results before it writes them into the ring. Good results are all alike, and before a
 // failed or slow one is written all that were saved up are, so nobody can tell: who comes after whom is only a question between good and bad.
 type last struct {
-	slots []atomic.Uint32 // generation, and what the result was
-	saved atomic.Pointer[[stripe.N]good]
+	slots  []atomic.Uint32 // generation, and what the result was
+	saved  atomic.Pointer[[stripe.N]good]
+	choice stripe.Choice
 
 	_    [64]byte // what follows is written all the time
 	next atomic.Uint64
@@ -72,7 +73,8 @@ func (l *last) add(gen uint32, failed, slow bool) {
 		l.write(gen, slotFilled, 1)
 		return
 	}
-	n := &saved[stripe.Index()].n
+	who := stripe.Here()
+	n := &saved[l.choice.Of(who)].n
 	for {
 		v := n.Load()
 		next := v + 1
@@ -90,6 +92,7 @@ func (l *last) add(gen uint32, failed, slow bool) {
 			}
 			return
 		}
+		l.choice.Met(who)
 	}
 }
 

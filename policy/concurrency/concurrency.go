@@ -23,7 +23,7 @@ type Limiter struct {
 	// quiet is when somebody last came in while half of a source's places or more were free, to an eighth of Interval.
 	quiet atomic.Int64
 	// Where processors have met in word: the desks that places are left at, see desk. nil = not yet. lends is odd while they are open.
-	desks     atomic.Pointer[[stripe.N]desk]
+	desks     atomic.Pointer[desks]
 	lends     atomic.Uint32
 	keepShift uint8 // a desk keeps one place in 2 to the power of this
 
@@ -83,10 +83,13 @@ func (l *Limiter) setCaps(limit int) {
 
 // Admit implements policy.Gate: Admit if a place is free and nobody waits, else Park if the line has room, else Refuse.
 func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.Verdict {
+	var slot uint32
 	if desks := l.desks.Load(); desks != nil {
-		if p, ok := l.atDesk(now, desks); ok {
+		p, ok := l.atDesk(now, desks)
+		if ok {
 			return policy.Verdict{Permit: p}
 		}
+		slot = p.Slot
 	}
 	for {
 		w, caps := l.word.Load(), l.caps.Load()
@@ -100,7 +103,7 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 			if l.source != nil && 2*w <= caps&lower && l.isStale(now, &l.quiet) {
 				l.quiet.Store(int64(now))
 			}
-			return policy.Verdict{Permit: policy.Permit{Start: now}}
+			return policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
 		}
 		l.met()
 	}
@@ -165,7 +168,7 @@ func (l *Limiter) countRefused(now policy.Time) {
 // Done implements policy.Gate. The outcome matters to a Source only. The caller then calls Next until there is no more.
 func (l *Limiter) Done(now policy.Time, _ rand.Source, p policy.Permit, o policy.Outcome) {
 	desks := l.desks.Load()
-	if desks != nil && desks[p.Slot%stripe.N].leave(l.keep()) {
+	if desks != nil && l.leave(&desks.of[p.Slot%stripe.N]) {
 		if l.source != nil {
 			l.learn(now, p, o, l.roughly())
 		}

@@ -23,6 +23,13 @@ type desk struct {
 	_      [48]byte      // a cache line for each
 }
 
+// desks are a limiter's. What is first is not written all the time: Go looks there to find out whether there are desks at all.
+type desks struct {
+	stripe.Choice
+	_  [56]byte
+	of [stripe.N]desk
+}
+
 const (
 	shut = 1 << 31
 	// keepShift and keepMost are how many places a desk keeps at most: one in 16, and 16. The desks together thus hold back no more than a
@@ -31,29 +38,30 @@ const (
 	keepMost  = 16
 )
 
-// take takes a place that lies at the desk, if there is one.
-func (d *desk) take() bool {
+// atDesk is Admit at the desk of this processor. If no place lies there, a place from elsewhere may be left there later: the
+// permit's Slot says where.
+func (l *Limiter) atDesk(now policy.Time, desks *desks) (policy.Permit, bool) {
+	who := stripe.Here()
+	i := desks.Of(who)
+	d, p := &desks.of[i], policy.Permit{Start: now, Slot: uint32(i)}
 	v := d.places.Load()
-	return v-1 < shut-1 && d.places.CompareAndSwap(v, v-1)
-}
-
-// atDesk is Admit at the desk of this processor.
-func (l *Limiter) atDesk(now policy.Time, desks *[stripe.N]desk) (policy.Permit, bool) {
-	i := stripe.Index()
-	d := &desks[i]
-	if !d.take() {
-		return policy.Permit{}, false
+	if v-1 >= shut-1 {
+		return p, false
+	}
+	if !d.places.CompareAndSwap(v, v-1) {
+		desks.Met(who)
+		return p, false
 	}
 	if l.source != nil && l.isStale(now, &l.quiet) {
 		l.findQuiet(now, d)
 	}
-	return policy.Permit{Start: now, Slot: uint32(i)}, true
+	return p, true
 }
 
-// leave leaves a place at the desk, if it is open and has less than keep.
-func (d *desk) leave(keep uint32) bool {
+// leave leaves a place at the desk, if it is open and has room.
+func (l *Limiter) leave(d *desk) bool {
 	v := d.places.Load()
-	return v < keep && d.places.CompareAndSwap(v, v+1)
+	return v < l.keep() && d.places.CompareAndSwap(v, v+1)
 }
 
 // keep is how many places a desk keeps.
@@ -69,11 +77,11 @@ func (l *Limiter) met() {
 }
 
 func (l *Limiter) makeDesks() {
-	desks := new([stripe.N]desk)
-	for i := range desks {
-		desks[i].places.Store(shut)
+	all := new(desks)
+	for i := range all.of {
+		all.of[i].places.Store(shut)
 	}
-	l.desks.CompareAndSwap(nil, desks)
+	l.desks.CompareAndSwap(nil, all)
 }
 
 // lend opens the desks if half of the places are free.
@@ -88,8 +96,8 @@ func (l *Limiter) lend() {
 	}
 	l.lends.Add(1) // before there is anything to miss
 	desks := l.desks.Load()
-	for i := range desks {
-		desks[i].places.Store(0)
+	for i := range desks.of {
+		desks.of[i].places.Store(0)
 	}
 	// Who lowers the limit, or begins to compare, looks at lends afterwards: one of the two sees the other.
 	if l.caps.Load()&lower < caps&lower || l.comparing() {
@@ -129,8 +137,8 @@ func (l *Limiter) collect() {
 		return
 	}
 	desks, n := l.desks.Load(), uint64(0)
-	for i := range desks {
-		n += uint64(desks[i].places.Swap(shut) &^ shut)
+	for i := range desks.of {
+		n += uint64(desks.of[i].places.Swap(shut) &^ shut)
 	}
 	for {
 		w := l.word.Load()
@@ -146,8 +154,8 @@ func (l *Limiter) inUse() int {
 	n := int(l.word.Load() & lower)
 	if l.lends.Load()%2 != 0 {
 		desks := l.desks.Load()
-		for i := range desks {
-			n -= int(desks[i].places.Load() &^ shut)
+		for i := range desks.of {
+			n -= int(desks.of[i].places.Load() &^ shut)
 		}
 	}
 	return max(n, 0)

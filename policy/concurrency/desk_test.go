@@ -15,8 +15,8 @@ import (
 // atDesks is how many places lie at the desks.
 func atDesks(l *Limiter) (n int) {
 	if desks := l.desks.Load(); desks != nil {
-		for i := range desks {
-			n += int(desks[i].places.Load() &^ shut)
+		for i := range desks.of {
+			n += int(desks.of[i].places.Load() &^ shut)
 		}
 	}
 	return n

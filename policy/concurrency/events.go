@@ -21,8 +21,7 @@ func (l *Limiter) noteLimit(now policy.Time, factor int64) {
 	if is == was || is < factor*was && was < factor*is || !l.noted.CompareAndSwap(was, is) {
 		return
 	}
-	s := l.spell.State()
-	l.log.Add(policy.Event{At: now, From: s, To: s, Reason: "the limit changed", Was: float64(was), Is: float64(is), Refusing: s == stateFull})
+	l.spell.Note(now, policy.Event{Reason: "the limit changed", Was: float64(was), Is: float64(is)})
 }
 
 // Events implements policy.EventSource: when calls began to be refused ("full") and when they had not been for ten seconds

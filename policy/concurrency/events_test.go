@@ -58,3 +58,18 @@ func TestEvents(t *testing.T) {
 	l.Done(at(7), nil, p, policy.Success)
 	want(4, at(spell.Quiet+time.Second), stateFull, stateFree, 0, 0)
 }
+
+// A limit that is set long after the latest refusal is set in the state of that moment.
+func TestSetLimitAfterASpell(t *testing.T) {
+	at := func(d time.Duration) policy.Time { return policy.Time(time.Hour + d) }
+	l := must(t, Options{Limit: 1})
+	l.Admit(at(0), nil, nil)
+	admit(t, l, at(1), policy.Refuse)
+	if err := l.SetLimit(at(time.Minute), 5); err != nil {
+		t.Fatal(err)
+	}
+	e := l.Events(at(time.Minute), 2)
+	if len(e) != 2 || e[0].To != stateFree || e[1].From != stateFree || e[1].To != stateFree || e[1].Refusing || e[1].Is != 5 {
+		t.Errorf("%+v, want the spell over, and then the limit changed while it was free", e)
+	}
+}

@@ -74,6 +74,7 @@ type TwoArm struct {
 	_ [64]byte
 	// Where processors have met in ended: the same, to be used in calm times, when nobody asks at each end. nil = not yet.
 	spread    atomic.Pointer[[stripe.N]ends]
+	choice    stripe.Choice
 	comparing atomic.Bool // the phase is not calm
 
 	limit atomic.Int64 // in force
@@ -132,7 +133,12 @@ func (t *TwoArm) Sample(now policy.Time, s Sample) {
 	switch s.Outcome {
 	case policy.Success:
 		if spread := t.spread.Load(); spread != nil && !t.comparing.Load() {
-			spread[stripe.Index()].n.Add(1)
+			who := stripe.Here()
+			e := &spread[t.choice.Of(who)].n
+			if v := e.Load(); !e.CompareAndSwap(v, v+1) {
+				e.Add(1)
+				t.choice.Met(who)
+			}
 			if t.lasted(now) < uint64(windowMin) {
 				return
 			}

@@ -42,16 +42,17 @@ func leaseLength(space int64, burst int) int64 {
 	return n * space
 }
 
-// take returns the next nominal time of the lease, if it has one for a call at now.
-func (s *lease) take(now policy.Time, p *pace) (int64, bool) {
-	for {
+// take returns the next nominal time of the lease, if it has one for a call at now. alone says that nobody else wanted one at the same
+// moment.
+func (s *lease) take(now policy.Time, p *pace) (n int64, alone, ok bool) {
+	for alone = true; ; alone = false {
 		next := s.next.Load()
-		n := max(next, int64(now))
+		n = max(next, int64(now))
 		if n-p.ahead > int64(now) || s.pace.Load() != p || n+p.space > s.end.Load() {
-			return 0, false
+			return 0, alone, false
 		}
 		if s.next.CompareAndSwap(next, n+p.space) {
-			return n, true
+			return n, alone, true
 		}
 	}
 }
@@ -65,7 +66,7 @@ func (l *Limiter) renew(now policy.Time, p *pace, s *lease) (int64, bool) {
 	}
 	defer s.mu.Unlock()
 	// Whoever shares this processor may have renewed it since the caller found it used up: what it is good for must not be overwritten.
-	if first, ok := s.take(now, p); ok {
+	if first, _, ok := s.take(now, p); ok {
 		return first, true
 	}
 	if !l.one.CompareAndSwap(tat, n+p.lease) {
@@ -85,7 +86,7 @@ func (l *Limiter) left(now policy.Time, p *pace) (n int64, slot uint32, ok bool)
 		return 0, 0, false
 	}
 	for i := range leases {
-		if n, ok = leases[i].take(now, p); ok {
+		if n, _, ok = leases[i].take(now, p); ok {
 			return n, uint32(i + 1), true
 		}
 	}

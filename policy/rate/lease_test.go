@@ -14,7 +14,7 @@ import (
 // admitOn is Admit on the i-th processor. What that one's lease has not is asked for as on the processor that runs the test.
 func (l *Limiter) admitOn(i int, now policy.Time) policy.Verdict {
 	p, s := l.pace.Load(), &l.leases.Load()[i]
-	n, ok := s.take(now, p)
+	n, _, ok := s.take(now, p)
 	if !ok {
 		n, ok = l.renew(now, p, s)
 	}
@@ -123,7 +123,7 @@ func TestSetLimitEndsLeases(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.renew(at(time.Hour), old, &l.leases.Load()[0])
-	if n, ok := l.leases.Load()[0].take(at(time.Hour), l.pace.Load()); ok {
+	if n, _, ok := l.leases.Load()[0].take(at(time.Hour), l.pace.Load()); ok {
 		t.Errorf("a lease of the old pace is good for %d", n)
 	}
 }

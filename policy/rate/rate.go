@@ -18,6 +18,7 @@ type Limiter struct {
 	pace atomic.Pointer[pace]
 	// Where processors have met in one, without keys; nil = not yet.
 	leases atomic.Pointer[[stripe.N]lease]
+	choice stripe.Choice
 
 	_   [64]byte
 	one atomic.Int64 // tat, without keys
@@ -88,13 +89,8 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 		return l.admitKey(now, p, l.keyOf(c))
 	}
 	if leases := l.leases.Load(); leases != nil {
-		i := stripe.Index()
-		n, ok := leases[i].take(now, p)
-		if !ok {
-			n, ok = l.renew(now, p, &leases[i])
-		}
-		if ok {
-			return policy.Verdict{Permit: permit(p, now, n, uint32(i+1))}
+		if permit, ok := l.byLease(now, p, leases); ok {
+			return policy.Verdict{Permit: permit}
 		}
 	}
 	for {
@@ -111,6 +107,42 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 		}
 		l.met(p)
 	}
+}
+
+// Pass is Admit for calls of policy.Do that simply go, without keys.
+func (l *Limiter) Pass(now policy.Time, _ *policy.Call) (policy.Permit, bool) {
+	p := l.pace.Load()
+	if leases := l.leases.Load(); leases != nil {
+		return l.byLease(now, p, leases)
+	}
+	tat := l.one.Load()
+	n := max(tat, int64(now))
+	if n-p.ahead > int64(now) || !l.one.CompareAndSwap(tat, n+p.space) {
+		return policy.Permit{}, false
+	}
+	return permit(p, now, n, 0), true
+}
+
+// Passer returns l, whose own Admit is what Pass stands for, or nil if calls have keys.
+func (l *Limiter) Passer() policy.Gate {
+	if l.keys != nil {
+		return nil
+	}
+	return l
+}
+
+// byLease takes a nominal time from the lease of this processor, which it renews if it must.
+func (l *Limiter) byLease(now policy.Time, p *pace, leases *[stripe.N]lease) (policy.Permit, bool) {
+	who := stripe.Here()
+	i := l.choice.Of(who)
+	n, alone, ok := leases[i].take(now, p)
+	if !ok {
+		n, ok = l.renew(now, p, &leases[i])
+	}
+	if !alone {
+		l.choice.Met(who)
+	}
+	return permit(p, now, n, uint32(i+1)), ok
 }
 
 func (l *Limiter) keyOf(c *policy.Call) uint64 {
@@ -298,9 +330,7 @@ func (l *Limiter) SetLimit(now policy.Time, limit float64, burst int) error {
 			}
 		}
 	}
-	l.spell.Settle(now)
-	state := l.spell.State()
-	l.log.Add(policy.Event{At: now, From: state, To: state, Reason: "the limit was changed", Was: old.limit, Is: limit, Refusing: state == stateEmpty})
+	l.spell.Note(now, policy.Event{Reason: "the limit was changed", Was: old.limit, Is: limit})
 	return nil
 }
 

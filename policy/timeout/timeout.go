@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/internal/quantile"
-	"github.com/hull-go/hull/internal/stripe"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -20,12 +19,11 @@ type Timeouts struct {
 	next atomic.Int64 // when t is set anew
 	base atomic.Int64 // what the timeout would be by the latest quantile that was known
 
-	// Since the last step: attempts that tell something about t; those among them that it cut off, and those that ended well
-	// although they took longer than base.
-	seen      stripe.Counter
+	// Since the last step: attempts that t cut off, and those that ended well although they took longer than base.
 	cut, late atomic.Int64
 
 	mu    sync.Mutex // guards what follows and steps
+	ended int64      // attempts that had ended well by the last step
 	last  Snapshot
 	noted int64 // the timeout of the latest event
 	log   policy.EventLog
@@ -93,6 +91,9 @@ func (t *Timeouts) Attempt(now policy.Time, _ *policy.Call, left time.Duration, 
 	return max(d, left)
 }
 
+// Blind returns t: its own Attempt does not look at the call.
+func (t *Timeouts) Blind() policy.Timeouts { return t }
+
 // Fair implements policy.Timeouts.
 func (t *Timeouts) Fair(now policy.Time, d time.Duration) bool {
 	t.step(now)
@@ -108,14 +109,12 @@ func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
 		// A timer may be a little early; an attempt that was cut much sooner says nothing about t.
 		if (e.Class == policy.ClassTimeout || e.Class == policy.ClassDeadlineLate) && e.Took >= d-d/16 {
 			t.sample.Never(now, e.Took)
-			t.seen.Add(1)
 			t.cut.Add(1)
 		} else {
 			t.sample.AtLeast(now, e.Took)
 		}
 	case c.Limit == policy.Success: // a handler ran
 		t.sample.Observe(now, e.Took)
-		t.seen.Add(1)
 		if int64(e.Took) > t.base.Load() {
 			t.late.Add(1)
 		}
@@ -145,7 +144,10 @@ func (t *Timeouts) step(now policy.Time) {
 	if t.opt.Fixed > 0 {
 		return
 	}
-	seen, cut, late := t.seen.Take(), t.cut.Swap(0), t.late.Swap(0)
+	cut, late := t.cut.Swap(0), t.late.Swap(0)
+	ended := t.sample.Observed()
+	seen := cut + ended - t.ended // the attempts that tell something about t
+	t.ended = ended
 	d, from := float64(t.t.Load()), t.state()
 	switch {
 	case cut > 1 && float64(cut) > (1-t.opt.Quantile)*float64(seen):
