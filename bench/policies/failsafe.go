@@ -35,11 +35,15 @@ func failsafes() []bench {
 	breaker := func() failsafe.Policy[int] {
 		return circuitbreaker.NewBuilder[int]().WithFailureRateThreshold(0.5, 20, 10*time.Second).Build()
 	}
+	byCount := func() failsafe.Policy[int] {
+		return circuitbreaker.NewBuilder[int]().WithFailureThresholdRatio(50, 100).Build()
+	}
 	retry := func() failsafe.Policy[int] {
 		return retrypolicy.NewBuilder[int]().WithBackoff(25*time.Millisecond, 250*time.Millisecond).Build()
 	}
 	return []bench{
 		with("breaker", 2, 0, func() policies { return policies{breaker()} }),
+		with("breaker by count", 1, 0, func() policies { return policies{byCount()} }),
 		with("retry", 1, 0, func() policies { return policies{retry()} }),
 		with("timeout", 1, 0, func() policies { return policies{timeout.New[int](time.Second)} }),
 		with("bulkhead", 1, 0, func() policies { return policies{bulkhead.New[int](limit)} }),

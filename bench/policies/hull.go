@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -19,6 +20,26 @@ import (
 // step is how much time passes between two calls of those that are given the time.
 const step policy.Time = 100
 
+// watch is the time that the goroutines of a bench are given. Each counts for itself, and now and then those behind catch up: clocks of
+// one machine do not differ by as much as loops come to.
+type watch struct{ latest atomic.Int64 }
+
+func (w *watch) next(now policy.Time, i int) policy.Time {
+	if i%1024 == 0 {
+		now = w.together(now)
+	}
+	return now + step
+}
+
+func (w *watch) together(now policy.Time) policy.Time {
+	for {
+		latest := w.latest.Load()
+		if latest >= int64(now) || w.latest.CompareAndSwap(latest, int64(now)) {
+			return max(now, policy.Time(latest))
+		}
+	}
+}
+
 // perSecond is a rate that no bench reaches.
 const perSecond = 1e8
 
@@ -27,10 +48,11 @@ func hullGates() []bench {
 	gate := func(group string, build func() (policy.Gate, error)) bench {
 		return bench{Group: group, Name: "hull", Hull: true, Given: true, Setup: func() (body, error) {
 			g, err := build()
+			var w watch
 			return func(n int) error {
 				rnd, c, now := rand.NewPCG(1, 2), &policy.Call{}, policy.Now()
-				for range n {
-					now += step
+				for i := range n {
+					now = w.next(now, i)
 					v := g.Admit(now, rnd, c)
 					if v.Decision != policy.Admit {
 						return refused(v.Reason)
@@ -43,13 +65,15 @@ func hullGates() []bench {
 	}
 	return []bench{
 		gate("breaker", func() (policy.Gate, error) { return breaker.New(breaker.Options{}) }),
+		gate("breaker by count", func() (policy.Gate, error) { return breaker.New(breaker.Options{LastCalls: 100}) }),
 		{Group: "retry decision after a failure", Name: "hull", Hull: true, Given: true, Setup: func() (body, error) {
 			var r policy.Retries
 			r, err := retry.New(retry.Options{})
+			var w watch
 			return func(n int) error {
 				rnd, c, now := rand.NewPCG(1, 2), &policy.Call{Idempotent: true}, policy.Now()
-				for range n {
-					now += step
+				for i := range n {
+					now = w.next(now, i)
 					if _, ok, why := r.Again(now, rnd, c, 1, policy.ClassReset, status.Maybe, 0); !ok {
 						return refused(why)
 					}
@@ -60,10 +84,11 @@ func hullGates() []bench {
 		{Group: "retry budget, earning", Name: "hull", Hull: true, Given: true, Setup: func() (body, error) {
 			var b policy.Budget
 			b, err := retry.NewBudget(retry.BudgetOptions{})
+			var w watch
 			return func(n int) error {
 				now := policy.Now()
-				for range n {
-					now += step
+				for i := range n {
+					now = w.next(now, i)
 					b.Earn(now, 1)
 				}
 				return nil
@@ -72,10 +97,11 @@ func hullGates() []bench {
 		{Group: "timeout", Name: "hull", Hull: true, Given: true, Setup: func() (body, error) {
 			var t policy.Timeouts
 			t, err := timeout.New(timeout.Options{})
+			var w watch
 			return func(n int) error {
 				c, now := &policy.Call{}, policy.Now()
-				for range n {
-					now += step
+				for i := range n {
+					now = w.next(now, i)
 					if t.Attempt(now, c, time.Second, false) <= 0 {
 						return refused("no time")
 					}
@@ -88,10 +114,11 @@ func hullGates() []bench {
 		{Group: "hedge", Name: "hull", Hull: true, Given: true, Setup: func() (body, error) {
 			var h policy.Hedging
 			h, err := hedge.New(hedge.Options{})
+			var w watch
 			return func(n int) error {
 				c, now := &policy.Call{SideEffectFree: true}, policy.Now()
-				for range n {
-					now += step
+				for i := range n {
+					now = w.next(now, i)
 					h.Delay(now, c, 1)
 					h.Done(now, policy.Ended{Took: time.Millisecond})
 				}
