@@ -79,10 +79,10 @@ func GrayReplica() Scenario {
 				return r.Attempts("store", measured) / float64(all)
 			}, Format: "%.3f"},
 		},
-		Promise: "p99 at most 65 ms, with at most 6 % more attempts than calls",
+		Promise: "p99 at most 65 ms, with at most 5 % more attempts than calls",
 		Holds: func(r *Run) bool {
 			all, _ := r.Calls("calls", measured)
-			return p(0.99)(r) <= 0.065 && r.Attempts("store", measured) <= 1.06*float64(all)
+			return p(0.99)(r) <= 0.065 && r.Attempts("store", measured) <= 1.05*float64(all)
 		},
 		Rows: []Row{
 			{Name: "round robin", With: Bare(), Expect: Never},
@@ -92,7 +92,8 @@ func GrayReplica() Scenario {
 			{Name: "p2c", With: Bare(Balance("p2c")), Expect: Often},
 			{Name: "p2c, hedged after 50 ms", With: Bare(Balance("p2c"), Hedge(50*time.Millisecond, 0.05)), Expect: Often},
 			{Name: "Hull", With: Hull(), Expect: Often},
-			{Name: "Hull, hedged", With: Hull(Hedge(0, 0.05)), Expect: Often},
+			{Name: "Hull, hedged", With: Hull(Hedge(0, 0.05)), Expect: Either,
+				Note: "Hedges are 5 % of the calls and a burst of ten, and there are a few retries beside them: a little more than 5 % in all."},
 		},
 	}
 }

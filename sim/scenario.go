@@ -279,6 +279,8 @@ func (r *Run) RecoveredAfter(load string, d time.Duration) bool {
 // Result is what a row came to.
 type Result struct {
 	Row *Row
+	// Runs is how many there were.
+	Runs int
 	// Held is the share of the runs that held.
 	Held float64
 	// Figures are the means over the runs in which there was something to measure, NaN if there was none.
@@ -331,7 +333,7 @@ func (sc *Scenario) Measure(ctx context.Context, seeds, workers int) ([]Result, 
 	}
 	out := make([]Result, len(sc.Rows))
 	for i := range out {
-		out[i] = Result{Row: &sc.Rows[i], Figures: make([]float64, len(sc.Figures))}
+		out[i] = Result{Row: &sc.Rows[i], Runs: seeds, Figures: make([]float64, len(sc.Figures))}
 		n := make([]float64, len(sc.Figures))
 		for _, o := range all[i*seeds : (i+1)*seeds] {
 			if o.err != nil {

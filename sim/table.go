@@ -56,6 +56,9 @@ var marks = [...]string{"", "¹", "²", "³", "⁴", "⁵"}
 func (sc *Scenario) WriteMarkdown(w io.Writer, results []Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %d %s\n\n%s\n\nHolds: %s. Source: %s.\n\n", sc.Number, sc.Name, sc.Story, sc.Promise, sc.Source)
+	if len(results) > 0 {
+		fmt.Fprintf(&b, "%d runs of each:\n\n", results[0].Runs)
+	}
 	notes := 0
 	for i, row := range sc.cells(results) {
 		b.WriteString("|")
