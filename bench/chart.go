@@ -35,7 +35,7 @@ func (rep *report) draw(dir string) error {
 		case lv.pinned():
 			what, unit = "median latency", "shorter is better"
 			value = func(x *ratio) float64 { return x.P50 }
-		case lv.Shape == shapeBesideCalls || lv.Shape == shapeBesideStreams:
+		case hasBulk(lv.Shape):
 			what, unit = "99th percentile of latency", "shorter is better"
 			value = func(x *ratio) float64 { return x.P99 }
 		case lv.Shape != shapeUnary:
@@ -56,9 +56,10 @@ func (rep *report) draw(dir string) error {
 			}
 			return cmp.Compare(b.value, a.value)
 		})
-		title := fmt.Sprintf("%s, %v: %s, times %s (%s)", lv.name(), lv.load(), what, rep.Base, unit)
+		title := fmt.Sprintf("%s, %s", lv.name(), lv.load())
+		measured := fmt.Sprintf("%s, times that of %s; %s", what, rep.Base, unit)
 		file := filepath.Join(dir, fmt.Sprintf("%s-c%d-%d.svg", lv.Shape, lv.C, lv.Size))
-		if err := os.WriteFile(file, []byte(chart(title, bars)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(chart(title, measured, bars)), 0o644); err != nil {
 			return err
 		}
 	}
@@ -80,12 +81,21 @@ func (l level) name() string {
 		return "Calls beside large answers"
 	case shapeBesideStreams:
 		return "Calls beside streams of large messages"
+	case shapePingPongBeside:
+		return "A message at a time on a stream beside streams of large ones"
 	}
 	return "Calls"
 }
 
 // load is what else there is to a level.
 func (l level) load() string {
+	switch l.Shape {
+	case shapeBidi, shapeUp, shapeDown, shapePingPong:
+		if l.C == 1 {
+			return fmt.Sprintf("%d B, one stream", l.Size)
+		}
+		return fmt.Sprintf("%d B, %d streams", l.Size, l.C)
+	}
 	if l.C == 1 {
 		return fmt.Sprintf("%d B, one at a time", l.Size)
 	}
@@ -97,12 +107,13 @@ const (
 	chartWidth = 760
 	chartLeft  = 150 // where bars begin
 	chartRight = 70  // room for the number after the longest
-	chartTop   = 44
+	chartDigit = 40  // how wide that is
+	chartTop   = 64
 	chartLine  = 24
 )
 
 // chart returns an SVG picture of bars, which is readable on light and on dark pages.
-func chart(title string, bars []bar) string {
+func chart(title, measured string, bars []bar) string {
 	most := 1.0
 	for _, b := range bars {
 		most = max(most, b.value)
@@ -113,22 +124,27 @@ func chart(title string, bars []bar) string {
 	fmt.Fprintf(&w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s">
 <style>
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
-.title { font-weight: 600; }
+.title { font-weight: 600; } .measured { fill: #57606a; }
 .own { fill: #0a6bd1; } .other { fill: #9aa4ae; } .base { stroke: #57606a; stroke-dasharray: 3 3; }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3; } .own { fill: #58a6ff; } .other { fill: #6e7681; } .base { stroke: #9198a1; }
+text { fill: #e6edf3; } .measured { fill: #9198a1; } .own { fill: #58a6ff; } .other { fill: #6e7681; } .base { stroke: #9198a1; }
 }
 </style>
 <text class="title" x="8" y="22">%s</text>
-`, chartWidth, height, chartWidth, height, html.EscapeString(title), html.EscapeString(title))
+<text class="measured" x="8" y="42">%s</text>
+`, chartWidth, height, chartWidth, height, html.EscapeString(title+": "+measured), html.EscapeString(title), html.EscapeString(measured))
 	for i, b := range bars {
 		y := chartTop + i*chartLine
 		class, length := "other", max(b.value*scale, 1)
 		if b.own {
 			class = "own"
 		}
+		number := chartLeft + length + 6
+		if base := chartLeft + scale; number < base+6 && number+chartDigit > base { // not across the line
+			number = base + 6
+		}
 		fmt.Fprintf(&w, `<text x="%d" y="%d" text-anchor="end">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="16" rx="2"/><text x="%.1f" y="%d">%s</text>
-`, chartLeft-8, y+13, html.EscapeString(b.name), class, chartLeft, y, length, chartLeft+length+6, y+13, times(b.value))
+`, chartLeft-8, y+13, html.EscapeString(b.name), class, chartLeft, y, length, number, y+13, times(b.value))
 	}
 	fmt.Fprintf(&w, `<line class="base" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>
 </svg>

@@ -147,7 +147,7 @@ func (l *load) run(d time.Duration) (time.Duration, error) {
 		*w = worker{msg: w.msg}
 	}
 	var beside *bulk
-	if l.shape == shapeBesideCalls || l.shape == shapeBesideStreams {
+	if hasBulk(l.shape) {
 		if l.vt {
 			beside = startBulk[echovt.Msg](l.streams, l.shape)
 		} else {

@@ -30,10 +30,17 @@ const (
 	// large messages. Counted and timed are the unary calls; what the others get is counted in bytes.
 	shapeBesideCalls   = "beside-calls"
 	shapeBesideStreams = "beside-streams"
+	// shapePingPongBeside: shapePingPong, while others receive streams of large messages.
+	shapePingPongBeside = "pingpong-beside"
 )
 
 func shapes() []string {
-	return []string{shapeUnary, shapeBidi, shapePingPong, shapeUp, shapeDown, shapeBesideCalls, shapeBesideStreams}
+	return []string{shapeUnary, shapeBidi, shapePingPong, shapeUp, shapeDown, shapeBesideCalls, shapeBesideStreams, shapePingPongBeside}
+}
+
+// hasBulk reports whether others get large messages beside what is measured.
+func hasBulk(shape string) bool {
+	return shape == shapeBesideCalls || shape == shapeBesideStreams || shape == shapePingPongBeside
 }
 
 const (
@@ -207,7 +214,7 @@ func stream[M any, P message[M]](w *worker, cc grpc.ClientConnInterface, shape s
 	switch shape {
 	case shapeBidi:
 		return bidi(ctx, w, cc, msg, start, d)
-	case shapePingPong:
+	case shapePingPong, shapePingPongBeside:
 		return pingPong(ctx, w, cc, msg, start, d)
 	case shapeUp:
 		return up(ctx, w, cc, msg, start, d)
@@ -344,9 +351,9 @@ type bulk struct {
 func startBulk[M any, P message[M]](cc grpc.ClientConnInterface, shape string) *bulk {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &bulk{cancel: cancel}
-	get := bulkCalls[M, P]
-	if shape == shapeBesideStreams {
-		get = bulkStream[M, P]
+	get := bulkStream[M, P]
+	if shape == shapeBesideCalls {
+		get = bulkCalls[M, P]
 	}
 	for range bulkWorkers {
 		b.wg.Go(func() {
