@@ -77,7 +77,7 @@ func onlyProbes(t *testing.T, all []span, after time.Time, until time.Duration) 
 // What callers do about a dead node, whatever discovery says, which goes on listing it for the TTL: once a refusal or a broken connection has
 // been read, or one attempt timeout after the first call that hung, it gets one probe a second and nothing else.
 func TestDeadNodesAreLeftAlone(t *testing.T) {
-	const rate, lasts = 500, 10 * time.Second
+	const rate, lasts = 300, 6 * time.Second
 	for _, nodes := range [][]string{{"a", "b"}, {"a", "b", "c", "d", "e"}} {
 		for name, test := range map[string]struct {
 			end func(*hulltest.Node)
@@ -106,7 +106,7 @@ func TestDeadNodesAreLeftAlone(t *testing.T) {
 						w.Node(n).Slow(time.Millisecond)
 					}
 					c := w.Client("caller")
-					attempts(t, c, "b", rate, 5*time.Second) // attempt timeouts are learned
+					attempts(t, c, "b", rate, 3*time.Second) // attempt timeouts are learned
 					test.end(w.Node("b"))
 					all := attempts(t, c, "b", rate, lasts)
 					if all[len(all)-1].class == policy.ClassOK {
