@@ -16,7 +16,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -250,7 +249,7 @@ type serverStream struct {
 // for hours and says nothing of how much there is to do. It is no sample of how long calls take.
 func (s *serverStream) talk() {
 	if !s.talking.Load() && !s.talking.Swap(true) {
-		s.srv.settle(s.c, policy.Ignored)
+		s.srv.settle(s.c)
 	}
 }
 

@@ -376,7 +376,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	returned := false
 	defer func() {
 		if !returned {
-			s.settle(c, policy.Ignored)
+			s.settle(c)
 			s.inFlight.Add(-1)
 		}
 	}()
@@ -441,7 +441,7 @@ func (s *handler) enter(c *incoming, in *transport.Incoming, m *method) (cd code
 		if c.seat.Waits() {
 			_ = s.giveUp(c, policy.Now(), false) // why it is refused is known
 		}
-		s.settle(c, policy.Ignored)
+		s.settle(c)
 		return nil, self, refusal
 	}
 	if m.desk != nil {

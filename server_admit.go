@@ -47,7 +47,7 @@ func (s *handler) Forget(ctx *callctx.Context) {
 	if c.seat.Waits() {
 		_ = s.giveUp(c, policy.Now(), false) // nobody is left to be told
 	}
-	s.settle(c, policy.Ignored)
+	s.settle(c)
 }
 
 // ask asks the desk for a seat. A call that has to wait is in the line when it returns.
@@ -129,7 +129,7 @@ func (s *Server) seated(c *incoming, v policy.Verdict) *status.Error {
 	}
 	if until != 0 && until <= now || c.Err() != nil {
 		s.desk.Late()
-		s.settle(c, policy.Ignored)
+		s.settle(c)
 		return gone(c)
 	}
 	return nil
@@ -144,10 +144,10 @@ func gone(c *incoming) *status.Error {
 		Message: "the deadline had passed before the call got a place"}
 }
 
-// settle gives a call's seat back, if it has one.
-func (s *Server) settle(c *incoming, o policy.Outcome) {
+// settle gives the seat of a call back that came to nothing, if it has one.
+func (s *Server) settle(c *incoming) {
 	if c.seat.Taken() {
-		s.desk.Done(policy.Now(), policy.Source{}, c.m.desk, &c.seat, o)
+		s.desk.Done(policy.Now(), policy.Source{}, c.m.desk, &c.seat, policy.Ignored)
 	}
 }
 

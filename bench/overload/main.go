@@ -50,13 +50,14 @@ func main() {
 	d := flag.Duration("d", 5*time.Second, "how long each load lasts, after as long to get used to it")
 	deadline := flag.Duration("deadline", 500*time.Millisecond, "how long callers wait")
 	doc := flag.String("spec", "{}", "the server's document")
+	free := flag.Bool("free", false, "have the server work on as many calls at a time as it likes, with one processor")
 	serve := flag.Bool("serve", false, "be the server")
 	flag.Parse()
 	var err error
 	if *serve {
-		err = server(*work, *doc)
+		err = server(*work, *doc, *free)
 	} else {
-		err = generate(*loads, *work, *d, *deadline, *doc)
+		err = generate(*loads, *work, *d, *deadline, *doc, *free)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "overload:", err)
@@ -65,7 +66,7 @@ func main() {
 }
 
 // server serves until its standard input ends.
-func server(work time.Duration, text string) error {
+func server(work time.Duration, text string, free bool) error {
 	doc, err := spec.Parse("spec", []byte(text))
 	if err != nil {
 		return err
@@ -83,8 +84,10 @@ func server(work time.Duration, text string) error {
 	var started atomic.Int64
 	turns := calibrate(work)
 	hull.Handle(s, "plant.Plant/Work", func(ctx context.Context, _ *empty) (*empty, error) {
-		one.Lock()
-		defer one.Unlock()
+		if !free {
+			one.Lock()
+			defer one.Unlock()
+		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -163,13 +166,17 @@ func (t *tally) quantile(q float64) time.Duration {
 	return t.took[min(int(q*float64(len(t.took))), len(t.took)-1)]
 }
 
-func generate(loads string, work, d, deadline time.Duration, doc string) error {
+func generate(loads string, work, d, deadline time.Duration, doc string, free bool) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	child := exec.CommandContext(context.Background(), self, "-serve", "-work", work.String(), "-spec", doc)
 	child.Stderr = os.Stderr
+	if free {
+		child.Args = append(child.Args, "-free")
+		child.Env = append(os.Environ(), "GOMAXPROCS=1") // the other one is the callers'
+	}
 	in, err := child.StdinPipe()
 	if err != nil {
 		return err

@@ -77,8 +77,11 @@ const (
 
 // inlineAt reports whether the reader may run the handler itself.
 func (m *method) inlineAt(now policy.Time) bool {
-	return m.took.Load() < int64(quick) && int64(now) >= m.goUntil.Load()
+	return !m.slow() && int64(now) >= m.goUntil.Load()
 }
+
+// slow reports whether the handler takes longer than a goroutine costs.
+func (m *method) slow() bool { return m.took.Load() >= int64(quick) }
 
 // note learns from one run of the handler.
 func (m *method) note(took time.Duration) {
@@ -384,8 +387,8 @@ func (c *serverConn) takeRole() bool {
 func (c *serverConn) dispatch(ca *serverCall) error {
 	late := c.late(ca)
 	// Asked here, a batch of calls would hold its places while it waits for a goroutine. So they ask when they start, unless a refusal is
-	// likely, which is cheaper here.
-	if !late && c.s.admits != nil && c.s.admits.Refusing(c.clock) {
+	// likely, which is cheaper here, or the processors do not keep up: what waits has to stand in the line then, where the important come first.
+	if !late && c.s.admits != nil && (c.crowded || c.s.admits.Refusing(c.clock)) {
 		if _, refusal := c.arrive(ca); refusal != nil {
 			c.refuse(ca, refusal)
 			return nil
@@ -409,6 +412,7 @@ func (c *serverConn) dispatch(ca *serverCall) error {
 		c.buffered += ca.kept
 		c.running++
 		ca.in.Payload = ca.buf
+		c.crowded = c.first != nil && c.clock.Sub(c.first.in.Received) > crowdedAge
 		if !late || !c.hold(ca) {
 			spawn = c.enqueue(ca, c.clock)
 		}

@@ -3,6 +3,7 @@ package muxtransport
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,8 @@ const (
 	// asked, so that it is not flooded with pings.
 	maxHeld   = 500 * time.Millisecond
 	heldAgain = 20 * time.Millisecond
+	// crowdedAge is for how long a call may have been waiting for a goroutine in a queue that is still a burst's.
+	crowdedAge = 10 * time.Millisecond
 )
 
 // late reports whether ca was kept from starting for so long that its caller may have cancelled it: then what else has been
@@ -89,7 +92,11 @@ func (c *serverConn) work() {
 		if spawn {
 			go c.work()
 		}
+		slow := ca.m.slow() // of earlier calls; ca is somebody else's after run
 		c.run(ca, now)
+		if slow {
+			runtime.Gosched() // the reader must not wait for the whole queue where handlers keep all processors busy
+		}
 		c.mu.Lock()
 	}
 	c.mu.Unlock()

@@ -37,6 +37,7 @@ type serverConn struct {
 	// What follows belongs to the role.
 	rd      *reader
 	clock   policy.Time // a recent reading
+	crowded bool        // what waits for a goroutine has done so for long
 	flushAt policy.Time // when answers have waited long enough for others
 	methods []*method
 	age     age
