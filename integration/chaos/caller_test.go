@@ -317,6 +317,7 @@ func (c *caller) look(s *sample) {
 	s.Nodes = conn.Explain()
 	for _, p := range c.client.Connections() {
 		s.InFlight += p.InFlight
+		s.Conns += len(p.Conns)
 	}
 	if m, ok := conn.Methods()[methodGet]; ok {
 		s.Breaker = &m.Breaker

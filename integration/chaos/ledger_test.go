@@ -126,6 +126,8 @@ type sample struct {
 	InFlight   int
 	// Accepted is how many connections a node has taken.
 	Accepted int `json:",omitempty"`
+	// Conns is how many connections a caller has.
+	Conns int `json:",omitempty"`
 	// Of a caller: the nodes it knows, the breaker of its method and its open time.
 	Nodes   []balance.NodeState `json:",omitempty"`
 	Breaker *breaker.Snapshot   `json:",omitempty"`

@@ -189,7 +189,7 @@ func (s *soak) grows(who string, all []sample, began, ended policy.Time) {
 	before, after := median(early, goroutines), median(last, goroutines)
 	heap := within(all, began.Add(min(leakAfter, *soakFor/3)), ended)
 	slope := slopeOf(heap) * (10 * time.Minute).Seconds()
-	s.Logf("%s: %.0f goroutines, %.0f in the end; a live heap of %.2f MiB, %.2f in the end, slope %.3f MiB in 10 min", who, before, after,
+	s.Logf("%s: %.0f goroutines beside those of connections, %.0f in the end; a live heap of %.2f MiB, %.2f in the end, slope %.3f MiB in 10 min", who, before, after,
 		median(early, liveHeap)/(1<<20), median(last, liveHeap)/(1<<20), slope/(1<<20))
 	if after > before+5 {
 		s.Errorf("%s: %.0f goroutines in the end, %.0f in the beginning", who, after, before)
@@ -202,7 +202,8 @@ func (s *soak) grows(who string, all []sample, began, ended policy.Time) {
 	}
 }
 
-func goroutines(s sample) float64 { return float64(s.Goroutines) }
+// goroutines are those beside the two of each connection: a node has one connection, or two, as its load happens to be.
+func goroutines(s sample) float64 { return float64(s.Goroutines - 2*s.Conns) }
 func liveHeap(s sample) float64   { return float64(s.Heap) }
 
 func within(all []sample, from, to policy.Time) (some []sample) {
