@@ -26,6 +26,7 @@ type FallbackObserver interface {
 // has ended, where Observers are told.
 type Selective interface {
 	Observer
+	// Wants reports whether to tell of the call.
 	Wants(now Time, c *Call, class Class, took time.Duration) bool
 }
 
