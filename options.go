@@ -96,6 +96,7 @@ type serverOptions struct {
 	phases       []func(PhaseChange)
 	warmUp       func(context.Context) error
 	warmUpMost   time.Duration
+	health       registry.Health // Check is nil without
 	keys         idempotency.Options
 }
 

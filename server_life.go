@@ -80,6 +80,18 @@ func WarmUp(f func(context.Context) error, most time.Duration) ServerOption {
 	})
 }
 
+// WithHealth has a server that is Ready ask h.Check now and then whether it should be called. While it is ill it is Unready: discovery shows it as leaving,
+// so that callers go elsewhere, /hull/ready says why, and it goes on serving what comes. See registry.Health for what to check.
+func WithHealth(h registry.Health) ServerOption {
+	return serverOption(func(o *serverOptions) error {
+		if err := h.Validate(); err != nil {
+			return fmt.Errorf("WithHealth: %w", err)
+		}
+		o.health = h
+		return nil
+	})
+}
+
 const (
 	defaultWarmUp = 30 * time.Second
 	// deregisterMost is how long discovery may take to forget a server; the registration then expires by itself.
@@ -176,6 +188,23 @@ var errCut = errors.New("the server was closed")
 
 // serveUntil waits for the end of ctx, of the listener, or of everything, and has discovery told when the server cannot go on and when it can again.
 func (s *Server) serveUntil(ctx context.Context, r announcement, failed <-chan error) error {
+	health := make(chan error)
+	if s.opt.health.Check != nil {
+		watched, cancel := context.WithCancel(ctx)
+		done := make(chan struct{})
+		defer func() { cancel(); <-done }()
+		go func() {
+			defer close(done)
+			_ = s.opt.health.Watch(watched, func(ill error) { // its options have been checked
+				select {
+				case health <- ill:
+				case <-watched.Done():
+				}
+			})
+		}()
+	}
+	var stuck bool
+	var ill error
 	for {
 		select {
 		case err := <-failed:
@@ -187,18 +216,22 @@ func (s *Server) serveUntil(ctx context.Context, r announcement, failed <-chan e
 			return nil
 		case <-s.cut:
 			return errCut
-		case stuck := <-s.stuck:
-			if stuck {
-				s.begin(Unready, "as many handlers as there are places run on after their time: look for what they wait for")
-			} else {
-				s.begin(Ready, "the handlers have ended")
-			}
-			told, cancel := context.WithTimeout(ctx, unreadyMost)
-			if err := r.Update(told, func(n *registry.Node) { n.Draining = stuck }); err != nil && !errors.Is(err, registry.ErrReadOnly) {
-				s.log.Warn("discovery could not be told yet", "service", s.service, "error", err)
-			}
-			cancel()
+		case stuck = <-s.stuck:
+		case ill = <-health:
 		}
+		switch {
+		case stuck:
+			s.begin(Unready, "as many handlers as there are places run on after their time: look for what they wait for")
+		case ill != nil:
+			s.begin(Unready, ill.Error())
+		default:
+			s.begin(Ready, "it can be called again")
+		}
+		told, cancel := context.WithTimeout(ctx, unreadyMost)
+		if err := r.Update(told, func(n *registry.Node) { n.Draining = stuck || ill != nil }); err != nil && !errors.Is(err, registry.ErrReadOnly) {
+			s.log.Warn("discovery could not be told yet", "service", s.service, "error", err)
+		}
+		cancel()
 	}
 }
 

@@ -192,6 +192,61 @@ func TestStuckServerIsUnready(t *testing.T) {
 	})
 }
 
+// TestIllServerIsUnready: callers leave a server alone whose own check says that it is ill, until it is well again; what it is called for all the same it serves.
+func TestIllServerIsUnready(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		var p phases
+		var ill atomic.Bool
+		n := w.Serve("plant", "a", hanging(nil, new(atomic.Int64)), p.option(), hull.WithHealth(registry.Health{Every: time.Second, Check: func(context.Context) error {
+			if ill.Load() {
+				return errors.New("the disk is full")
+			}
+			return nil
+		}}))
+		w.Serve("plant", "b", hanging(nil, new(atomic.Int64)))
+		c := w.Client("caller", bare())
+		nodes := func() map[string]int {
+			seen := map[string]int{}
+			for range 50 {
+				var info hull.CallInfo
+				if err := callPlant(t.Context(), c, "Work", hull.Info(&info)); err != nil {
+					t.Error(err)
+				}
+				seen[info.Node]++
+			}
+			return seen
+		}
+		time.Sleep(10 * time.Second)
+		if got := nodes(); got["a"] == 0 || got["b"] == 0 {
+			t.Errorf("both are well: %v", got)
+		}
+		ill.Store(true)
+		time.Sleep(10 * time.Second)
+		if got := nodes(); got["a"] != 0 {
+			t.Errorf("a is ill: %v", got)
+		}
+		ill.Store(false)
+		time.Sleep(10 * time.Second)
+		if got := nodes(); got["a"] == 0 {
+			t.Errorf("a is well again: %v", got)
+		}
+		ill.Store(true)
+		time.Sleep(5 * time.Second)
+		n.Stop() // leaving while ill
+		if got := p.list(); !strings.Contains(got, "ready unready ready unready leaving") {
+			t.Error(got)
+		}
+	})
+}
+
+// TestHealthOptions: what makes no sense is said at once.
+func TestHealthOptions(t *testing.T) {
+	if _, err := hull.NewServer("plant", hull.WithHealth(registry.Health{})); err == nil {
+		t.Error("a check of nothing")
+	}
+}
+
 // TestCloseCutsShort: leaving gently takes as long as its calls; Close does not wait for them.
 func TestCloseCutsShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -27,6 +28,9 @@ type Health struct {
 	Failures int
 }
 
+// Validate says what is wrong with h.
+func (h Health) Validate() error { return h.normalise() }
+
 func (h *Health) normalise() error {
 	if h.Every == 0 {
 		h.Every = defaultHealthEvery
@@ -46,63 +50,67 @@ func (h *Health) normalise() error {
 	return nil
 }
 
+// Watch asks again and again, and tells of each change of the verdict: why the node is ill, and nil when it is well again. At first it counts as well. It
+// returns when ctx ends, with its cause, or at once if the options are wrong. tell is called by the same goroutine.
+func (h Health) Watch(ctx context.Context, tell func(ill error)) error {
+	if err := h.normalise(); err != nil {
+		return err
+	}
+	failures, ill := 0, false
+	var running chan error // a check that has not ended in time
+	for {
+		var err error
+		if running, err = h.check(ctx, running); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		switch {
+		case err == nil && ill:
+			ill = false
+			tell(nil)
+		case err != nil && !ill && failures+1 >= h.Failures:
+			ill = true
+			tell(err)
+		}
+		if failures++; err == nil {
+			failures = 0
+		}
+		t := time.NewTimer(time.Duration(float64(h.Every) * (1 - jitter + 2*jitter*rand.Float64())))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // Follow withdraws the node while it is ill and returns it when it is well, until ctx ends or the registration is closed.
 // What it did last stays as it is then. A node that was withdrawn by other means is left alone until the check's verdict
 // changes. Its errors are those of wrong options, the context's, and ErrClosed; while the engine is down it goes on, and
 // the registration makes good what was decided.
 func (g *Registration) Follow(ctx context.Context, h Health) error {
-	if err := h.normalise(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	failures, ill := 0, false
-	var running chan error // a check that has not ended in time
-	for {
-		var err error
-		running, err = g.check(ctx, h, running)
-		if end := g.over(ctx); end != nil {
-			return end
-		}
-		if err != nil {
-			if failures++; failures >= h.Failures && !ill {
-				ill = true
-				g.r.opt.Logger.Warn("registry: the node is ill, withdrawing it", "service", g.Node().Service, "id", g.Node().ID, "error", err)
-				_ = g.Withdraw(ctx) // tried until it succeeds
-			}
-		} else {
-			failures = 0
-			if ill {
-				ill = false
-				g.r.opt.Logger.Info("registry: the node is well again, announcing it", "service", g.Node().Service, "id", g.Node().ID)
-				_ = g.Return(ctx)
-			}
-		}
-		t := time.NewTimer(time.Duration(float64(h.Every) * (1 - jitter + 2*jitter*g.r.float())))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
 		select {
-		case <-t.C:
-		case <-ctx.Done():
 		case <-g.done:
+			cancel(ErrClosed)
+		case <-ctx.Done():
 		}
-		t.Stop()
-		if end := g.over(ctx); end != nil {
-			return end
+	}()
+	return h.Watch(ctx, func(ill error) {
+		if ill != nil {
+			g.r.opt.Logger.Warn("registry: the node is ill, withdrawing it", "service", g.Node().Service, "id", g.Node().ID, "error", ill)
+			_ = g.Withdraw(ctx) // tried until it succeeds
+			return
 		}
-	}
-}
-
-// over returns why there is nothing to follow any more, or nil.
-func (g *Registration) over(ctx context.Context) error {
-	select {
-	case <-g.done:
-		return ErrClosed
-	default:
-		return ctx.Err()
-	}
+		g.r.opt.Logger.Info("registry: the node is well again, announcing it", "service", g.Node().Service, "id", g.Node().ID)
+		_ = g.Return(ctx)
+	})
 }
 
 // check asks once. A check that is deaf to its context is left behind and returned, and is what the next time waits for.
-func (g *Registration) check(ctx context.Context, h Health, running chan error) (late chan error, err error) {
+func (h *Health) check(ctx context.Context, running chan error) (late chan error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	if running == nil {
@@ -123,7 +131,6 @@ func (g *Registration) check(ctx context.Context, h Health, running chan error) 
 	case err := <-running:
 		return nil, err
 	case <-ctx.Done():
-	case <-g.done:
 	}
 	select {
 	case err := <-running: // it ended in the same moment
