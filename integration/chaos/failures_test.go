@@ -126,9 +126,11 @@ func quota(t *testing.T, p *engine.Process, percent int) (undo func()) {
 		if err != nil {
 			t.Error(err)
 		}
-		t.Cleanup(func() { _ = os.Remove(group) }) // its process has ended by then
 		return func() {
-			if err := os.WriteFile(filepath.Join(group, "cpu.cfs_quota_us"), []byte("-1"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(group), "cgroup.procs"), fmt.Append(nil, pid(t, p)), 0o600); err != nil {
+				t.Error(err)
+			}
+			if err := os.Remove(group); err != nil {
 				t.Error(err)
 			}
 		}
