@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -163,10 +164,21 @@ func (p *Port) decided(c net.Conn) bool {
 
 // fail closes a connection that did not say in time what it speaks.
 func (p *Port) fail(c net.Conn) {
+	p.failed(c)
+	c.Close()
+}
+
+// turnAway is fail for a connection that has been told why.
+func (p *Port) turnAway(c net.Conn) {
+	p.failed(c)
+	linger(c)
+	c.Close()
+}
+
+func (p *Port) failed(c net.Conn) {
 	if p.decided(c) {
 		p.n.handshakesFailed.Add(1)
 	}
-	c.Close()
 }
 
 // route finds out what a connection speaks and hands it over.
@@ -182,10 +194,10 @@ func (p *Port) route(c net.Conn) {
 		p.secure(c, c2)
 	case p.opt.TLS != nil:
 		p.refusePlain(c2, b)
-		p.fail(c)
+		p.turnAway(c)
 	case b == recordHandshake:
 		_, _ = c2.Write(noTLS)
-		p.fail(c)
+		p.turnAway(c)
 	default:
 		p.tell(c, c2, b, nil)
 	}
@@ -262,6 +274,22 @@ var noTLS = []byte{0x15, 3, 1, 0, 2, 2, 70}
 
 // tlsOnly is the alert by which a client of the native protocol learns that there is TLS here: fatal, unexpected message.
 var tlsOnly = []byte{0x15, 3, 1, 0, 2, 2, 10}
+
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 10
+)
+
+// linger waits until the peer has read what it was told last. Closing a connection of which not all has been read resets it, which may take away what the
+// peer has not read yet.
+func linger(c net.Conn) {
+	w, ok := c.(interface{ CloseWrite() error })
+	if !ok || w.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c, lingerBytes) // to its end, if it goes well
+}
 
 // refusePlain tells a client that speaks no TLS to a port that does, if its first byte looks like the native protocol or HTTP.
 func (p *Port) refusePlain(c net.Conn, b byte) {
