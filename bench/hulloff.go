@@ -12,7 +12,7 @@ import (
 )
 
 // hullOffRival is Hull with every policy switched off on both sides: beside hullRival it shows what the policies cost.
-type hullOffRival struct{ hullRival }
+type hullOffRival struct{}
 
 // allOff switches off what has a switch; round robin is the cheapest balancer.
 const allOff = `

@@ -12,7 +12,7 @@ import (
 )
 
 // hullPollRival is Hull with busy polling on both sides.
-type hullPollRival struct{ hullRival }
+type hullPollRival struct{}
 
 // pollTime is the longest that there is.
 const pollTime = 50 * time.Microsecond
