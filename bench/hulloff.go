@@ -33,7 +33,7 @@ func (hullOffRival) Info() Info {
 	return Info{
 		Name:   "hull-off",
 		Module: "github.com/hull-go/hull",
-		Setup:  "as hull, with every policy switched off in the document of the client and of the server",
+		Setup:  "as hull, with every policy switched off in the document of the client and of the server; deadline by the default of 5 s",
 	}
 }
 

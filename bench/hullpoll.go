@@ -21,7 +21,7 @@ func (hullPollRival) Info() Info {
 	return Info{
 		Name:   "hull-poll",
 		Module: "github.com/hull-go/hull",
-		Setup:  "as hull, with busy polling for up to 50 µs on both sides",
+		Setup:  "as hull, with busy polling for up to 50 µs on both sides; deadline by the default of 5 s",
 	}
 }
 
