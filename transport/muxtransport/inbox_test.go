@@ -99,11 +99,7 @@ func TestMessagesOfAllSizes(t *testing.T) {
 				<-done
 			}
 			synctest.Wait()
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if c.recv.left+c.recv.credit != c.recv.size || c.gathered != 0 {
-				t.Errorf("of the connection's window of %d, %d are left and %d to be given back; %d bytes gathered", c.recv.size, c.recv.left, c.recv.credit, c.gathered)
-			}
+			windowWhole(t, c)
 		})
 	}
 }

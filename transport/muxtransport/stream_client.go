@@ -81,17 +81,25 @@ func (c *clientConn) Open(ctx context.Context, req *transport.Request) (transpor
 		c.mu.Unlock()
 	}
 	if ctx.Done() != nil {
-		s.stopping = context.AfterFunc(ctx, s.giveUp)
+		s.stopping = context.AfterFunc(ctx, func() { s.giveUp(ctx.Err()) })
 	}
 	return s, nil
 }
 
-// giveUp ends the stream because the caller's context ended.
-func (s *clientStream) giveUp() {
+// giveUp ends the stream because the caller's context ended, with why.
+func (s *clientStream) giveUp(why error) {
 	c := s.c
 	c.mu.Lock()
 	if c.lookup(s.id) != s.ca {
+		// It has ended, but messages that nobody may take any more are still counted by the connection's window.
+		if s.aborted == nil && (s.in.n > 0 || s.taken > 0) {
+			s.abort(gaveUp(why, status.Processed))
+		}
+		mine := c.claimFlush()
 		c.mu.Unlock()
+		if mine {
+			c.flush(false)
+		}
 		return
 	}
 	fate := status.Maybe
@@ -123,6 +131,11 @@ func (s *clientStream) ended(err *status.Error, head *answerHead) {
 	}
 	s.trailer = head.trailer
 	s.stopSending(&status.Error{Code: status.Unavailable, Message: "the stream has ended; receive its status", Cause: io.EOF})
+	if s.gathering { // the rest of the message does not come any more
+		l.gathered -= len(s.part.b)
+		l.giveConn(s.part.cost)
+		s.part, s.gathering = message{}, false
+	}
 	switch {
 	case err == nil:
 		s.finish(io.EOF)
@@ -147,11 +160,12 @@ func (s *clientStream) Recv(v any) error {
 	return err
 }
 
-// over reports whether the stream has ended. A message that does not decode ends nothing: the caller gives up then.
+// over reports whether the stream has ended and nothing is left to be received. A message that does not decode ends nothing: the caller gives up
+// then. Only Recv calls it.
 func (s *clientStream) over() bool {
 	s.l.mu.Lock()
 	defer s.l.mu.Unlock()
-	return s.end != nil || s.aborted != nil
+	return s.aborted != nil || s.end != nil && s.in.n == 0 && s.batch.n == 0
 }
 
 // Header implements transport.ClientStream.
