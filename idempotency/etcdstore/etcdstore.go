@@ -45,6 +45,7 @@ type Options struct {
 type Store struct {
 	client *clientv3.Client
 	prefix string
+	most   time.Duration // claimMost; tests have less
 
 	mu     sync.Mutex
 	owners map[string]clientv3.LeaseID
@@ -69,7 +70,7 @@ func New(client *clientv3.Client, o Options) (*Store, error) {
 	if client == nil || !strings.HasSuffix(o.Prefix, "/") {
 		return nil, fmt.Errorf("etcdstore: a client is needed, and a prefix that ends with a slash; it is %q", o.Prefix)
 	}
-	return &Store{client: client, prefix: o.Prefix, owners: map[string]clientv3.LeaseID{}, leases: map[time.Duration]lease{}}, nil
+	return &Store{client: client, prefix: o.Prefix, most: claimMost, owners: map[string]clientv3.LeaseID{}, leases: map[time.Duration]lease{}}, nil
 }
 
 func (s *Store) owner(name string) string  { return s.prefix + "owners/" + name }
@@ -145,8 +146,13 @@ func (s *Store) alive(ctx context.Context, owner string, ttl time.Duration) erro
 
 func seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
 
-// Claim implements idempotency.Store.
+// claimMost bounds a claim: etcd's client waits for an etcd that is away for as long as it may, and a call that waits for its key has its place.
+const claimMost = 2 * time.Second
+
+// Claim implements idempotency.Store. It fails after 2 s without an answer, also if ctx has more time.
 func (s *Store) Claim(ctx context.Context, c idempotency.Claim) (rec idempotency.Record, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.most)
+	defer cancel()
 	mine := record{ID: c.ID, Owner: c.Owner, Print: c.Fingerprint[:], Expires: time.Now().Add(c.Keep).UnixMilli()}
 	var f *found // as it was read last
 	for err == nil {
