@@ -44,22 +44,19 @@ func (o attemptsOption) set(c *callOptions) {
 
 // IdempotencyKeyFrom gives a call that a handler makes a key of its own, made of the key of the call that is served with ctx and of what this one is for:
 // if the handler runs again for the same key, after a crash or on another node, so does the call, and what it does is done once. Two calls that a
-// handler makes of one method need different names. A call that is served without a key gives none.
+// handler makes of one method need different names.
+//
+// Two callers who happen to use the same key get different ones below, if they are of different scopes (idempotency.Options) or call different methods: the
+// key is a hash of scope, method, key and name. So only what runs under the key can derive others from it: a call that is served without a key gives
+// none, and neither do a stream and an interceptor, which runs before keys are looked at.
 func IdempotencyKeyFrom(ctx context.Context, name string) CallOption {
-	in := above(ctx)
-	if in == nil {
+	above, _, ok := idempotency.Current(ctx)
+	if !ok {
 		return idempotencyOption{}
 	}
-	above := in.md.Get(idempotency.Header)
-	if above == "" {
-		return idempotencyOption{}
-	}
-	key := above + "/" + name
-	if len(key) > idempotency.MaxKey {
-		sum := sha256.Sum256([]byte(key))
-		key = hex.EncodeToString(sum[:])
-	}
-	return idempotencyOption{key: key}
+	whose := sha256.Sum256([]byte(above)) // by itself, so that no name looks like the end of a key
+	sum := sha256.Sum256(append(whose[:], name...))
+	return idempotencyOption{key: hex.EncodeToString(sum[:])}
 }
 
 // inherit has a call pass on what the call says that it is made for: its trace and baggage, unless this one has its own, and how often it may be

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hull-go/hull"
 	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/idempotency"
 )
 
 // TestIdempotencyKeyFrom: what a handler does below is done once for a key, however often and wherever the handler itself runs.
@@ -65,4 +66,42 @@ func TestIdempotencyKeyFrom(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeysBelowOfTenants: what two tenants do below under the same key, or one under two methods, are different things.
+func TestKeysBelowOfTenants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		var charges atomic.Int64
+		w.Serve("leaf", "leaf", func(s *hull.Server) {
+			hull.Handle(s, "leaf.Leaf/Charge", func(context.Context, *helloRequest) (*helloReply, error) {
+				charges.Add(1)
+				return &helloReply{Text: "charged"}, nil
+			})
+		})
+		leaf := w.Client("mid-client").To("leaf")
+		w.Serve("mid", "mid", func(s *hull.Server) {
+			for _, method := range []string{"mid.Mid/Order", "mid.Mid/Renew"} {
+				hull.Handle(s, method, func(ctx context.Context, _ *helloRequest) (*helloReply, error) {
+					return hull.Call[helloReply](ctx, leaf, "leaf.Leaf/Charge", &helloRequest{Name: "5 EUR"}, hull.IdempotencyKeyFrom(ctx, "charge"))
+				})
+			}
+		}, hull.WithIdempotency(idempotency.Options{Scope: func(ctx context.Context, _ string) string {
+			return strings.Join(metadata.ValueFromIncomingContext(ctx, "tenant"), ",")
+		}}))
+		c := w.Client("caller")
+		want := int64(0)
+		for _, method := range []string{"mid.Mid/Order", "mid.Mid/Renew"} {
+			for _, tenant := range []string{"X", "Y"} {
+				want++
+				for range 2 {
+					ctx := metadata.AppendToOutgoingContext(t.Context(), "tenant", tenant)
+					_, err := hull.Call[helloReply](ctx, c.To("mid"), method, &helloRequest{Name: "Ada"}, hull.IdempotencyKey("1"))
+					if n := charges.Load(); err != nil || n != want {
+						t.Errorf("%s of %s: %v, %d charges, want %d", method, tenant, err, n, want)
+					}
+				}
+			}
+		}
+	})
 }
