@@ -128,8 +128,8 @@ func (c *chooser) DialVia(ctx context.Context, addr string, said []string) (tran
 }
 
 // dial reaches a node by a way that it says it can be reached by. Where connecting proves nothing, as with plain HTTP, the node is asked first: its
-// port may have learned to speak TLS since, and then the first call would go there for everybody to read. A node that does not answer the
-// question is no TLS port, and is called.
+// port may have learned to speak TLS since, and then the first call would go there for everybody to read. A node that keeps silent is called:
+// a TLS port would have said so, or hung up. One that hangs up without an answer is not.
 func (c *chooser) dial(ctx context.Context, w way, addr string) (transport.Conn, *status.Error) {
 	p, ok := w.dialer.(prover)
 	if !ok || !c.clear {
@@ -138,7 +138,7 @@ func (c *chooser) dial(ctx context.Context, w way, addr string) (transport.Conn,
 	asking, cancel := context.WithTimeout(ctx, patience(ctx))
 	conn, err := p.Prove(asking, addr)
 	cancel()
-	if err == nil || err.Kind == status.Handshake || ctx.Err() != nil || nobody(err) {
+	if err == nil || err.Kind == status.Handshake || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return conn, err
 	}
 	return w.dialer.Dial(ctx, addr)

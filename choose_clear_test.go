@@ -36,48 +36,68 @@ func listening(t *testing.T, addr string) *hull.Client {
 	return c
 }
 
+// port answers what comes first on each connection, and hangs up. heard returns what has come so far.
+func port(t *testing.T, answer string) (addr string, heard func() []byte) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var all bytes.Buffer
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				b := make([]byte, 4096)
+				n, _ := c.Read(b)
+				mu.Lock()
+				all.Write(b[:n])
+				mu.Unlock()
+				_, _ = c.Write([]byte(answer))
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); serving.Wait() })
+	return ln.Addr().String(), func() []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		return bytes.Clone(all.Bytes())
+	}
+}
+
 // TestNothingIsSentInTheClearToATLSPort: a node that said it speaks HTTP, and wants TLS, gets no word of a call.
 func TestNothingIsSentInTheClearToATLSPort(t *testing.T) {
 	for what, answer := range map[string]string{"an alert": "\x15\x03\x01\x00\x02\x02\x46",
 		"words": "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"} {
 		t.Run(what, func(t *testing.T) {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var mu sync.Mutex
-			var heard bytes.Buffer
-			var serving sync.WaitGroup
-			serving.Go(func() {
-				for {
-					c, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					serving.Go(func() {
-						defer c.Close()
-						b := make([]byte, 4096)
-						n, _ := c.Read(b)
-						mu.Lock()
-						heard.Write(b[:n])
-						mu.Unlock()
-						_, _ = c.Write([]byte(answer))
-					})
-				}
-			})
-			defer serving.Wait()
-			defer ln.Close()
-			_, err = hull.Call[helloReply](t.Context(), listening(t, ln.Addr().String()).To("greeter"), "greeter.Greeter/Hello", &helloRequest{Name: "secret"},
+			addr, heard := port(t, answer)
+			_, err := hull.Call[helloReply](t.Context(), listening(t, addr).To("greeter"), "greeter.Greeter/Hello", &helloRequest{Name: "secret"},
 				hull.Timeout(20*time.Second))
 			if err == nil || status.FateOf(err) != status.NotSent || !errors.Is(err, transport.ErrTLS) {
 				t.Errorf("%v", err)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			if bytes.Contains(heard.Bytes(), []byte("secret")) || bytes.Contains(heard.Bytes(), []byte("Greeter")) || heard.Len() == 0 {
-				t.Errorf("sent in the clear: %q", heard.Bytes())
+			if b := heard(); bytes.Contains(b, []byte("secret")) || bytes.Contains(b, []byte("Greeter")) || len(b) == 0 {
+				t.Errorf("sent in the clear: %q", b)
 			}
 		})
+	}
+}
+
+// TestNothingIsSentInTheClearToAPortThatHangsUp: there are TLS servers that say nothing to who does not speak TLS.
+func TestNothingIsSentInTheClearToAPortThatHangsUp(t *testing.T) {
+	addr, heard := port(t, "")
+	_, err := hull.Call[helloReply](t.Context(), listening(t, addr).To("greeter"), "greeter.Greeter/Hello", &helloRequest{Name: "secret"}, hull.Timeout(20*time.Second))
+	if err == nil || status.FateOf(err) != status.NotSent {
+		t.Errorf("%v", err)
+	}
+	if b := heard(); bytes.Contains(b, []byte("secret")) || bytes.Contains(b, []byte("Greeter")) || len(b) == 0 {
+		t.Errorf("sent in the clear: %q", b)
 	}
 }
 
