@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/hull-go/hull"
 	"github.com/hull-go/hull/hulltest"
 	"github.com/hull-go/hull/spec"
+	"github.com/hull-go/hull/status"
 )
 
 // live is a service of three nodes under load while its callers' documents change.
@@ -352,6 +354,147 @@ func TestAdminPutsOneDocumentEverywhere(t *testing.T) {
 		inForce("900ms")
 	})
 }
+
+// TestProbationsInOneAnother: one that is given up does not blind the one that began before it.
+func TestProbationsInOneAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		var broken atomic.Bool
+		w.Serve("greeter", "a", func(s *hull.Server) {
+			hull.Handle(s, "greeter.Greeter/Hello", func(context.Context, *helloRequest) (*helloReply, error) {
+				if broken.Load() {
+					return nil, errors.New("broken")
+				}
+				return &helloReply{}, nil
+			})
+		})
+		l := &live{t: t, w: w, client: w.Client("caller")}
+		l.load(l.client)
+		time.Sleep(time.Second)
+		before := l.client.Spec()
+		outer := make(chan error, 1)
+		go func() { outer <- l.client.Try(t.Context(), timeouts("3s"), spec.Probation{}) }()
+		time.Sleep(7 * time.Second) // it has been in force for two
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := l.client.Try(ctx, timeouts("2s"), spec.Probation{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the inner one: %v", err)
+		}
+		broken.Store(true)
+		if err := <-outer; !errors.Is(err, spec.ErrTakenBack) || !strings.Contains(err.Error(), "calls failed") || l.client.Spec() != before {
+			t.Errorf("everything fails: %v, %v in force", err, l.client.Spec().Defaults.Timeout)
+		}
+	})
+}
+
+// TestOvertakenProbation: what somebody puts in force while a file's document is on probation, or about to be, stays until the file changes.
+func TestOvertakenProbation(t *testing.T) {
+	for what, after := range map[string]time.Duration{"before": 2 * time.Second, "during": 10 * time.Second} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLive(t)
+				l.load(l.client)
+				time.Sleep(time.Second)
+				path := filepath.Join(t.TempDir(), "policies.yaml")
+				write := func(doc string) {
+					t.Helper()
+					if err := os.WriteFile(path, []byte(doc), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				write("defaults: {timeout: 3s}")
+				var said words
+				ctx, cancel := context.WithCancel(t.Context())
+				watching := make(chan error, 1)
+				go func() {
+					watching <- spec.Watch(ctx, path, func(s *spec.Spec) error { return l.client.Try(ctx, s, spec.Probation{}) }, spec.WatchOptions{Notify: said.add})
+				}()
+				time.Sleep(after)
+				mine := timeouts("2s")
+				if err := l.client.Apply(mine); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if told := said.take(); l.client.Spec() != mine || len(told) != 1 || !errors.Is(told[0], spec.ErrTakenBack) {
+					t.Errorf("%v in force: %v", l.client.Spec().Defaults.Timeout, told)
+				}
+				write("defaults: {timeout: 1s}")
+				time.Sleep(time.Minute)
+				if got := l.client.Spec().Defaults.Timeout.String(); got != "1s" {
+					t.Errorf("%s in force after the file has changed", got)
+				}
+				l.unharmed(what)
+				cancel()
+				if err := <-watching; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestServersProbation: answers such as NotFound are no failures of a document, and hide none. What is put in force at the server meanwhile stays.
+func TestServersProbation(t *testing.T) {
+	for _, tt := range []struct {
+		what          string
+		before, since error // what every other call ends with
+		every         bool  // since is how all of them end
+		meanwhile     bool  // another document is put in force
+		stays         string
+	}{
+		{"half NotFound before, and everything fails since", status.Errorf(status.NotFound, "none"), errors.New("broken"), true, false, "1s"},
+		{"nothing before, and half NotFound since", nil, status.Errorf(status.NotFound, "none"), false, false, "2s"},
+		{"overtaken before", nil, nil, false, true, "3s"},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				var calls atomic.Int64
+				var now atomic.Bool // the document has been put in force
+				n := w.Serve("greeter", "a", func(s *hull.Server) {
+					hull.Handle(s, "greeter.Greeter/Hello", func(context.Context, *helloRequest) (*helloReply, error) {
+						switch odd := calls.Add(1)%2 == 1; {
+						case now.Load() && (odd || tt.every):
+							return &helloReply{}, tt.since
+						case !now.Load() && odd:
+							return &helloReply{}, tt.before
+						}
+						return &helloReply{}, nil
+					})
+				}, hull.WithSpec(timeouts("1s")))
+				l := &live{t: t, w: w}
+				l.load(w.Client("caller"))
+				time.Sleep(time.Second)
+				time.AfterFunc(5*time.Second, func() { now.Store(true) })
+				want := http.StatusOK
+				if tt.meanwhile {
+					time.AfterFunc(2*time.Second, func() {
+						if err := n.Server.Apply(timeouts("3s")); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				if tt.stays != "2s" {
+					want = http.StatusConflict
+				}
+				req := httptest.NewRequest(http.MethodPost, "http://localhost/hull/spec?do=try&format=json", strings.NewReader("defaults: {timeout: 2s}"))
+				req.Header.Set("Content-Type", "application/yaml")
+				rec := &patient{httptest.NewRecorder()}
+				hull.AdminHandler(n.Server).ServeHTTP(rec, req)
+				if got := n.Server.Spec().Defaults.Timeout.String(); rec.Code != want || got != tt.stays {
+					t.Errorf("%d %s, %s in force", rec.Code, rec.Body, got)
+				}
+			})
+		})
+	}
+}
+
+// patient is an answer that may take its time.
+type patient struct{ *httptest.ResponseRecorder }
+
+func (patient) SetReadDeadline(time.Time) error  { return nil }
+func (patient) SetWriteDeadline(time.Time) error { return nil }
 
 // sep is what parameters are added with.
 func sep(query string) string {

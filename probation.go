@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,12 @@ type documents struct {
 	clients []*spec.Spec
 	origins []originJSON
 	server  *spec.Spec
+	applied *spec.Spec // to the server, nil = it has what it began with
+}
+
+// are reports whether nobody has put another document in force between the two.
+func (d documents) are(noted documents) bool {
+	return slices.Equal(d.clients, noted.clients) && d.applied == noted.applied
 }
 
 func (g *group) inForce() (d documents) {
@@ -78,7 +85,7 @@ func (g *group) inForce() (d documents) {
 		d.clients, d.origins = append(d.clients, c.Spec()), append(d.origins, c.origin.get())
 	}
 	if g.server != nil {
-		d.server = g.server.Spec()
+		d.server, d.applied = g.server.Spec(), g.server.doc.Load()
 	}
 	return d
 }
@@ -117,7 +124,7 @@ func (g *group) has(s *spec.Spec) bool {
 }
 
 // errOvertaken is why a probation ends that somebody else has ended.
-var errOvertaken = errors.New("another document was put in force during the probation, which stays")
+var errOvertaken = fmt.Errorf("another document was put in force meanwhile, which stays: %w", spec.ErrTakenBack)
 
 // looks is how often a document on probation is judged.
 const looks = 100
@@ -137,6 +144,7 @@ func (g *group) try(ctx context.Context, s *spec.Spec, p spec.Probation, who str
 	if g.same(s) {
 		return nil
 	}
+	noted := g.inForce()
 	counts := g.count()
 	defer func() { counts.stop() }()
 	if g.called() {
@@ -145,6 +153,9 @@ func (g *group) try(ctx context.Context, s *spec.Spec, p spec.Probation, who str
 		}
 	}
 	before, former := counts.read(), g.inForce()
+	if !former.are(noted) { // what was counted says nothing of them, and who put them in force knows better
+		return errOvertaken
+	}
 	if err := g.apply(s, who); err != nil || before.Calls == 0 {
 		return err
 	}
@@ -242,6 +253,8 @@ func (c *counts) stop() {
 // tally counts a client's calls while a document is on probation. At other times nobody does, and calls pay nothing for it.
 type tally struct {
 	next            policy.Observer
+	under           *tally // what counted when it began, and counts on; nil = nothing
+	over            atomic.Bool
 	calls, failures atomic.Int64
 }
 
@@ -258,14 +271,14 @@ func (t *tally) Call(now policy.Time, c *policy.Call, s *policy.Story) {
 	t.calls.Add(1)
 }
 
-// tallies are those of a client that count. Two probations at a time see each other's document, and so end.
+// tallies are those of a client that count: the last to begin, which tells the one before. They end in any order.
 type tallies struct{ now atomic.Pointer[tally] }
 
 func (t *tallies) begin(next policy.Observer) *tally {
 	for {
 		own, other := &tally{next: next}, t.now.Load()
 		if other != nil {
-			own.next = other
+			own.next, own.under = other, other
 		}
 		if t.now.CompareAndSwap(other, own) {
 			return own
@@ -273,7 +286,13 @@ func (t *tallies) begin(next policy.Observer) *tally {
 	}
 }
 
-func (t *tallies) end(own *tally) { t.now.CompareAndSwap(own, nil) }
+// end takes away what is over, down to one that counts.
+func (t *tallies) end(own *tally) {
+	own.over.Store(true)
+	for now := t.now.Load(); now != nil && now.over.Load(); now = t.now.Load() {
+		t.now.CompareAndSwap(now, now.under)
+	}
+}
 
 // observer is told of a client's calls.
 func (c *Client) observer() policy.Observer {
@@ -283,8 +302,8 @@ func (c *Client) observer() policy.Observer {
 	return &c.recorder
 }
 
-// tally is how many calls have come, and how many of them failed or were refused.
+// tally is how many calls have come, and how many of them were refused or failed; an answer such as NotFound is no failure.
 func (s *Server) tally() spec.Tally {
 	refused := s.desk.Refusals()
-	return spec.Tally{Calls: s.calls.Load() + refused, Failures: s.failures.Load() + refused}
+	return spec.Tally{Calls: s.calls.Load() + refused, Failures: s.faults.Load() + refused}
 }

@@ -59,6 +59,7 @@ type Server struct {
 	cutOnce sync.Once
 
 	calls, failures atomic.Int64
+	faults          atomic.Int64 // failures that are not what a caller asked for, such as NotFound
 	inFlight        atomic.Int64
 	decoders        sync.Pool // of *decoder
 
@@ -468,6 +469,9 @@ func (s *handler) failed(c *incoming, err error) *status.Error {
 	e := fromHandler(err)
 	if e != nil {
 		e.Origin = c.origin(e)
+		if isFailure(policy.Classify(e)) {
+			s.faults.Add(1)
+		}
 	}
 	return e
 }

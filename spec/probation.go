@@ -20,8 +20,8 @@ type Probation struct {
 	MinFailures int
 }
 
-// ErrTakenBack is what the error is of a document that was in force for a while and is not any more. Watch does not try such a document again
-// until the file changes.
+// ErrTakenBack is what the error is of a document that was in force for a while and is not any more, or that gave way to another one before it was. Watch does
+// not try such a document again until the file changes.
 var ErrTakenBack = errors.New("the document has been taken back")
 
 // Complete returns p with its defaults, or what is wrong with it.
