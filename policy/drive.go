@@ -263,7 +263,7 @@ func (d *drive) wait(ctx context.Context, wake *Time) (Steps, Time) {
 
 // observe tells the pipeline's Observer, and the Runner if it is one itself.
 func (p *Pipeline) observe(now Time, x *Exec, s *Story, r Runner) {
-	if p.observed(r) && p.wanted(now, x, r) {
+	if p.observed(r) && p.wanted(now, x.Call(), x.class, now.Sub(x.began), r) {
 		x.Story(now, s)
 		p.told(now, x.Call(), s, r)
 	}
@@ -275,12 +275,12 @@ func (p *Pipeline) observed(r Runner) bool {
 }
 
 // wanted reports whether somebody wants to hear of the call that has ended.
-func (p *Pipeline) wanted(now Time, x *Exec, r Runner) bool {
+func (p *Pipeline) wanted(now Time, c *Call, class Class, took time.Duration, r Runner) bool {
 	if p.selective == nil {
 		return true
 	}
 	_, own := r.(Observer)
-	return own || p.selective.Wants(now, &x.call, x.class, now.Sub(x.began))
+	return own || p.selective.Wants(now, c, class, took)
 }
 
 func (p *Pipeline) told(now Time, c *Call, s *Story, r Runner) {

@@ -88,13 +88,13 @@ func (d *concurrent) left(over bool) {
 	if d.armed && !d.timer.Stop() {
 		d.away = true
 	}
-	observed := d.p.observed(d.r) && d.p.wanted(now, &d.x, d.r)
-	if observed {
-		d.x.Story(now, &d.story)
-	}
+	class, began := d.x.class, d.x.began
 	again := over && !d.away && d.x.Idle()
 	d.mu.Unlock()
-	if observed {
+	if d.p.observed(d.r) && d.p.wanted(now, d.x.Call(), class, now.Sub(began), d.r) {
+		d.mu.Lock()
+		d.x.Story(now, &d.story)
+		d.mu.Unlock()
 		d.p.told(now, d.x.Call(), &d.story, d.r)
 	}
 	if again {

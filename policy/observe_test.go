@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -55,6 +56,44 @@ func TestSelectiveObserver(t *testing.T) {
 		h := &heard{err: errors.New("bad")}
 		if _, _ = line.Drive(t.Context(), call, h); h.told != 1 || p.told != 2 {
 			t.Errorf("hedged %t: a runner is told %d times, the observer %d times, want 1 and 2", hedged, h.told, p.told)
+		}
+	}
+}
+
+// bursting panics when it is asked.
+type bursting struct{ policy.Observer }
+
+func (bursting) Wants(policy.Time, *policy.Call, policy.Class, time.Duration) bool { panic("asked") }
+
+// outlasted is a Runner whose first attempt ends well when the second has begun, which ends when it is let.
+type outlasted struct{ begun, let chan struct{} }
+
+func (r outlasted) Run(_ context.Context, a policy.Attempt) error {
+	if a.N == 0 {
+		<-r.begun
+		return nil
+	}
+	close(r.begun)
+	<-r.let
+	return nil
+}
+
+// TestSelectiveObserverThatPanics is that the attempts which still run can end afterwards: it is asked outside of every lock.
+func TestSelectiveObserverThatPanics(t *testing.T) {
+	line := mustNew(t, policy.Options{Observer: bursting{&picky{}}, Retries: tries{2, 0}, Hedging: delay(time.Millisecond)})
+	r := outlasted{make(chan struct{}), make(chan struct{})}
+	var said any
+	func() {
+		defer func() { said = recover() }()
+		_, _ = line.Drive(t.Context(), policy.Call{SideEffectFree: true}, r)
+	}()
+	if n := line.Snapshot().Abandoned; said != "asked" || n != 1 {
+		t.Errorf("it said %v, and %d attempts run on", said, n)
+	}
+	close(r.let)
+	for until := time.Now().Add(20 * time.Second); line.Snapshot().Abandoned != 0; runtime.Gosched() {
+		if time.Now().After(until) {
+			t.Fatal("the attempt that lost cannot end")
 		}
 	}
 }
