@@ -30,7 +30,8 @@ const (
 	Registering
 	// Ready: callers come.
 	Ready
-	// Unready: callers are asked to go elsewhere for the time being, because as many handlers as there are places run on after their time.
+	// Unready: callers are asked to go elsewhere for the time being, because as many handlers as there are places run on after their time, or because
+	// the program's own check (WithHealth) says that it is ill.
 	Unready
 	// Leaving: callers are asked to go elsewhere, and given the time to hear of it. All calls are served.
 	Leaving

@@ -125,11 +125,13 @@ func ofStrangers(f transport.Field) bool {
 	return false
 }
 
-// heed takes from a call what its caller has no right to say. A call that says nothing unusual costs a trusted caller three comparisons.
+// heed takes from a call what its caller has no right to say. A call that says nothing unusual costs a trusted caller three comparisons, and a look at the
+// names of its headers.
 func (s *Server) heed(from *caller, in *transport.Incoming, m *method) {
 	most := s.strangersTime(in, m)
 	late := most != 0 && (in.Deadline == 0 || in.Deadline > most)
-	if !from.stranger && (in.PathAttempt <= 1 && in.Criticality != policy.CriticalPlus && !late || from.trusts(in.Metadata)) {
+	if !from.stranger && (in.PathAttempt <= 1 && in.Criticality != policy.CriticalPlus && !late && !slices.ContainsFunc(in.Metadata, ofStrangers) ||
+		from.trusts(in.Metadata)) {
 		return
 	}
 	in.PathAttempt = 1

@@ -172,6 +172,9 @@ func TestTrustedCallers(t *testing.T) {
 					if p.Attempt != 1 || p.Criticality != "sheddable" || p.Left <= 0 || p.Left > 3*time.Second {
 						t.Errorf("%s: modest wishes are not heeded: %+v", protocol, p)
 					}
+					if said := p.Said["x-envoy-max-retries"] + p.Said["x-envoy-retry-on"]; said != map[bool]string{true: "0reset"}[tt.trusted] {
+						t.Errorf("%s: what a modest caller says of repetitions: %+v", protocol, p)
+					}
 					// Who says nothing waits for ever, if he may.
 					p = tellMe(t, w, tt.host, protocol, "Tell", transport.Request{Metadata: md, PathAttempt: 1})
 					if bounded := p.Left > 50*time.Second && p.Left <= time.Minute; bounded == tt.trusted {
