@@ -37,9 +37,10 @@ type Node struct {
 	gone     bool
 	told     condition
 	dialing  *attempt
-	draining []*entry // retired, until their calls have ended
-	fails    int      // failed dials in a row
-	short    int      // how many times in a row no connection held, see held
+	draining []*entry    // retired, until their calls have ended
+	fails    int         // failed dials in a row
+	short    int         // how many times in a row no connection held, see held
+	lostAt   policy.Time // when the last one was lost that short counts
 	failedAt policy.Time
 	next     policy.Time   // when the next dial is due; 0 = not backing off
 	soon     time.Duration // the pause if somebody asks
@@ -208,10 +209,11 @@ func (n *Node) renew() {
 
 // replaceLocked dials for a connection that was lost or that the peer drains.
 func (n *Node) replaceLocked(e *entry) {
-	if n.held(policy.Now().Sub(e.since)) {
+	now := policy.Now()
+	if n.held(now.Sub(e.since)) {
 		n.short = 0
-	} else if n.conns.Load() == nil { // what takes several at once counts once
-		n.short++
+	} else if e.since >= n.lostAt { // what takes several at once counts once, however soon after one another
+		n.short, n.lostAt = n.short+1, now
 	}
 	switch {
 	case n.gone || n.dialing != nil || (n.next != 0 && n.conns.Load() != nil):
@@ -219,9 +221,19 @@ func (n *Node) replaceLocked(e *entry) {
 		n.dialLocked(nil)
 	case n.conns.Load() == nil:
 		n.fails = max(n.fails, n.short-2)
-		n.dialLocked(&status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent,
-			Message: fmt.Sprintf("node %s ends connections soon after they are made", n.addr)})
+		n.dialLocked(n.shortLived())
+	default: // the others serve meanwhile; after the pause it is for the load to have another made
+		n.err, n.failedAt = n.shortLived(), now
+		n.fails = max(n.fails, n.short-1)
+		n.steady.Store(true)
+		n.backOffLocked()
 	}
+}
+
+// shortLived is the error of a node whose connections do not hold.
+func (n *Node) shortLived() *status.Error {
+	return &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent,
+		Message: fmt.Sprintf("node %s ends connections soon after they are made", n.addr)}
 }
 
 // held reports whether a connection that lived so long counts as a success: it did if it lived longer than the pause that would follow it otherwise. A node whose

@@ -324,6 +324,57 @@ func TestResetNowAndThen(t *testing.T) {
 	})
 }
 
+// TestEndedOneAfterTheOther is a regression test: a node that ended each connection soon after it was made was dialled again at once as long as
+// another connection was left, hundreds of times a second.
+func TestEndedOneAfterTheOther(t *testing.T) {
+	inBubble(t, pool.Options{}, func(t *testing.T, b *bubble) {
+		b.d.takes = time.Millisecond
+		ended := 0
+		for time.Since(b.start) < time.Minute {
+			if c, err := b.get(0); err == nil {
+				c.inFlight.Store(10) // so that a second one is wanted
+				_, _ = b.get(0)
+			}
+			time.Sleep(3 * time.Millisecond)
+			b.d.set(func() {
+				if ended < len(b.d.conns) {
+					_ = b.d.conns[ended].Close()
+					ended++
+				}
+			})
+		}
+		if n := b.d.dials(); n < 60 || n > 240 {
+			t.Fatalf("%d dials in a minute, want about two a second at most", n)
+		}
+	})
+}
+
+// TestOneOfTwoDoesNotHold: while another connection serves, one that is ended soon after it was made, again and again, is replaced after a pause.
+func TestOneOfTwoDoesNotHold(t *testing.T) {
+	inBubble(t, pool.Options{}, func(t *testing.T, b *bubble) {
+		b.mustGet().inFlight.Store(10) // so that a second one is wanted
+		for time.Since(b.start) < time.Minute {
+			b.mustGet()
+			time.Sleep(5 * time.Millisecond)
+			b.d.set(func() {
+				for _, c := range b.d.conns[1:] {
+					_ = c.Close()
+				}
+			})
+		}
+		if n := b.d.dials(); n < 8 || n > 40 {
+			t.Fatalf("%d dials in a minute, want as few as when they fail while nobody waits for them", n)
+		}
+		for len(b.Snapshot()[0].Conns) < 2 {
+			if b.mustGet(); time.Since(b.start) > 2*time.Minute {
+				t.Fatal("no second connection, although the node would let it be now")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		b.told("up")
+	})
+}
+
 func TestDrainingConnectionIsReplaced(t *testing.T) {
 	inBubble(t, pool.Options{}, func(t *testing.T, b *bubble) {
 		first := b.mustGet()
