@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 )
@@ -164,21 +165,23 @@ func (p *Port) decided(c net.Conn) bool {
 
 // fail closes a connection that did not say in time what it speaks.
 func (p *Port) fail(c net.Conn) {
-	p.failed(c)
+	if p.decided(c) {
+		p.n.handshakesFailed.Add(1)
+	}
 	c.Close()
 }
 
 // turnAway is fail for a connection that has been told why.
 func (p *Port) turnAway(c net.Conn) {
-	p.failed(c)
-	linger(c)
-	c.Close()
-}
-
-func (p *Port) failed(c net.Conn) {
-	if p.decided(c) {
-		p.n.handshakesFailed.Add(1)
+	p.mu.Lock()
+	_, ok := p.undecided[c]
+	p.mu.Unlock()
+	if ok {
+		p.n.handshakesFailed.Add(1) // before the peer learns of it
+		linger(c)                   // undecided all the while, so that StopAccepting closes it
+		p.decided(c)
 	}
+	c.Close()
 }
 
 // route finds out what a connection speaks and hands it over.
@@ -209,7 +212,11 @@ func (p *Port) secure(c, c2 net.Conn) {
 	defer cancel()
 	t := tls.Server(c2, p.opt.TLS)
 	if err := t.HandshakeContext(ctx); err != nil {
-		p.fail(c)
+		if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) { // it has had its time
+			p.fail(c)
+		} else {
+			p.turnAway(c) // the alert says why
+		}
 		return
 	}
 	state := t.ConnectionState()
