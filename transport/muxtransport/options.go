@@ -60,7 +60,7 @@ type Options struct {
 	MaxResets int
 	// BusyPoll is for how long a connection asks whether something has arrived before its reader sleeps; 0 = not at all, at most 50 µs. It takes some
 	// of the wait out of calls that follow one another, for a processor that does nothing else meanwhile. While several are under way, and where
-	// it is in vain, it stops by itself. On Linux only; elsewhere it does nothing.
+	// it is in vain, it stops by itself. On Linux and without TLS only; elsewhere it does nothing.
 	BusyPoll time.Duration
 	// Logger is told of panics in handlers; nil = slog.Default().
 	Logger *slog.Logger

@@ -28,8 +28,8 @@ func newPolling(nc net.Conn, o *Options) *polling {
 	if o.BusyPoll == 0 || !canPoll {
 		return nil
 	}
-	sc := descriptor(nc)
-	if sc == nil {
+	sc, ok := nc.(syscall.Conn)
+	if !ok { // TLS reads ahead: what has arrived need not be with the kernel any more
 		return nil
 	}
 	raw, err := sc.SyscallConn()

@@ -1,8 +1,15 @@
 package muxtransport
 
 import (
+	"crypto/tls"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/memnet"
 )
 
 // TestPollingStopsByItself is that polling costs little where it is in vain, and nothing while several calls are under way.
@@ -37,4 +44,54 @@ func TestPollingOption(t *testing.T) {
 			t.Errorf("BusyPoll of %v is taken", d)
 		}
 	}
+}
+
+// TestWhatIsPolled: a socket is, but not under TLS, which has read more of it than it has told.
+func TestWhatIsPolled(t *testing.T) {
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	nc, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	o := Options{BusyPoll: maxPoll}
+	if polled := newPolling(nc, &o) != nil; polled != canPoll {
+		t.Errorf("a socket is polled: %v", polled)
+	}
+	if newPolling(tls.Client(nc, new(tls.Config)), &o) != nil {
+		t.Error("a socket is polled under TLS")
+	}
+	if newPolling(nc, new(Options)) != nil {
+		t.Error("a socket is polled unasked")
+	}
+}
+
+// TestRunsAreCounted: messages that are taken in together are several frames for polling too.
+func TestRunsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, echoStreams{}, Options{}, memnet.Options{})
+		defer r.stop()
+		c := r.dial(t, Options{})
+		defer c.Close()
+		s, err := c.Open(t.Context(), &transport.Request{Method: "m", Codec: codec.Bytes{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := &s.(*clientStream).stream
+		var read []byte
+		for range 5 {
+			read = appendFrame(read, typeData, st.id, 1, 2, 3)
+		}
+		rd := &reader{l: &c.link, buf: read, w: len(read), handed: 1}
+		c.mu.Lock()
+		n, e := c.takeRun(st, rd, dataRun)
+		c.mu.Unlock()
+		if n != 5 || e != nil || rd.handed != 6 || rd.r != len(read) {
+			t.Errorf("%d messages, %v; %d frames and %d bytes handed out", n, e, rd.handed, rd.r)
+		}
+	})
 }

@@ -262,6 +262,7 @@ func (c *clientConn) takeData(f frame) (ended *clientStream, flush bool, err err
 func (l *link) takeRun(s *stream, r *reader, most int) (int, error) {
 	n, size, err := s.arriveRun(r.buf[r.r:r.w], most)
 	r.r += size
+	r.handed += n
 	return n, err
 }
 
