@@ -2,7 +2,6 @@ package muxtransport_test
 
 import (
 	"context"
-	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -46,23 +45,8 @@ func (echoHandler) Stream(_ context.Context, _ *transport.Incoming, s transport.
 
 func benchConn(b *testing.B) transport.Conn {
 	b.Helper()
-	s, err := muxtransport.NewServer(echoHandler{}, muxtransport.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go s.ServeConn(nc)
-		}
-	}()
+	ln := listenTCP(b)
+	serveOn(b, ln, echoHandler{}, muxtransport.Options{})
 	d, err := muxtransport.NewDialer(muxtransport.Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -71,7 +55,7 @@ func benchConn(b *testing.B) transport.Conn {
 	if serr != nil {
 		b.Fatal(serr)
 	}
-	b.Cleanup(func() { c.Close(); s.Close(); ln.Close() })
+	b.Cleanup(func() { c.Close() })
 	return c
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -245,29 +244,8 @@ func TestCloseUnderLoneCaller(t *testing.T) {
 
 // The same on real sockets, where goroutines really run side by side.
 func TestLoneTCP(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := muxtransport.NewServer(napHandler{}, muxtransport.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { s.ServeConn(c) })
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		s.Close()
-		wg.Wait()
-	})
+	ln := listenTCP(t)
+	serveOn(t, ln, napHandler{}, muxtransport.Options{})
 	d, err := muxtransport.NewDialer(muxtransport.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -20,26 +20,7 @@ import (
 // parkedServer serves echoes on ln.
 func parkedServer(t *testing.T, ln net.Listener) *muxtransport.Server {
 	t.Helper()
-	s, err := muxtransport.NewServer(&runsHandler{runs: map[string]int{}}, muxtransport.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { s.ServeConn(c) })
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		s.Close()
-		wg.Wait()
-	})
-	return s
+	return serveOn(t, ln, &runsHandler{runs: map[string]int{}}, muxtransport.Options{Logger: slog.New(slog.DiscardHandler)})
 }
 
 // until waits for what another goroutine does, by the wall clock: these are real sockets.

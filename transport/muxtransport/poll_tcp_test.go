@@ -3,9 +3,7 @@ package muxtransport_test
 import (
 	"bytes"
 	"context"
-	"net"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,29 +19,8 @@ const pollTime = 50 * time.Microsecond
 // TestPollingReads is that calls over a real socket get their answers whether or not polling finds them, and that a call which is given up while a
 // reader polls is.
 func TestPollingReads(t *testing.T) {
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := muxtransport.NewServer(echoHandler{}, muxtransport.Options{BusyPoll: pollTime})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { s.ServeConn(nc) })
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		s.Close()
-		wg.Wait()
-	})
+	ln := listenTCP(t)
+	serveOn(t, ln, echoHandler{}, muxtransport.Options{BusyPoll: pollTime})
 	d, err := muxtransport.NewDialer(muxtransport.Options{BusyPoll: pollTime})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package muxtransport_test
 import (
 	"log/slog"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,4 +61,39 @@ func virtual(t *testing.T, h transporttest.Harness) {
 		return ln, n.Host("client").Dial
 	}
 	transporttest.Run(t, h)
+}
+
+// serveOn serves what comes to ln with h, until the test ends.
+func serveOn(t testing.TB, ln net.Listener, h transport.Handler, o muxtransport.Options) *muxtransport.Server {
+	t.Helper()
+	s, err := muxtransport.NewServer(h, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { s.ServeConn(c) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		s.Close()
+		wg.Wait()
+	})
+	return s
+}
+
+// listenTCP listens on a free port of the loopback interface.
+func listenTCP(t testing.TB) net.Listener {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
 }

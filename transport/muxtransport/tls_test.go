@@ -104,31 +104,6 @@ func (peerHandler) Stream(context.Context, *transport.Incoming, transport.Server
 	return transport.Outgoing{}
 }
 
-// serveOn serves peerHandler on ln until the test ends.
-func serveOn(t *testing.T, ln net.Listener) {
-	t.Helper()
-	s, err := muxtransport.NewServer(peerHandler{}, muxtransport.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go s.ServeConn(c)
-		}
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		s.Close()
-		<-done
-	})
-}
-
 // Whatever the two sides have against each other is a failed handshake; one that hangs up says nothing.
 func TestTLSHandshake(t *testing.T) {
 	serverCert, serverPool := newCert(t)
@@ -158,7 +133,7 @@ func TestTLSHandshake(t *testing.T) {
 			if c.server != nil {
 				ln = tls.NewListener(ln, c.server)
 			}
-			serveOn(t, ln)
+			serveOn(t, ln, peerHandler{}, muxtransport.Options{})
 			d, err := muxtransport.NewDialer(muxtransport.Options{TLS: c.client})
 			if err != nil {
 				t.Fatal(err)
@@ -191,7 +166,7 @@ func TestUnixAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveOn(t, ln)
+	serveOn(t, ln, peerHandler{}, muxtransport.Options{})
 	d, err := muxtransport.NewDialer(muxtransport.Options{})
 	if err != nil {
 		t.Fatal(err)
