@@ -283,7 +283,7 @@ func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		out.Error = err.Error()
 		w.Header().Set("Content-Type", "application/json")
-		if out.TakenBack = errors.Is(err, spec.ErrTakenBack) || errors.Is(err, errOvertaken); out.TakenBack {
+		if out.TakenBack = errors.Is(err, spec.ErrTakenBack); out.TakenBack {
 			w.WriteHeader(http.StatusConflict)
 		} else {
 			w.WriteHeader(http.StatusUnprocessableEntity)
