@@ -159,24 +159,26 @@ func (c *incoming) Value(key any) any {
 
 // decoder reads the request of one call. It is used again, so that the function which handlers are given is made once.
 type decoder struct {
+	c      *incoming
 	codec  codec.Codec
 	in     *transport.Incoming
 	decode func(any) error
+	over   bool // the call was over when its request had been read, so that its handler must not begin
 }
 
 // decoder returns what decodes in, until release.
-func (s *Server) decoder(cd codec.Codec, in *transport.Incoming) *decoder {
+func (s *Server) decoder(c *incoming, cd codec.Codec, in *transport.Incoming) *decoder {
 	d, _ := s.decoders.Get().(*decoder)
 	if d == nil {
 		d = new(decoder)
 		d.decode = d.unmarshal
 	}
-	d.codec, d.in = cd, in
+	d.c, d.codec, d.in, d.over = c, cd, in, false
 	return d
 }
 
 func (s *Server) release(d *decoder) {
-	d.codec, d.in = nil, nil
+	d.c, d.codec, d.in = nil, nil, nil
 	s.decoders.Put(d)
 }
 
@@ -186,6 +188,10 @@ func (d *decoder) unmarshal(v any) error {
 	}
 	if err := d.codec.Unmarshal(d.in.Payload, v); err != nil {
 		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %v", d.in.Method, err)}
+	}
+	// The last look: all that comes before the handler and can take its time, a goroutine's start and this very reading included, is over.
+	if d.over = d.c.over(); d.over {
+		return gone(d.c)
 	}
 	return nil
 }

@@ -381,19 +381,23 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 			s.inFlight.Add(-1)
 		}
 	}()
-	d := s.decoder(cd, in)
+	d := s.decoder(c, cd, in)
 	run := m.unary
 	if m.keyed != nil && in.Metadata.Get(idempotency.Header) != "" {
 		run = m.keyed
 	}
 	v, err := run(c, d.decode)
+	over := d.over
 	s.release(d)
 	out := transport.Outgoing{Codec: cd, Message: v}
 	out.Header, out.Trailer = c.metadata()
 	out.Trailer = append(out.Trailer, self...)
-	if err != nil {
-		out.Message = nil
-		out.Status = s.failed(c, err)
+	switch {
+	case err == nil:
+	case over:
+		out.Message, out.Status = nil, s.late(c)
+	default:
+		out.Message, out.Status = nil, s.failed(c, err)
 	}
 	returned = true
 	out.Load.InFlight = s.leave(c, out.Status)
@@ -417,6 +421,9 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 		ss.talk()
 		s.inFlight.Add(-1)
 	}()
+	if c.over() {
+		return transport.Outgoing{Status: s.late(c), Trailer: self}
+	}
 	st.SetCodec(cd)
 	err := m.stream(ss)
 	var out transport.Outgoing

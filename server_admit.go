@@ -128,20 +128,34 @@ func (s *Server) seated(c *incoming, v policy.Verdict) *status.Error {
 		return shed(now, v, admission.ByLimit)
 	}
 	if until != 0 && until <= now || c.Err() != nil {
-		s.desk.Late()
-		s.settle(c)
-		return gone(c)
+		return s.late(c)
 	}
 	return nil
 }
 
-// gone is the answer to a call that was over while it waited.
+// gone is the answer to a call that was over before its handler began.
 func gone(c *incoming) *status.Error {
 	if errors.Is(c.Err(), context.Canceled) {
-		return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Message: "the caller gave up while the call waited for a place"}
+		return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Message: "the caller gave up before the call could start"}
 	}
 	return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent,
-		Message: "the deadline had passed before the call got a place"}
+		Message: "the deadline had passed before the call could start"}
+}
+
+// over reports whether nobody waits for the call any more. Where the timer is the transport's the clock is asked as well: timers can be late.
+func (c *incoming) over() bool {
+	if c.Err() != nil {
+		return true
+	}
+	until := c.own.Until()
+	return until != 0 && c.base() != context.Context(&c.own) && until <= policy.Now()
+}
+
+// late takes the seat from a call that was let in and is over before its handler has begun.
+func (s *Server) late(c *incoming) *status.Error {
+	s.desk.Late()
+	s.settle(c)
+	return gone(c)
 }
 
 // settle gives the seat of a call back that came to nothing, if it has one.
