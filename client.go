@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"weak"
@@ -182,19 +183,20 @@ func (c *Client) Close() error {
 	return err
 }
 
-// nodeState is told by the pool when a node becomes reachable or unreachable.
-func (c *Client) nodeState(addr string, up bool, err *status.Error) {
-	if !up {
-		c.log.Warn("node cannot be reached", "address", addr, "error", err)
-		return
+// nodeState is told by the pool when a node becomes reachable or unreachable, and tells it to everybody who calls the node.
+func (c *Client) nodeState(n *pool.Node, up bool, err *status.Error) {
+	if up {
+		c.log.Debug("node is reachable", "address", n.Addr())
+	} else {
+		c.log.Warn("node cannot be reached", "address", n.Addr(), "error", err)
 	}
-	c.log.Debug("node is reachable", "address", addr)
-	now := policy.Now()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name, s := range c.services {
-		if hasAddress(s.seen.Load(), addr) {
-			c.book.Nudge(now, name)
+	services := slices.Collect(maps.Values(c.services))
+	c.mu.Unlock()
+	now := policy.Now()
+	for _, s := range services {
+		if s.linked(now, n) && up {
+			c.book.Nudge(now, s.name)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package hull
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +28,8 @@ type service struct {
 
 	view atomic.Pointer[registry.View]
 	seen atomic.Pointer[registry.Service] // the snapshot that the picker works with
+
+	linking sync.Mutex // no other is taken before it but mu
 
 	used    atomic.Bool // since the client looked for services that are not
 	resting atomic.Bool // the view is closed, see Client.makeRoom
@@ -217,14 +218,38 @@ func (s *service) replace(now policy.Time, snap *registry.Service) (old *registr
 	s.flags.Store(&flags)
 	s.picker.Update(now, snap)
 	s.seen.Store(snap)
+	s.linked(now, nil)
 	if news && old != nil {
 		s.c.book.Nudge(now, s.name)
 	}
 	return old
 }
 
-func hasAddress(snap *registry.Service, addr string) bool {
-	return snap != nil && slices.ContainsFunc(snap.Nodes, func(n *registry.Node) bool { return n.Address == addr })
+// linked tells the picker what the pool knows of a node, or with nil of all nodes: calls need not find out one by one what connections have shown. It
+// reports whether the service has the node.
+func (s *service) linked(now policy.Time, which *pool.Node) (found bool) {
+	if s.picker == nil {
+		return false
+	}
+	s.linking.Lock() // what is told last is what was read last
+	defer s.linking.Unlock()
+	for _, n := range s.picker.Nodes() {
+		info := n.Info()
+		if which != nil && info.Address != which.Addr() {
+			continue
+		}
+		link := s.c.pool.Known(info.Address, s.c.via(info)...)
+		if link == nil || which != nil && link != which {
+			continue
+		}
+		found = true
+		if err := link.Down(); err != nil && err.Kind == status.Dial {
+			n.Down(now, policy.Source{})
+		} else if link.Up() {
+			n.Up(now)
+		}
+	}
+	return found
 }
 
 // published returns what discovery says of a method.

@@ -14,6 +14,9 @@ import (
 // patience is how much longer the probe of a suspect waits for a call that can be repeated than for any call.
 const patience = 3 * time.Second
 
+// whyDown is why a node is down that cannot be reached.
+const whyDown = "it refuses connections"
+
 // finding is what one attempt says about its node.
 type finding struct {
 	class             policy.Class
@@ -51,7 +54,7 @@ func (k *core) judge(now policy.Time, rnd rand.Source, n *Node, permit policy.Pe
 	}
 	// A connection that breaks while older ones still answer is seen as down until the next answer; so be it.
 	if f.down {
-		why := "it refuses connections"
+		why := whyDown
 		if f.class == policy.ClassDraining {
 			why = "it is going away"
 		}

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"math"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type Node struct {
 	foreign  atomic.Int32  // what others had in flight at the node when it last told
 	turn     atomic.Uint64 // where its next turn of Weighted begins, as float64 bits
 	heard    atomic.Int64  // when the node last gave a sign of life, or its first call in flight began
+	link     atomic.Uint32 // what the client's connections say of it
 	ewma     estimate
 	ok       atomic.Uint64 // attempts by what they count for in the success rate
 	failed   atomic.Uint64
@@ -98,6 +100,34 @@ func (n *Node) Heard(now policy.Time) {
 		n.core.mu.Lock()
 		n.core.absolve(now, n, isSuspect, "it was heard from")
 		n.core.release()
+	}
+}
+
+// What the client's connections say of a node. The zero value is that they say nothing.
+const (
+	linkUp uint32 = 1 + iota
+	linkDown
+)
+
+// Up tells the Picker that the client has a connection to the node. If it was down it is so no more, and no call has to find that out.
+func (n *Node) Up(now policy.Time) {
+	n.link.Store(linkUp)
+	if n.flags.Load()&isDown != 0 {
+		n.core.mu.Lock()
+		n.core.absolve(now, n, isDown, "it can be reached again")
+		n.core.release()
+	}
+}
+
+// Down tells the Picker that the client has no connection to the node and cannot make one: from now on it is called only if no other node is left, or
+// with a probe. So not every call has to find out by itself.
+func (n *Node) Down(now policy.Time, rnd rand.Source) {
+	n.link.Store(linkDown)
+	k := n.core
+	k.mu.Lock()
+	defer k.release()
+	if k.opt.Ejection.Mode != policy.Off && k.byKey[key{n.id, n.Info().Address}] == n {
+		k.avoid(now, rnd, n, isDown, k.opt.Ejection.Max, whyDown)
 	}
 }
 

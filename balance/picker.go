@@ -21,7 +21,10 @@ type Picker struct {
 	cur atomic.Pointer[set]
 }
 
-var _ policy.Nodes = (*Picker)(nil)
+var (
+	_ policy.Nodes  = (*Picker)(nil)
+	_ policy.Spares = (*Picker)(nil)
+)
 
 // core is what the Pickers of one service share: the nodes and what is known about them.
 type core struct {
@@ -218,7 +221,7 @@ func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 }
 
 // further chooses for a further attempt: among the untried in the call's part of the pool and then in all of it, then the untried beyond it that may be
-// reached, then those that were tried least. It returns nil if only nodes are left that were down twice.
+// reached, then those that were tried least. In each of these places nodes that the client is connected to come first. It returns nil if only nodes are left that were down twice.
 func (s *set) further(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) *Node {
 	buf, ok := s.scratch.Get().(*[]*Node)
 	if !ok {
@@ -237,12 +240,47 @@ func (s *set) further(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 	}
 	var n *Node
 	if times <= 2 || !s.unreachable {
-		n = s.strategy.Choose(now, rnd, c, from)
+		n = s.strategy.Choose(now, rnd, c, connected(from))
 	}
 	clear(from)
 	*buf = from
 	s.scratch.Put(buf)
 	return n
+}
+
+// connected returns those of the nodes that the client has a connection to, or all of them if there is none. It may reorder them.
+func connected(nodes []*Node) []*Node {
+	up := 0
+	for i, n := range nodes {
+		if n.link.Load() == linkUp {
+			nodes[up], nodes[i] = n, nodes[up]
+			up++
+		}
+	}
+	if up == 0 {
+		return nodes
+	}
+	return nodes[:up]
+}
+
+// Spare implements policy.Spares: it reports whether a node is left that is none of tried and that may be reached. If none may be, those
+// count that have not been tried.
+func (p *Picker) Spare(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) bool {
+	s := p.cur.Load()
+	if s == nil || s.gen != p.gen.Load() {
+		s = p.refresh(now, rnd)
+	}
+	if s.methods != nil {
+		s = s.serving(c.Method)
+	}
+	for _, nodes := range [...][]*Node{s.pool, s.spare} {
+		for _, n := range nodes {
+			if !slices.Contains(tried, policy.Node(n)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // untried appends the nodes that appear in tried at most times times.

@@ -44,13 +44,7 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 	}
 	if a.stage == stageNode {
 		if o.Nodes != nil {
-			var tried []Node // the first attempt, which is most, costs no allocation
-			for i := range x.att[:k] {
-				if n := x.att[i].node; n != nil {
-					tried = append(tried, n)
-				}
-			}
-			n, v := o.Nodes.Pick(now, rnd, &x.call, tried)
+			n, v := o.Nodes.Pick(now, rnd, &x.call, x.triedNodes(k))
 			if !v.Decision.Admits() || n == nil {
 				x.attemptRefused(now, rnd, k, nodesName, v)
 				return
@@ -77,6 +71,16 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 		a.stage = stageStart
 	}
 	x.run(now, k)
+}
+
+// triedNodes are the nodes of the attempts before k. For the first attempt, which is most, it costs no allocation.
+func (x *Exec) triedNodes(k int) (tried []Node) {
+	for i := range x.att[:k] {
+		if n := x.att[i].node; n != nil {
+			tried = append(tried, n)
+		}
+	}
+	return tried
 }
 
 // run sets attempt k's timeout and lets it start.
@@ -399,12 +403,16 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop("a probe is not retried")
 		return
 	}
-	if int(x.n) >= x.p.most(&x.call) {
+	n := int(x.n)
+	if n >= x.p.most(&x.call) {
+		n -= x.inVain(now, rnd)
+	}
+	if n >= x.p.most(&x.call) {
 		stop("the attempts are used up")
 		return
 	}
 	e := status.From(a.err)
-	wait, ok, why := o.Retries.Again(now, rnd, &x.call, int(x.n), a.class, e.Fate, e.Pushback)
+	wait, ok, why := o.Retries.Again(now, rnd, &x.call, n, a.class, e.Fate, e.Pushback)
 	if !ok {
 		stop(why)
 		return
@@ -428,6 +436,25 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		return
 	}
 	x.retryAt = at
+}
+
+// inVain is how many attempts do not count because they reached nobody, while somebody else may be reached: 0 if nobody is left. At least one counts.
+func (x *Exec) inVain(now Time, rnd rand.Source) int {
+	s, ok := x.p.opt.Nodes.(Spares)
+	if !ok || x.call.Attempts != 0 || x.p.max < 2 || int(x.n) >= MaxAttempts {
+		return 0
+	}
+	vain := 0
+	for i := range x.att[:x.n] {
+		a := &x.att[i]
+		if c := a.class.Counts(); a.start != 0 && c.Retry == RetryAny && c.Cost == 0 && status.FateOf(a.err) == status.NotSent {
+			vain++
+		}
+	}
+	if vain == 0 || !s.Spare(now, rnd, &x.call, x.triedNodes(int(x.n))) {
+		return 0
+	}
+	return min(vain, int(x.n)-1)
 }
 
 func (x *Exec) breakerHolds(now Time) bool {

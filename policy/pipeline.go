@@ -19,6 +19,15 @@ type Nodes interface {
 	Done(now Time, rnd rand.Source, n Node, p Permit, e Ended)
 }
 
+// Spares is a Nodes that can tell whether there is somewhere else to go. A call that was sent nowhere, since a node could not be reached or was about
+// to leave, goes there beyond the number of attempts that it has: it fails for want of a connection only if no node can be reached. A call whose
+// attempts are bounded by itself (Call.Attempts) does not, and none has more attempts than MaxAttempts.
+type Spares interface {
+	Nodes
+	// Spare reports whether a node is left that is none of tried and that may be reached.
+	Spare(now Time, rnd rand.Source, c *Call, tried []Node) bool
+}
+
 // Node is a place that can serve attempts. Implementations are pointers, compared by identity.
 type Node interface {
 	// ID is the instance's name in discovery.

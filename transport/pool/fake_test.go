@@ -126,7 +126,7 @@ func inBubble(t *testing.T, o pool.Options, f func(t *testing.T, b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{t: t, d: &fakeDialer{takes: 10 * time.Millisecond}, start: time.Now()}
-		o.OnState = func(addr string, up bool, err *status.Error) {
+		o.OnState = func(n *pool.Node, up bool, err *status.Error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			s := "down"
@@ -136,7 +136,7 @@ func inBubble(t *testing.T, o pool.Options, f func(t *testing.T, b *bubble)) {
 			if up != (err == nil) {
 				s += "?!"
 			}
-			b.states = append(b.states, addr+" "+s)
+			b.states = append(b.states, n.Addr()+" "+s)
 		}
 		if o.Source == nil {
 			seed := rand.Uint64()

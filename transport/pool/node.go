@@ -76,6 +76,27 @@ type attempt struct {
 // Addr returns the node's address.
 func (n *Node) Addr() string { return n.addr }
 
+// Via returns the way that connections are made, see Pool.Node. It must not be changed.
+func (n *Node) Via() []string { return n.via }
+
+// Down returns the error of the last dial if it failed and no connection is left; nil = there is one, or nobody has tried yet.
+func (n *Node) Down() *status.Error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.told != down {
+		return nil
+	}
+	return n.err
+}
+
+// Up reports whether a connection has been made since the last failed dial. One that the node may end at once, as it did with those before, does not
+// count: only a call can show whether it holds.
+func (n *Node) Up() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.told == up && n.short < 2
+}
+
 // Get is Pool.Get for this node.
 func (n *Node) Get(ctx context.Context, deadline policy.Time) (transport.Conn, *status.Error) {
 	if c := n.pick(); c != nil {
@@ -312,7 +333,7 @@ func (n *Node) settle(a *attempt, c transport.Conn, err *status.Error) {
 	}
 	// Callers and the next dial wait for the end of the attempt, so that OnState hears things in order.
 	if f := n.p.opt.OnState; f != nil && told != was && !gone {
-		f(n.addr, told == up, err)
+		f(n, told == up, err)
 	}
 
 	n.mu.Lock()

@@ -49,7 +49,7 @@ type Options struct {
 	Source rand.Source
 	// OnState is told when a node becomes reachable (up, nil) or unreachable (not up, with the failed dial's error), in
 	// order for each node. It must not block, and must not call Close or Drain. nil = nobody is told.
-	OnState func(addr string, up bool, err *status.Error)
+	OnState func(n *Node, up bool, err *status.Error)
 }
 
 // check fills in the defaults and reports all faults together.
@@ -157,6 +157,9 @@ func (p *Pool) Node(addr string, via ...string) *Node {
 	}
 	return n
 }
+
+// Known returns the handle of a node if Node was asked for it, else nil.
+func (p *Pool) Known(addr string, via ...string) *Node { return find((*p.nodes.Load())[addr], via) }
 
 func find(list []*Node, via []string) *Node {
 	for _, n := range list {

@@ -540,3 +540,27 @@ func TestDrain(t *testing.T) {
 		})
 	}
 }
+
+// TestKnown is what others are told of a node: nothing before anybody has asked for it, then whether it can be reached.
+func TestKnown(t *testing.T) {
+	inBubble(t, pool.Options{}, func(t *testing.T, b *bubble) {
+		if b.Known(addr) != nil {
+			t.Fatal("a node is known that nobody asked for")
+		}
+		b.d.hang = true
+		_, _ = b.get(0)
+		n := b.Known(addr)
+		if n == nil || n != b.Node(addr) || b.Known(addr, "another way") != nil {
+			t.Fatal("the node is not known, or by another way")
+		}
+		if err := n.Down(); err == nil || err.Kind != status.Dial || n.Up() {
+			t.Errorf("it cannot be reached: %v, up %v", err, n.Up())
+		}
+		b.d.hang = false
+		time.Sleep(time.Second)
+		b.mustGet()
+		if err := n.Down(); err != nil || !n.Up() {
+			t.Errorf("it can be reached: %v, up %v", err, n.Up())
+		}
+	})
+}

@@ -18,7 +18,7 @@ import (
 func TestTurmoil(t *testing.T) {
 	d := &fakeDialer{}
 	p, err := pool.New(d, pool.Options{Backoff: time.Microsecond, IdleTime: 4 * time.Millisecond,
-		OnState: func(string, bool, *status.Error) {}})
+		OnState: func(*pool.Node, bool, *status.Error) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
