@@ -17,6 +17,8 @@ import (
 
 	"github.com/hull-go/hull"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/breaker"
+	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/spec"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport/grpctransport"
@@ -26,6 +28,7 @@ import (
 // callerConfig is what a caller's process is told, as JSON.
 type callerConfig struct {
 	Registry string
+	Service  string
 	Number   uint16
 	Ledger   string
 	TTL      time.Duration
@@ -38,10 +41,13 @@ type callerConfig struct {
 	// Timeout of a call. Of Hurry in a thousand it is 1 to 50 ms; Cancel in a thousand are given up by their caller after up to 50 ms.
 	Timeout       time.Duration
 	Hurry, Cancel int
-	// Once in a thousand must not run twice.
-	Once int
-	// Ms is how long handlers take, at most.
-	Ms int
+	// Once in a thousand must not run twice, Keyed have a key, Sick are for the method that fails now and then.
+	Once, Keyed, Sick int
+	// Ms is how long handlers take, at most; Exactly: always.
+	Ms      int
+	Exactly bool
+	// Sheddable in a thousand are not critical.
+	Sheddable int
 	// Fill is the size of requests, Reply that of answers.
 	Fill, Reply int
 	// Protocol is the only one to use; empty = the best.
@@ -61,9 +67,9 @@ const excuse = 100 * time.Millisecond
 // summary is what a caller says of itself in the end.
 type summary struct {
 	Offered, OK, Failed int64
-	// OnceFailed of the failed were calls that must not run twice; Impatient were in a hurry or given up; Excused got no answer in time while the machine
-	// stood still.
-	OnceFailed, Impatient, Excused int64
+	// OnceFailed of the failed were calls that must not run twice, KeyedFailed had a key; Sick were for the method that fails now and then, Impatient in a hurry or
+	// given up; Excused got no answer in time while the machine stood still.
+	OnceFailed, KeyedFailed, Sick, Impatient, Excused int64
 	Took                           time.Duration
 	Stalled                        time.Duration
 	// InFlight is what its connections still had under way.
@@ -78,6 +84,7 @@ type caller struct {
 	callerConfig
 	client  *hull.Client
 	ledger  *ledger
+	view    *registry.View
 	began   policy.Time
 	offered atomic.Int64
 	calls   sync.WaitGroup
@@ -124,6 +131,7 @@ func serveCaller(args []string, listening func(string)) error {
 	if c.client, err = hull.NewClient(opts...); err != nil {
 		return err
 	}
+	c.view = r.Open(c.Service)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	beside, cancel := context.WithCancel(context.Background())
@@ -149,7 +157,7 @@ func serveCaller(args []string, listening func(string)) error {
 			}
 		})
 	}
-	if _, err = hull.Call[reply](ctx, c.client.To(service), methodGet, &request{For: service}, hull.Timeout(time.Minute)); err != nil {
+	if _, err = hull.Call[reply](ctx, c.client.To(c.Service), methodGet, &request{For: c.Service}, hull.Timeout(time.Minute)); err != nil {
 		return fmt.Errorf("the first call: %w", err)
 	}
 	listening("nowhere")
@@ -165,7 +173,7 @@ func serveCaller(args []string, listening func(string)) error {
 	for _, p := range c.client.Connections() {
 		c.sum.InFlight += p.InFlight
 	}
-	for _, n := range c.client.To(service).Explain() {
+	for _, n := range c.client.To(c.Service).Explain() {
 		c.sum.InFlight += n.InFlight
 	}
 	b, err := json.Marshal(&c.sum)
@@ -173,7 +181,7 @@ func serveCaller(args []string, listening func(string)) error {
 	fmt.Println(saySummary + string(b))
 	cancel()
 	wg.Wait()
-	return errors.Join(err, c.ledger.close(), c.client.Close(), r.Close())
+	return errors.Join(err, c.ledger.close(), c.view.Close(), c.client.Close(), r.Close())
 }
 
 // open calls at a rate, whether answers come or not.
@@ -229,19 +237,30 @@ func (c *caller) next() (int64, bool) {
 
 // wish is what a call is like.
 type wish struct {
-	once, impatient bool
+	kind            int
+	impatient       bool
 	timeout, cancel time.Duration
 	ms              int
+	criticality     policy.Criticality
 }
 
 func (c *caller) wish() (w wish) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w.timeout = c.Timeout
-	if c.Ms > 0 {
+	w.timeout, w.criticality = c.Timeout, policy.Critical
+	if w.ms = c.Ms; c.Ms > 0 && !c.Exactly {
 		w.ms = c.rnd.IntN(c.Ms + 1)
 	}
-	w.once = c.rnd.IntN(1000) < c.Once
+	if c.rnd.IntN(1000) < c.Sheddable {
+		w.criticality = policy.Sheddable
+	}
+	for n := c.rnd.IntN(1000); ; w.kind++ {
+		share := [...]int{kindGet: 1000 - c.Once - c.Keyed - c.Sick, kindPut: c.Once, kindPay: c.Keyed, kindSick: c.Sick}[w.kind]
+		if n < share {
+			break
+		}
+		n -= share
+	}
 	switch n := c.rnd.IntN(1000); {
 	case n < c.Hurry:
 		w.impatient, w.timeout = true, time.Duration(1+c.rnd.IntN(50))*time.Millisecond
@@ -261,20 +280,21 @@ func (c *caller) call(n int64) {
 	if w.cancel > 0 {
 		defer time.AfterFunc(w.cancel, cancel).Stop()
 	}
-	method := methodGet
-	if w.once {
-		method = methodPut
-	}
 	stalled := c.stalled()
 	var info hull.CallInfo
-	rep, err := hull.Call[reply](ctx, c.client.To(service), method, &request{ID: id, For: service, Ms: w.ms, Fill: c.fill, Reply: c.Reply}, hull.Info(&info))
+	opts := []hull.CallOption{hull.Info(&info), hull.Criticality(w.criticality)}
+	if w.kind == kindPay {
+		opts = append(opts, hull.IdempotencyKey(fmt.Sprint("call-", id)))
+	}
+	req := &request{ID: id, For: c.Service, Ms: w.ms, Fill: c.fill, Reply: c.Reply, Sick: w.kind == kindSick && sickAt(began)}
+	rep, err := hull.Call[reply](ctx, c.client.To(c.Service), methods[w.kind], req, opts...)
 	rec := called{ID: id, At: began, Deadline: deadline, End: policy.Now(), Outcome: outcomeOf(&info, err), Class: uint8(info.Class),
-		Fate: uint8(status.FateOf(err)), Once: w.once, Answered: nodeNumber(info.Node), Attempts: uint8(len(info.Attempts))}
+		Fate: uint8(status.FateOf(err)), Kind: uint8(w.kind), Criticality: uint8(w.criticality), Answered: nodeNumber(info.Node), Attempts: uint8(len(info.Attempts))}
 	if rep != nil {
 		rec.Replied = rep.Node
 	}
 	for i, a := range info.Attempts[:min(len(info.Attempts), len(rec.Nodes))] {
-		rec.Nodes[i], rec.Classes[i] = nodeNumber(a.Node), uint8(a.Class)
+		rec.Nodes[i], rec.Classes[i], rec.Began[i] = nodeNumber(a.Node), uint8(a.Class), uint32(a.Began.Microseconds())
 	}
 	c.ledger.write(&rec)
 	excused := false
@@ -287,16 +307,21 @@ func (c *caller) call(n int64) {
 	switch {
 	case err == nil:
 		c.sum.OK++
+	case w.kind == kindSick:
+		c.sum.Sick++
 	case w.impatient:
 		c.sum.Impatient++
 	case excused:
 		c.sum.Excused++
 	default:
 		c.sum.Failed++
-		if w.once {
+		switch w.kind {
+		case kindPut:
 			c.sum.OnceFailed++
+		case kindPay:
+			c.sum.KeyedFailed++
 		}
-		if what := fmt.Sprintf("once %v: %v: %v", w.once, info.Class, err); len(c.sum.Errors) < 20 || c.sum.Errors[what] > 0 {
+		if what := fmt.Sprintf("%s: %v: %v", methods[w.kind], info.Class, err); len(c.sum.Errors) < 20 || c.sum.Errors[what] > 0 {
 			c.sum.Errors[what]++
 		}
 		fmt.Fprintf(os.Stderr, "call %d failed after %v: %v; attempts %+v; stopped %q\n", n, info.Took, err, info.Attempts, info.Stopped)
@@ -313,13 +338,21 @@ func (c *caller) stalled() time.Duration {
 // look takes a sample of how the client sees the world.
 func (c *caller) look(s *sample) {
 	s.measure()
-	conn := c.client.To(service)
+	conn := c.client.To(c.Service)
 	s.Nodes = conn.Explain()
 	for _, p := range c.client.Connections() {
 		s.InFlight += p.InFlight
 		s.Conns += len(p.Conns)
 	}
-	if m, ok := conn.Methods()[methodGet]; ok {
-		s.Breaker = &m.Breaker
+	s.Breakers = map[string]breaker.Snapshot{}
+	for name, m := range conn.Methods() {
+		s.Breakers[name] = m.Breaker
 	}
+	s.Capacity = conn.Budget().Capacity
+	s.Disbelieved = c.view.Snapshot().Disbelieved
 }
+
+// The sick method fails for sickFor of each sickEvery, by the clock.
+const sickEvery, sickFor = time.Minute, 8 * time.Second
+
+func sickAt(t policy.Time) bool { return time.Duration(t)%sickEvery < sickFor }

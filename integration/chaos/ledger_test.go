@@ -26,11 +26,13 @@ type started struct {
 	At   policy.Time
 	// Over is the deadline, if the handler's context had ended when it began for that reason.
 	Over policy.Time
+	// Read is when its request was read, which is before the server's last look at whether anybody waits.
+	Read policy.Time
 	// Known: the context had ended when the handler began, for whatever reason.
 	Known bool
-	// Once: the call must not run twice. Astray: it was meant for another service.
-	Once, Astray bool
-	Node         uint16
+	// Once: the call must not run twice. Keyed: nor must it, because of its key. Astray: it was meant for another service.
+	Once, Keyed, Astray bool
+	Node                uint16
 }
 
 // called is what a caller writes when a call has ended, or when it stood still (then ID is 0, from At to End).
@@ -38,13 +40,25 @@ type called struct {
 	ID                   uint64
 	At, Deadline, End    policy.Time
 	Outcome, Class, Fate uint8
-	Once                 bool
+	Kind, Criticality    uint8
 	Attempts             uint8
 	// Answered is the node that the client believes has answered, Replied the one that did.
 	Answered, Replied uint16
 	Nodes             [policy.MaxAttempts]uint16
 	Classes           [policy.MaxAttempts]uint8
+	// Began is when each attempt did, in microseconds after At.
+	Began [policy.MaxAttempts]uint32
 }
+
+// The kinds of calls, and the methods that they are for.
+const (
+	kindGet  = iota // idempotent
+	kindPut         // not
+	kindPay         // with a key, so that it may be tried again
+	kindSick        // fails while sickAt says so
+)
+
+var methods = [...]string{kindGet: methodGet, kindPut: methodPut, kindPay: methodPay, kindSick: methodSick}
 
 // The outcomes of called.
 const (
@@ -128,9 +142,14 @@ type sample struct {
 	Accepted int `json:",omitempty"`
 	// Conns is how many connections a caller has.
 	Conns int `json:",omitempty"`
-	// Of a caller: the nodes it knows, the breaker of its method and its open time.
-	Nodes   []balance.NodeState `json:",omitempty"`
-	Breaker *breaker.Snapshot   `json:",omitempty"`
+	// Done is how many calls a node has worked on, Took the time that its workers spent on them.
+	Done int64         `json:",omitempty"`
+	Took time.Duration `json:",omitempty"`
+	// Of a caller: the nodes it knows, the breakers of its methods, how many tokens its budget has room for, and how many nodes are disbelieved to have gone.
+	Nodes       []balance.NodeState         `json:",omitempty"`
+	Breakers    map[string]breaker.Snapshot `json:",omitempty"`
+	Capacity    int64                       `json:",omitempty"`
+	Disbelieved int                         `json:",omitempty"`
 }
 
 // measure fills in what every process has.

@@ -2,6 +2,7 @@ package chaos_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,19 +14,28 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	_ "modernc.org/sqlite" // the driver of the keys' store
+
 	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/idempotency"
+	"github.com/hull-go/hull/idempotency/sqlitestore"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/natsregistry"
+	"github.com/hull-go/hull/status"
 )
 
 const (
 	service   = "work"
 	methodGet = "chaos.Work/Get" // idempotent
 	methodPut = "chaos.Work/Put"
+	methodPay = "chaos.Work/Pay" // with a key
+	// methodSick fails when it is told to.
+	methodSick = "chaos.Work/Sick"
 )
 
 // request is what nodes are asked.
@@ -36,8 +46,21 @@ type request struct {
 	Fill string `json:",omitempty"`
 	// Poison kills the process that runs it, Panic only the handler.
 	Poison, Panic bool `json:",omitempty"`
+	// Sick has the handler say that the service is unavailable.
+	Sick bool `json:",omitempty"`
 	// Reply is how large the answer is.
 	Reply int `json:",omitempty"`
+
+	read policy.Time // when UnmarshalJSON began
+}
+
+// UnmarshalJSON implements json.Unmarshaler, to know when the server reads the request.
+func (r *request) UnmarshalJSON(b []byte) error {
+	type plain request
+	now := policy.Now()
+	err := json.Unmarshal(b, (*plain)(r))
+	r.read = now
+	return err
 }
 
 type reply struct {
@@ -48,6 +71,7 @@ type reply struct {
 // nodeConfig is what a node's process is told, as JSON.
 type nodeConfig struct {
 	Registry string
+	Service  string
 	Number   uint16
 	Addr     string
 	Ledger   string
@@ -62,7 +86,16 @@ type nodeConfig struct {
 	Sample time.Duration
 	// DrainPanic: handlers that run when the node leaves panic.
 	DrainPanic bool
+	// Workers is how many calls are worked on at a time, whatever the server lets in; 0 = all.
+	Workers int
+	// Keys is a file that nodes share keys through; empty = they share none.
+	Keys string
+	// Admin: the node has an admin page, and prints where.
+	Admin bool
 }
+
+// sayAdmin is what a node prints before where its admin page is.
+const sayAdmin = "admin "
 
 // serveNode is the role of a server's process. SIGUSR1 has it reset its connections.
 func serveNode(args []string, listening func(string)) error {
@@ -102,13 +135,33 @@ func serveNode(args []string, listening func(string)) error {
 	if c.Cert != "" {
 		opts = append(opts, hull.ServeTLS(tlsOf(c.Cert, c.Key)))
 	}
-	s, err := hull.NewServer(service, opts...)
+	if c.Admin {
+		opts = append(opts, hull.WithAdmin("127.0.0.1:0"))
+	}
+	if c.Keys != "" {
+		db, err := sql.Open("sqlite", "file:"+c.Keys+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		store, err := sqlitestore.New(context.Background(), db)
+		if err != nil {
+			return err
+		}
+		opts = append(opts, hull.WithIdempotency(idempotency.Options{Store: store, Keep: time.Minute}))
+	}
+	s, err := hull.NewServer(c.Service, opts...)
 	if err != nil {
 		return err
 	}
 	n := &node{nodeConfig: c, ledger: l, leaving: leaving}
-	hull.Handle(s, methodGet, n.serve(false), hull.Idempotent())
-	hull.Handle(s, methodPut, n.serve(true))
+	if c.Workers > 0 {
+		n.workers = make(chan struct{}, c.Workers)
+	}
+	hull.Handle(s, methodGet, n.serve(kindGet), hull.Idempotent())
+	hull.Handle(s, methodPut, n.serve(kindPut))
+	hull.Handle(s, methodPay, n.serve(kindPay))
+	hull.Handle(s, methodSick, n.serve(kindSick))
 
 	resets := make(chan os.Signal, 1)
 	signal.Notify(resets, syscall.SIGUSR1)
@@ -124,6 +177,7 @@ func serveNode(args []string, listening func(string)) error {
 			if err := sampling(ctx, c.Ledger+".samples", c.Sample, func(at *sample) {
 				at.measure()
 				at.InFlight, at.Accepted = int(s.Snapshot().InFlight), kept.count()
+				at.Done, at.Took = n.done.Load(), time.Duration(n.took.Load())
 			}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
@@ -131,6 +185,9 @@ func serveNode(args []string, listening func(string)) error {
 	}
 	go func() {
 		<-s.Ready()
+		if c.Admin {
+			fmt.Println(sayAdmin + s.AdminAddr())
+		}
 		listening(s.Addr())
 	}()
 	err = hull.Serve(context.Background(), s)
@@ -145,11 +202,14 @@ type node struct {
 	nodeConfig
 	ledger  *ledger
 	leaving chan struct{}
+
+	workers    chan struct{} // nil = everybody is one
+	done, took atomic.Int64
 }
 
-func (n *node) serve(once bool) func(context.Context, *request) (*reply, error) {
+func (n *node) serve(kind int) func(context.Context, *request) (*reply, error) {
 	return func(ctx context.Context, r *request) (*reply, error) {
-		st := started{Call: r.ID, At: policy.Now(), Once: once, Astray: r.For != service, Node: n.Number}
+		st := started{Call: r.ID, At: policy.Now(), Read: r.read, Once: kind == kindPut, Keyed: kind == kindPay, Astray: r.For != n.Service, Node: n.Number}
 		if err := ctx.Err(); err != nil {
 			st.Known = true
 			if d, ok := ctx.Deadline(); ok && errors.Is(err, context.DeadlineExceeded) {
@@ -164,12 +224,11 @@ func (n *node) serve(once bool) func(context.Context, *request) (*reply, error) 
 		if r.Panic {
 			panic("asked to")
 		}
-		if r.Ms > 0 {
-			select {
-			case <-time.After(time.Duration(r.Ms) * time.Millisecond):
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
+		if r.Sick {
+			return nil, status.Errorf(status.Unavailable, "as it was told to be")
+		}
+		if err := n.work(ctx, time.Duration(r.Ms)*time.Millisecond); err != nil {
+			return nil, err
 		}
 		if n.DrainPanic {
 			select {
@@ -180,6 +239,31 @@ func (n *node) serve(once bool) func(context.Context, *request) (*reply, error) 
 		}
 		return &reply{n.Number, strings.Repeat("x", r.Reply)}, nil
 	}
+}
+
+// work takes so long, once there is a worker for it.
+func (n *node) work(ctx context.Context, d time.Duration) error {
+	if n.workers != nil {
+		select {
+		case n.workers <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		began := time.Now()
+		defer func() {
+			n.done.Add(1)
+			n.took.Add(int64(time.Since(began)))
+			<-n.workers
+		}()
+	}
+	if d > 0 {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // keeper is a listener that can reset the connections that it accepted last.

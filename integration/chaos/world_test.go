@@ -13,10 +13,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/integration/engine"
-	"github.com/hull-go/hull/internal/invariant"
 	"github.com/hull-go/hull/policy"
-	"github.com/hull-go/hull/policy/breaker"
-	"github.com/hull-go/hull/status"
 )
 
 // Everything is found within seconds, and lost within ttl.
@@ -33,9 +30,13 @@ type world struct {
 
 	mu      sync.Mutex
 	number  uint16
-	ledgers []string                 // of nodes
+	ledgers []ledgerOf               // of nodes
 	stops   map[uint16][]policy.Time // of nodes, by number: from, to, from, to …
+	causes  map[string][]span        // of states that must end; nil = no test says, and spells are not judged
 }
+
+// span is a time; to 0 = it has not ended.
+type span struct{ from, to policy.Time }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -55,6 +56,9 @@ func (w *world) killRegistry() {
 
 func (w *world) registry() string { return "nats://" + w.proxy.Addr() }
 
+// ledgerOf is where a node of a service writes.
+type ledgerOf struct{ path, service string }
+
 // nodeProcess is a place for one node after the other.
 type nodeProcess struct {
 	*engine.Process
@@ -69,6 +73,9 @@ type nodeProcess struct {
 func (w *world) node(c nodeConfig) *nodeProcess {
 	n := &nodeProcess{w: w, config: c}
 	n.config.Registry, n.config.TTL = w.registry(), ttl
+	if c.Service == "" {
+		n.config.Service = service
+	}
 	if c.Addr == "" {
 		n.config.Addr = net.JoinHostPort(engine.Loopback(), "0")
 	}
@@ -106,7 +113,7 @@ func (n *nodeProcess) launch() {
 		w.number++
 		n.config.Number = w.number
 		n.config.Ledger = filepath.Join(w.dir, fmt.Sprintf("node-%d", w.number))
-		w.ledgers = append(w.ledgers, n.config.Ledger)
+		w.ledgers = append(w.ledgers, ledgerOf{n.config.Ledger, n.config.Service})
 	}
 	b, err := json.Marshal(&n.config)
 	w.mu.Unlock()
@@ -174,6 +181,9 @@ func (w *world) newCaller(c callerConfig) *callerProcess {
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second
 	}
+	if c.Service == "" {
+		c.Service = service
+	}
 	p := &callerProcess{w: w, config: c}
 	p.Process = engine.Self(w, "caller", func() []string {
 		b, err := json.Marshal(&p.config)
@@ -213,7 +223,7 @@ func (c *callerProcess) said() *summary {
 	if !ok || json.Unmarshal([]byte(line), s) != nil {
 		c.w.Fatalf("caller %d said no last word:\n%s", c.config.Number, c.Log())
 	}
-	if s.Failed > s.OnceFailed {
+	if c.config.Service == service && s.Failed > s.OnceFailed+s.KeyedFailed {
 		c.w.Logf("caller %d:\n%s", c.config.Number, c.Log())
 	}
 	return s
@@ -227,129 +237,8 @@ func (w *world) none(s *summary) {
 	if s.Failed > 0 {
 		w.Errorf("%d of %d calls failed: %v", s.Failed, s.Offered, s.Errors)
 	}
-	if n := s.OK + s.Failed + s.Impatient + s.Excused; n != s.Offered {
+	if n := s.OK + s.Failed + s.Sick + s.Impatient + s.Excused; n != s.Offered {
 		w.Errorf("%d calls were offered, and %d ended", s.Offered, n)
-	}
-}
-
-// verdict is what the ledgers come to, beside the invariants.
-type verdict struct {
-	// Starts of handlers; Known those whose context had ended when they began, Vain those whose caller had gone by then, whoever knew.
-	Starts, Known, Vain int
-}
-
-// late is how long after a server must have heard that nobody waits a handler may begin on a busy machine: the check comes before the handler, and a processor may
-// be taken away between the two.
-const late = 250 * time.Millisecond
-
-// judge has the checker judge all ledgers.
-func (w *world) judge(check *invariant.Checker) (v verdict, r *invariant.Report) {
-	w.Helper()
-	ends := map[uint64]policy.Time{} // of calls that their callers gave up
-	for _, c := range w.callers {
-		process := fmt.Sprint("caller ", c.config.Number)
-		for _, rec := range records[called](w, c.config.Ledger) {
-			if rec.ID == 0 {
-				check.Stall(process, rec.At, rec.End)
-				continue
-			}
-			w.tell(check, process, &rec)
-			if rec.Class == uint8(policy.ClassCancelled) || rec.End > rec.Deadline {
-				ends[rec.ID] = min(rec.End, rec.Deadline)
-			}
-		}
-		w.views(check, c.config.Ledger)
-	}
-	for _, path := range w.ledgers {
-		for _, s := range records[started](w, path) {
-			v.Starts++
-			st := invariant.Start{Call: s.Call, Service: service, WantService: service, Node: nodeID(s.Node), Once: s.Once, At: s.At}
-			if s.Astray {
-				st.WantService = "another"
-			}
-			end, gone := ends[s.Call]
-			if gone = gone && end < s.At; gone {
-				v.Vain++
-			}
-			if s.Known {
-				v.Known++
-				over := s.Over
-				if over == 0 && gone {
-					over = end
-				}
-				if over != 0 && s.At.Sub(over)-w.stopped(s.Node, over, s.At) > late {
-					st.Over = over
-				}
-			}
-			check.Start(st)
-		}
-	}
-	r = check.Report(policy.Now())
-	if err := r.Err(); err != nil {
-		w.Error(err)
-	}
-	w.Logf("%d calls: %v; judged %v", r.Offered, r.Ended, r.Judged)
-	w.Logf("%d handlers started; the context of %d had ended when they began, and the callers of %d had gone", v.Starts, v.Known, v.Vain)
-	return v, r
-}
-
-// tell tells the checker of one call.
-func (w *world) tell(check *invariant.Checker, process string, rec *called) {
-	check.Offer(invariant.Call{ID: rec.ID, Service: service, Root: true, Once: rec.Once, Deadline: rec.Deadline, Process: process, At: rec.At})
-	var tried []string
-	for i := range min(int(rec.Attempts), len(rec.Nodes)) {
-		a := invariant.Attempt{Call: rec.ID, N: i, Service: service, Node: nodeID(rec.Nodes[i]), At: rec.At, Paid: true, Tried: tried}
-		if i > 0 && policy.Class(rec.Classes[i-1]) == policy.ClassDownstream {
-			a.Before = &status.Error{Origin: status.Downstream}
-		}
-		check.Attempt(a)
-		tried = append(tried, a.Node)
-	}
-	e := invariant.End{ID: rec.ID, Outcome: [...]invariant.Outcome{invariant.OK, invariant.Refused, invariant.Failed}[rec.Outcome], Class: policy.Class(rec.Class),
-		Fate: status.Fate(rec.Fate), Shed: policy.Class(rec.Class) == policy.ClassShed, At: rec.End}
-	if !rec.Once {
-		e.Key = methodGet
-	}
-	check.End(e)
-	if rec.Answered != 0 && rec.Replied != 0 {
-		check.Start(invariant.Start{Service: service, WantService: service, Node: nodeID(rec.Replied), WantNode: nodeID(rec.Answered), At: rec.End})
-	}
-}
-
-// stopped is how long a node had been stopped between two times.
-func (w *world) stopped(number uint16, from, to policy.Time) (d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for all := w.stops[number]; len(all) > 0; all = all[min(2, len(all)):] {
-		until := to
-		if len(all) > 1 {
-			until = all[1]
-		}
-		if a, b := max(all[0], from), min(until, to); b > a {
-			d += b.Sub(a)
-		}
-	}
-	return d
-}
-
-// views tells the checker how a caller saw the world.
-func (w *world) views(check *invariant.Checker, path string) {
-	was := breaker.Closed
-	for _, s := range samples(w, path+".samples") {
-		view := invariant.Nodes{Service: service, Known: len(s.Nodes), MaxEjected: len(s.Nodes) / 2, Live: 1, At: s.At} // one node is never killed
-		for _, n := range s.Nodes {
-			if n.State == "ejected" {
-				view.Ejected++
-			}
-		}
-		check.Nodes(view)
-		if s.Breaker == nil {
-			continue
-		}
-		if was == breaker.Closed && s.Breaker.State == breaker.Open {
-			check.BreakerOpened(methodGet, 12*time.Second, s.Breaker.Since)
-		}
-		was = s.Breaker.State
 	}
 }
 

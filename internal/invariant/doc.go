@@ -17,4 +17,10 @@
 //	13  a class is shed beyond its reserve only while the lower ones are at theirs
 //	14  no handler starts when its server knows that nobody waits
 //	15  discovery never loses a live node, and no call reaches the wrong instance
+//
+// What is told decides what is judged; Report.Judged says how often. Who watches processes from outside sees some things only in part: a negative pushback (6)
+// is not in what a caller hears of its attempts, so that part is judged where the error is at hand, in policy and sim; that a budget paid (6) and that another node could
+// have been chosen (7) follow from the ledger of a caller's calls; states (9, 10, 11) are read now and then, and those that come and go between two looks are missed;
+// when a server heard of a cancellation (14) it alone knows, so of those only what is long past counts, while of deadlines everything does; capacity (12, 13) must be set by
+// the handlers, so overload is judged on a service made for it.
 package invariant

@@ -16,6 +16,32 @@ type Rule int
 // Rules is how many there are.
 const Rules = 15
 
+var ruleTexts = [Rules + 1]string{
+	1:  "every call ends exactly once",
+	2:  "no call outlives its deadline by more than 50 ms and what the process stood still",
+	3:  "what is not idempotent runs once at most, and not at all if it is said not to have been sent",
+	4:  "a key starts once among nodes that share a store, but for declared reruns",
+	5:  "attempts at a service are at most 1.1 times the root calls, and the declared burst",
+	6:  "nothing is tried again after a downstream failure, a negative pushback, or without budget",
+	7:  "no node is tried twice while another may be",
+	8:  "permits, places and calls in flight are back at zero in the end; abandoned ones are within their cap",
+	9:  "no more nodes are ejected than the cap allows, never all, and failing open is said",
+	10: "a breaker opens from failures of the service, not from sheds, cancellations and refusals alone",
+	11: "every open, ejected or disbelieving state ends when its cause has",
+	12: "overload leaves goodput at 90 % of capacity, and at 80 % load nearly nothing is shed",
+	13: "a class is shed beyond its reserve only while the lower ones are at theirs",
+	14: "no handler starts when its server knows that nobody waits",
+	15: "discovery never loses a live node, and no call reaches the wrong instance",
+}
+
+// String says what the rule is.
+func (r Rule) String() string {
+	if r < 1 || r > Rules {
+		return fmt.Sprintf("rule %d of %d", int(r), Rules)
+	}
+	return ruleTexts[r]
+}
+
 // Violation is an invariant that was broken.
 type Violation struct {
 	Rule Rule
@@ -26,9 +52,9 @@ type Violation struct {
 // String says which, when and what.
 func (v Violation) String() string {
 	if v.At == 0 {
-		return fmt.Sprintf("invariant %d: %s", v.Rule, v.What)
+		return fmt.Sprintf("invariant %d: %s", int(v.Rule), v.What)
 	}
-	return fmt.Sprintf("invariant %d at %s: %s", v.Rule, v.At.Clock().Format("15:04:05.000"), v.What)
+	return fmt.Sprintf("invariant %d at %s: %s", int(v.Rule), v.At.Clock().Format("15:04:05.000"), v.What)
 }
 
 // Options of a Checker. The zero value checks what the contract says.
@@ -41,28 +67,28 @@ type Options struct {
 	Recovery time.Duration
 	// Reserve is the share that each class of criticality keeps; 0 = 0.02.
 	Reserve float64
+	// Keep is how long what has ended is remembered, for a checker that looks on for hours: what comes later than that cannot be compared with it any more.
+	// Look forgets; 0 = nothing is ever forgotten.
+	Keep time.Duration
 }
 
 // maxTold bounds how many violations of one rule are kept; all are counted.
 const maxTold = 20
 
-// Checker collects what is seen. It is safe for concurrent use. Its memory grows with the calls under way and with those that must not run
-// twice, 40 bytes or so each.
+// Checker collects what is seen. It is safe for concurrent use. Its memory grows with the calls, 150 bytes or so each, unless Options.Keep says for how long.
 type Checker struct {
 	o Options
 
-	mu     sync.Mutex
-	told   [Rules + 1][]Violation
-	broken [Rules + 1]int
-	seen   [Rules + 1]int // how often a rule had something to judge
+	mu sync.Mutex
+	tally
 
 	ended     map[Outcome]int
 	late      []late
 	open      map[uint64]*Call
-	done      map[uint64]struct{} // ended, to notice a second end
-	starts    map[uint64]int      // of calls that may start once
-	neverSent map[uint64]struct{}
-	keys      map[string]int
+	done      map[uint64]policy.Time // ended, to notice a second end
+	starts    map[uint64]begun       // of calls that may start once
+	neverSent map[uint64]policy.Time
+	keys      map[string]begun
 	roots     int
 	attempts  map[string]int    // by service
 	stalls    map[string][]span // by process
@@ -72,6 +98,19 @@ type Checker struct {
 	failures  map[string][]policy.Time // that count in a breaker, by key
 	ends      []end                    // what invariants 12 and 13 look at
 	phases    []Phase
+}
+
+// tally is what was judged so far.
+type tally struct {
+	told   [Rules + 1][]Violation
+	broken [Rules + 1]int
+	seen   [Rules + 1]int // how often a rule had something to judge
+}
+
+// begun is how often something has started, and when it did last.
+type begun struct {
+	n  int
+	at policy.Time
 }
 
 type span struct{ from, to policy.Time }
@@ -94,15 +133,15 @@ func New(o Options) *Checker {
 	if o.Reserve == 0 {
 		o.Reserve = 0.02
 	}
-	return &Checker{o: o, stalls: map[string][]span{}, ended: map[Outcome]int{}, open: map[uint64]*Call{}, done: map[uint64]struct{}{}, starts: map[uint64]int{}, neverSent: map[uint64]struct{}{},
-		keys: map[string]int{}, attempts: map[string]int{}, causes: map[string][]span{}, failures: map[string][]policy.Time{}}
+	return &Checker{o: o, stalls: map[string][]span{}, ended: map[Outcome]int{}, open: map[uint64]*Call{}, done: map[uint64]policy.Time{}, starts: map[uint64]begun{},
+		neverSent: map[uint64]policy.Time{}, keys: map[string]begun{}, attempts: map[string]int{}, causes: map[string][]span{}, failures: map[string][]policy.Time{}}
 }
 
-// violated notes one. The lock is held.
-func (c *Checker) violated(r Rule, at policy.Time, format string, args ...any) {
-	c.broken[r]++
-	if len(c.told[r]) < maxTold {
-		c.told[r] = append(c.told[r], Violation{r, at, fmt.Sprintf(format, args...)})
+// violated notes one. The Checker's lock is held.
+func (t *tally) violated(r Rule, at policy.Time, format string, args ...any) {
+	t.broken[r]++
+	if len(t.told[r]) < maxTold {
+		t.told[r] = append(t.told[r], Violation{r, at, fmt.Sprintf(format, args...)})
 	}
 }
 
@@ -182,7 +221,7 @@ func (c *Checker) End(e End) {
 		return
 	}
 	delete(c.open, e.ID)
-	c.done[e.ID] = struct{}{}
+	c.done[e.ID] = e.At
 	c.ended[e.Outcome]++
 	if call.Deadline != 0 {
 		c.seen[2]++
@@ -191,8 +230,8 @@ func (c *Checker) End(e End) {
 		}
 	}
 	if call.Once && e.Outcome != OK && e.Fate == status.NotSent {
-		c.neverSent[e.ID] = struct{}{}
-		if c.starts[e.ID] > 0 {
+		c.neverSent[e.ID] = e.At
+		if c.starts[e.ID].n > 0 {
 			c.violated(3, e.At, "call %d ran, and its caller was told that it was not sent", e.ID)
 		}
 	}
@@ -258,7 +297,9 @@ func (c *Checker) Attempt(a Attempt) {
 	if !a.Paid {
 		c.violated(6, a.At, "attempt %d of call %d was not paid for", a.N+1, a.Call)
 	}
-	c.seen[7]++
+	if len(a.Eligible) > 0 {
+		c.seen[7]++
+	}
 	if a.Same || !slices.Contains(a.Tried, a.Node) {
 		return
 	}
@@ -292,8 +333,9 @@ func (c *Checker) Start(s Start) {
 	defer c.mu.Unlock()
 	if s.Once && s.Call != 0 {
 		c.seen[3]++
-		if c.starts[s.Call]++; c.starts[s.Call] > 1 {
-			c.violated(3, s.At, "call %d runs for the %s time, on %s", s.Call, ordinal(c.starts[s.Call]), s.Node)
+		n := c.starts[s.Call].n + 1
+		if c.starts[s.Call] = (begun{n, s.At}); n > 1 {
+			c.violated(3, s.At, "call %d runs for the %s time, on %s", s.Call, ordinal(n), s.Node)
 		}
 		if _, never := c.neverSent[s.Call]; never {
 			c.violated(3, s.At, "call %d runs on %s, and its caller was told that it was not sent", s.Call, s.Node)
@@ -302,10 +344,10 @@ func (c *Checker) Start(s Start) {
 	if s.Key != "" {
 		c.seen[4]++
 		if !s.Rerun {
-			c.keys[s.Key]++
-		}
-		if c.keys[s.Key] > 1 && !s.Rerun {
-			c.violated(4, s.At, "key %q starts for the %s time, on %s", s.Key, ordinal(c.keys[s.Key]), s.Node)
+			n := c.keys[s.Key].n + 1
+			if c.keys[s.Key] = (begun{n, s.At}); n > 1 {
+				c.violated(4, s.At, "key %q starts for the %s time, on %s", s.Key, ordinal(n), s.Node)
+			}
 		}
 	}
 	c.seen[14]++

@@ -1,6 +1,8 @@
 package invariant_test
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -244,5 +246,53 @@ func TestReport(t *testing.T) {
 	}
 	if left := r.Untested(1, 2, 3, 8); !slices.Equal(left, []invariant.Rule{3}) {
 		t.Errorf("untested: %v", left)
+	}
+}
+
+// A checker that looks on says the same again and again, counts nothing twice, and forgets what is over.
+func TestLook(t *testing.T) {
+	const keep = 30 * s
+	c := invariant.New(invariant.Options{Keep: keep})
+	calls := func(first uint64, from time.Duration) {
+		for id := first; id < first+100; id++ {
+			c.Offer(invariant.Call{ID: id, Once: true, Deadline: at(from + s), Process: "p", At: at(from)})
+			c.End(invariant.End{ID: id, Outcome: invariant.Failed, Class: policy.ClassTimeout, Key: "k", Fate: status.NotSent, At: at(from + 3*s)})
+		}
+		c.Stall("p", at(from), at(from+3*s))
+	}
+	calls(0, 0)
+	c.Offer(invariant.Call{ID: 5000, At: at(0)}) // goes on
+	c.BreakerOpened("k", 10*s, at(4*s))
+	c.BreakerOpened("other", 10*s, at(4*s))
+	c.Spell(invariant.Spell{State: "open", Key: "k", From: at(4 * s), To: at(20 * s), Max: 5 * s})
+	for _, now := range []time.Duration{25 * s, 26 * s, 60 * s, 61 * s} {
+		r := c.Look(at(now))
+		if r.Offered != 101 || r.Broken[1] != 0 || r.Broken[2] != 0 || r.Broken[10] != 1 || r.Broken[11] != 1 || r.Judged[10] != 2 || len(r.Violations) != 2 {
+			t.Errorf("at %v: %+v", now, r)
+		}
+	}
+	// What was forgotten is not compared any more, what goes on still is.
+	c.Start(invariant.Start{Call: 1, Once: true, At: at(70 * s)})
+	c.End(invariant.End{ID: 5000, Outcome: invariant.OK, At: at(70 * s)})
+	if r := c.Look(at(71 * s)); r.Broken[3] != 0 || r.Broken[1] != 0 || r.Ended[invariant.OK] != 1 {
+		t.Errorf("%+v", r)
+	}
+	calls(200, 80*s)
+	c.Start(invariant.Start{Call: 201, Once: true, At: at(84 * s)})
+	if r := c.Look(at(85 * s)); r.Broken[3] != 1 || r.Broken[2] != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The texts of the rules are those of the package's documentation.
+func TestRuleTexts(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := invariant.Rule(1); n <= invariant.Rules; n++ {
+		if line := fmt.Sprintf("//\t%2d  %v\n", int(n), n); !strings.Contains(string(doc), line) {
+			t.Errorf("the documentation has no line %q", line)
+		}
 	}
 }

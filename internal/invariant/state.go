@@ -2,6 +2,7 @@ package invariant
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -149,51 +150,134 @@ func (r *Report) Untested(of ...Rule) (left []Rule) {
 	return left
 }
 
-// Report judges what can only be judged in the end, at now, and returns everything. It may be called once.
+// Report judges what can only be judged in the end, at now, and returns everything.
 func (c *Checker) Report(now policy.Time) *Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := &Report{Ended: c.ended}
+	t := c.tally.clone()
+	r := c.report(&t, now)
 	for _, call := range c.open {
-		c.violated(1, 0, "call %d to %s has not ended", call.ID, call.Service)
-		r.Offered++
+		t.violated(1, 0, "call %d to %s has not ended", call.ID, call.Service)
 	}
-	for _, n := range c.ended {
-		r.Offered += n
+	return r.of(&t)
+}
+
+// Look returns what is known by now of a run that goes on: calls under way and states that last are nothing yet. It forgets what Options.Keep says.
+func (c *Checker) Look(now policy.Time) *Report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.o.Keep > 0 {
+		c.forget(now.Add(-c.o.Keep), now)
 	}
-	for _, l := range c.late {
-		if l.by > c.o.Grace+c.stalled(l.Process, l.At, l.at) {
-			c.violated(2, l.at, "call %d to %s ended %v after its deadline", l.ID, l.Service, l.by)
-		}
+	t := c.tally.clone()
+	return c.report(&t, now).of(&t)
+}
+
+func (t *tally) clone() tally {
+	k := *t
+	for n := range k.told {
+		k.told[n] = slices.Clone(k.told[n])
 	}
-	for service, n := range c.attempts {
-		c.seen[5]++
-		if most := 1.1*float64(c.roots) + float64(c.o.Burst); c.roots > 0 && float64(n) > most {
-			c.violated(5, 0, "%d attempts at %s for %d root calls and a burst of %d: %.2f each", n, service, c.roots, c.o.Burst, float64(n)/float64(c.roots))
-		}
-	}
-	for _, o := range c.opened {
-		c.seen[10]++
-		if !slices.ContainsFunc(c.failures[o.key], func(at policy.Time) bool { return at <= o.at && o.at.Sub(at) <= o.window }) {
-			c.violated(10, o.at, "the breaker of %s opened, and no call of it had failed in the %v before", o.key, o.window)
-		}
-	}
-	for _, s := range c.spells {
-		c.judgeSpell(s, now)
-	}
-	for _, p := range c.phases {
-		c.judgePhase(p)
-	}
-	r.Judged, r.Broken = c.seen, c.broken
-	for _, v := range c.told {
+	return k
+}
+
+// of completes a report with what t says.
+func (r *Report) of(t *tally) *Report {
+	r.Judged, r.Broken = t.seen, t.broken
+	for _, v := range t.told {
 		r.Violations = append(r.Violations, v...)
 	}
 	return r
 }
 
+// report judges into t what depends on what is told later.
+func (c *Checker) report(t *tally, now policy.Time) *Report {
+	r := &Report{Ended: maps.Clone(c.ended), Offered: len(c.open)}
+	for _, n := range c.ended {
+		r.Offered += n
+	}
+	for i := range c.late {
+		c.judgeLate(t, &c.late[i])
+	}
+	for service, n := range c.attempts {
+		t.seen[5]++
+		if most := 1.1*float64(c.roots) + float64(c.o.Burst); c.roots > 0 && float64(n) > most {
+			t.violated(5, 0, "%d attempts at %s for %d root calls and a burst of %d: %.2f each", n, service, c.roots, c.o.Burst, float64(n)/float64(c.roots))
+		}
+	}
+	for i := range c.opened {
+		c.judgeOpening(t, &c.opened[i])
+	}
+	for i := range c.spells {
+		c.judgeSpell(t, &c.spells[i], now)
+	}
+	for _, p := range c.phases {
+		c.judgePhase(t, p)
+	}
+	return r
+}
+
+// forget judges for good, and drops, what was over before a time. Calls that began before it and have not ended are kept.
+func (c *Checker) forget(before, now policy.Time) {
+	old := func(at policy.Time) bool { return at < before }
+	c.late = slices.DeleteFunc(c.late, func(l late) bool {
+		if old(l.at) {
+			c.judgeLate(&c.tally, &l)
+		}
+		return old(l.at)
+	})
+	c.opened = slices.DeleteFunc(c.opened, func(o opening) bool {
+		if old(o.at) {
+			c.judgeOpening(&c.tally, &o)
+		}
+		return old(o.at)
+	})
+	c.spells = slices.DeleteFunc(c.spells, func(s Spell) bool {
+		gone := s.To != 0 && old(s.To)
+		if gone {
+			c.judgeSpell(&c.tally, &s, now)
+		}
+		return gone
+	})
+	c.phases = slices.DeleteFunc(c.phases, func(p Phase) bool {
+		if old(p.From) { // while its calls are known
+			c.judgePhase(&c.tally, p)
+		}
+		return old(p.From)
+	})
+	maps.DeleteFunc(c.done, func(_ uint64, at policy.Time) bool { return old(at) })
+	maps.DeleteFunc(c.neverSent, func(_ uint64, at policy.Time) bool { return old(at) })
+	maps.DeleteFunc(c.starts, func(_ uint64, b begun) bool { return old(b.at) })
+	maps.DeleteFunc(c.keys, func(_ string, b begun) bool { return old(b.at) })
+	c.ends = slices.DeleteFunc(c.ends, func(e end) bool { return old(e.at) })
+	for key, all := range c.failures {
+		c.failures[key] = slices.DeleteFunc(all, old)
+	}
+	for _, spans := range []map[string][]span{c.stalls, c.causes} {
+		for key, all := range spans {
+			spans[key] = slices.DeleteFunc(all, func(s span) bool { return s.to != 0 && old(s.to) })
+		}
+	}
+}
+
+// judgeLate judges invariant 2 of a call that ended after its deadline.
+func (c *Checker) judgeLate(t *tally, l *late) {
+	if l.by > c.o.Grace+c.stalled(l.Process, l.At, l.at) {
+		t.violated(2, l.at, "call %d to %s ended %v after its deadline", l.ID, l.Service, l.by)
+	}
+}
+
+// judgeOpening judges invariant 10.
+func (c *Checker) judgeOpening(t *tally, o *opening) {
+	t.seen[10]++
+	if !slices.ContainsFunc(c.failures[o.key], func(at policy.Time) bool { return at <= o.at && o.at.Sub(at) <= o.window }) {
+		t.violated(10, o.at, "the breaker of %s opened, and no call of it had failed in the %v before", o.key, o.window)
+	}
+}
+
 // judgeSpell judges invariant 11.
-func (c *Checker) judgeSpell(s Spell, now policy.Time) {
-	c.seen[11]++
+func (c *Checker) judgeSpell(t *tally, s *Spell, now policy.Time) {
+	t.seen[11]++
 	until := s.To
 	if until == 0 {
 		until = now
@@ -209,12 +293,12 @@ func (c *Checker) judgeSpell(s Spell, now policy.Time) {
 		gone = max(gone, cause.to)
 	}
 	if over := until.Sub(gone) - s.Max; over > c.o.Recovery {
-		c.violated(11, until, "%s has been %s for %v after its cause had ended (%s); %v is the most", s.Key, s.State, until.Sub(gone), s.Cause, s.Max)
+		t.violated(11, until, "%s has been %s for %v after its cause had ended (%s); %v is the most", s.Key, s.State, until.Sub(gone), s.Cause, s.Max)
 	}
 }
 
 // judgePhase judges invariants 12 and 13.
-func (c *Checker) judgePhase(p Phase) {
+func (c *Checker) judgePhase(t *tally, p Phase) {
 	type count struct{ offered, served, shed int }
 	var all count
 	var classes [4]count
@@ -237,22 +321,22 @@ func (c *Checker) judgePhase(p Phase) {
 	if seconds <= 0 || all.offered == 0 {
 		return
 	}
-	c.seen[12]++
+	t.seen[12]++
 	capacity := p.Capacity * seconds
 	switch load := float64(all.offered) / capacity; {
 	case load >= 1 && float64(all.served) < 0.9*capacity:
-		c.violated(12, p.From, "%s served %d of the %.0f calls that it could have in %.1f s at %.2f of its capacity", p.Service, all.served, capacity, seconds, load)
+		t.violated(12, p.From, "%s served %d of the %.0f calls that it could have in %.1f s at %.2f of its capacity", p.Service, all.served, capacity, seconds, load)
 	case load <= 0.8 && float64(all.shed) > 0.01*float64(all.offered):
-		c.violated(12, p.From, "%s shed %d of %d calls at %.2f of its capacity", p.Service, all.shed, all.offered, load)
+		t.violated(12, p.From, "%s shed %d of %d calls at %.2f of its capacity", p.Service, all.shed, all.offered, load)
 	}
-	c.seen[13]++
+	t.seen[13]++
 	for i, n := range classes {
 		if float64(n.shed) <= c.o.Reserve*float64(n.offered) {
 			continue
 		}
 		for j, lower := range classes[i+1:] {
 			if float64(lower.served) > c.o.Reserve*capacity+1 {
-				c.violated(13, p.From, "%s shed %d of %d %s calls and served %d %s ones", p.Service, n.shed, n.offered, byRank[i], lower.served, byRank[i+1+j])
+				t.violated(13, p.From, "%s shed %d of %d %s calls and served %d %s ones", p.Service, n.shed, n.offered, byRank[i], lower.served, byRank[i+1+j])
 			}
 		}
 	}
