@@ -259,6 +259,20 @@ func observed(waiting int64, posts map[string]int) *invariant.Report {
 	return check.Report(policy.Now())
 }
 
+// judgeRules says whether one of the rules that hold whatever is broken was broken, by either client, at any time.
+func judgeRules(step *Step, rules []ui.RuleStats) {
+	judged, broken := 0, ""
+	for _, r := range rules {
+		if r.Judged > 0 {
+			judged++
+		}
+		if r.Broken > 0 {
+			broken += fmt.Sprintf("; rule %d was broken %d times, first %s", r.Rule, r.Broken, r.What)
+		}
+	}
+	step.promise(len(rules) == invariant.Rules && judged > len(rules)/2 && broken == "", "no rule is broken, all the time", "%d of %d rules had something to judge%s", judged, len(rules), broken)
+}
+
 // audit compares what the clients were told with what the message file holds.
 func (s *story) audit(ctx context.Context) error {
 	step := &Step{Name: "audit"}
@@ -273,6 +287,10 @@ func (s *story) audit(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := s.w.watch(ctx, 3*time.Second, nil); err != nil { // until the last calls have been judged, and the calm after them
+		return err
+	}
+	judgeRules(step, s.w.last.Rules)
 	db, err := store.Open(ctx, s.sys.DB, 0)
 	if err != nil {
 		return err

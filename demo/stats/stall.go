@@ -10,6 +10,7 @@ import (
 // takes includes that, and no policy can help it. It is safe for concurrent use; the zero value is ready.
 type Stall struct {
 	mu    sync.Mutex
+	tell  func(from, to time.Time)
 	slots [windowSlots]struct {
 		at   int64
 		most time.Duration
@@ -18,6 +19,13 @@ type Stall struct {
 
 // beat is how long each sleep is meant to be.
 const beat = 5 * time.Millisecond
+
+// Tell has f hear of each stall that is longer than a beat, until Run returns. It must not block.
+func (s *Stall) Tell(f func(from, to time.Time)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell = f
+}
 
 // Run measures until ctx ends.
 func (s *Stall) Run(ctx context.Context) {
@@ -39,6 +47,9 @@ func (s *Stall) Run(ctx context.Context) {
 func (s *Stall) note(now time.Time, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.tell != nil && d > beat {
+		s.tell(now.Add(-d), now)
+	}
 	slot := &s.slots[now.Unix()%int64(windowSlots)]
 	if slot.at != now.Unix() {
 		slot.at, slot.most = now.Unix(), 0

@@ -39,6 +39,7 @@ type view struct {
 	Nodes          []NodeStats
 	Buttons        any
 	Switches       []switchView
+	Rules          []RuleStats
 	All            bool
 	Rate           float64
 	ID             string
@@ -87,7 +88,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, code int, v view
 	for _, sw := range switches {
 		v.Switches = append(v.Switches, switchView{sw.name, sw.title, sw.text, *sw.field(&on)})
 	}
-	v.All = on == FullProtection()
+	v.All, v.Rules = on == FullProtection(), s.ruleStats()
 	v.Rate, v.AttemptTimeout = s.loads[0].Rate(), AttemptTimeout.Milliseconds()
 	v.MaxAuthor, v.MaxText = board.MaxAuthor, board.MaxText
 	if v.ID == "" {

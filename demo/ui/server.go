@@ -102,6 +102,7 @@ func (s *Server) Run(ctx context.Context) {
 	}
 	wg.Go(func() { s.protected.outbox.run(ctx) })
 	wg.Go(func() { s.stall.Run(ctx) })
+	wg.Go(func() { s.watchRules(ctx) })
 	wg.Wait()
 }
 

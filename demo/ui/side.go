@@ -22,6 +22,7 @@ type side struct {
 	client *hull.Client
 	conn   *hull.Conn
 	rec    *stats.Recorder
+	rules  *rules
 	// names translates node ids of this client's registry into those of the fleet.
 	names  map[string]string
 	outbox *outbox
@@ -44,7 +45,7 @@ func newSide(reg *registry.Registry, on Protection, names map[string]string, log
 	if err != nil {
 		return nil, err
 	}
-	s := &side{rec: stats.NewRecorder(), names: names, on: on, last: map[string]remembered{}}
+	s := &side{rec: stats.NewRecorder(), rules: newRules(), names: names, on: on, last: map[string]remembered{}}
 	s.client, err = hull.NewClient(hull.WithRegistry(reg), hull.WithSpec(on.Spec()), hull.WithDialer(checkingDialer{mux}), hull.WithLogger(log))
 	if err != nil {
 		return nil, err
@@ -97,7 +98,7 @@ type listing struct {
 
 // list reads a room.
 func (s *side) list(ctx context.Context, room string, limit int, due time.Time) (*listing, error) {
-	call := s.begin(due, false)
+	call := s.begin(ctx, due, false)
 	rep, err := hull.Call[board.ListReply](ctx, s.conn, board.MethodList, &board.ListRequest{Room: room, Limit: limit}, hull.Info(&call.info))
 	outbox, _, _ := s.outbox.state(room)
 	if outbox == nil {
@@ -107,7 +108,7 @@ func (s *side) list(ctx context.Context, room string, limit int, due time.Time) 
 		s.mu.Lock()
 		s.last[room] = remembered{rep.Messages, time.Now()}
 		s.mu.Unlock()
-		call.end(stats.OK, nil)
+		call.end(stats.OK, nil, rep.Node)
 		return &listing{Messages: rep.Messages, Node: rep.Node, Outbox: outbox}, nil
 	}
 	if !mistake(err) && ctx.Err() == nil {
@@ -116,7 +117,7 @@ func (s *side) list(ctx context.Context, room string, limit int, due time.Time) 
 		on := s.on.Fallback
 		s.mu.Unlock()
 		if on {
-			call.end(stats.Fallback, err)
+			call.end(stats.Fallback, err, "")
 			l := &listing{Messages: []board.Message{}, Fallback: true, Outbox: outbox, Error: err.Error()}
 			if known {
 				l.Messages, l.Age = old.messages[:min(limit, len(old.messages))], time.Since(old.at).Seconds()
@@ -124,7 +125,7 @@ func (s *side) list(ctx context.Context, room string, limit int, due time.Time) 
 			return l, nil
 		}
 	}
-	call.end(stats.Failed, err)
+	call.end(stats.Failed, err, "")
 	return nil, err
 }
 
@@ -138,32 +139,32 @@ type receipt struct {
 
 // save stores a message.
 func (s *side) save(ctx context.Context, m *board.Message, due time.Time) (*receipt, error) {
-	call := s.begin(due, false)
+	call := s.begin(ctx, due, false)
 	rep, err := hull.Call[board.SaveReply](ctx, s.conn, board.MethodSave, m, hull.Info(&call.info))
 	if err == nil {
 		s.saved.Add(1)
-		call.end(stats.OK, nil)
+		call.end(stats.OK, nil, rep.Node)
 		return &receipt{Message: rep.Message, Node: rep.Node}, nil
 	}
 	if !mistake(err) && ctx.Err() == nil && s.protection().Fallback && s.outbox.add(*m) {
-		call.end(stats.Fallback, err)
+		call.end(stats.Fallback, err, "")
 		return &receipt{Message: *m, Pending: true}, nil
 	}
-	call.end(stats.Failed, err)
+	call.end(stats.Failed, err, "")
 	return nil, err
 }
 
 // post stores a message under an id of the board's making, once at most.
 func (s *side) post(ctx context.Context, r *board.PostRequest, due time.Time) {
-	call := s.begin(due, true)
-	_, err := hull.Call[board.SaveReply](ctx, s.conn, board.MethodPost, r, hull.Info(&call.info))
+	call := s.begin(ctx, due, true)
+	rep, err := hull.Call[board.SaveReply](ctx, s.conn, board.MethodPost, r, hull.Info(&call.info))
 	switch {
 	case err == nil:
-		call.end(stats.OK, nil)
+		call.end(stats.OK, nil, rep.Node)
 	case status.FateOf(err) == status.Maybe:
-		call.end(stats.Maybe, err)
+		call.end(stats.Maybe, err, "")
 	default:
-		call.end(stats.Failed, err)
+		call.end(stats.Failed, err, "")
 	}
 }
 
@@ -172,16 +173,17 @@ type running struct {
 	s      *side
 	due    time.Time
 	unsafe bool
+	id     uint64
 	info   hull.CallInfo
 }
 
-func (s *side) begin(due time.Time, unsafe bool) *running {
+func (s *side) begin(ctx context.Context, due time.Time, unsafe bool) *running {
 	s.rec.Begin()
-	return &running{s: s, due: due, unsafe: unsafe}
+	return &running{s: s, due: due, unsafe: unsafe, id: s.rules.offer(ctx, unsafe)}
 }
 
-// end counts the call.
-func (r *running) end(result stats.Result, err error) {
+// end counts the call. node is who says to have answered; empty = nobody.
+func (r *running) end(result stats.Result, err error, node string) {
 	c := stats.Call{Result: result, Unsafe: r.unsafe, Attempts: len(r.info.Attempts), Took: time.Since(r.due)}
 	if err == nil {
 		c.Node = r.info.Node
@@ -191,12 +193,15 @@ func (r *running) end(result stats.Result, err error) {
 	} else {
 		c.Reason = reason(r.info.Class, err)
 	}
+	r.s.rules.ended(r.id, result, &r.info, err, node, c.Node)
 	r.s.rec.End(c)
 }
 
 // drop counts a call that was not made because too many were under way.
 func (s *side) drop() {
 	s.rec.Begin()
+	id := s.rules.offer(context.Background(), false)
+	s.rules.ended(id, stats.Failed, &hull.CallInfo{Class: policy.ClassRefused}, nil, "", "")
 	s.rec.End(stats.Call{Result: stats.Failed, Reason: "the caller is full: too many calls wait"})
 }
 

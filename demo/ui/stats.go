@@ -45,6 +45,8 @@ type Stats struct {
 	Nodes       []NodeStats `json:"nodes"`
 	// NodesError says why Nodes is not what it should be.
 	NodesError string `json:"nodesError,omitempty"`
+	// Rules are what holds whatever is broken, as of a second ago.
+	Rules []RuleStats `json:"rules"`
 }
 
 func (s *side) stats() SideStats {
@@ -74,6 +76,7 @@ func (s *Server) stats(ctx context.Context) Stats {
 		Uptime: time.Since(s.begin).Seconds(), Rate: s.loads[0].Rate(), Protection: s.protected.protection(),
 		AttemptTimeout: AttemptTimeout.Milliseconds(), Patience: Patience.Milliseconds(), Stall: s.stall.Max(),
 		Protected: s.protected.stats(), Unprotected: s.unprotected.stats(),
+		Rules: s.ruleStats(),
 	}
 	nodes, err := s.nodes(ctx)
 	if err != nil {

@@ -266,6 +266,9 @@ func TestPage(t *testing.T) {
 		t.Errorf("during the crash the protected client shows %q served, %v failed, health %q; want it green", served, failed, health)
 	}
 	p.picture("crash")
+	p.click("opening the list of rules", ".rules summary")
+	p.waitFor("the rules are shown, and none is broken", `document.querySelectorAll('#rules [data-state="kept"]').length > 4 && document.querySelector(".rules").dataset.health === "calm"`)
+	p.picture("rules")
 	p.waitFor("the node is back by itself", `document.querySelector('[data-node="backend-2"]').dataset.state === "up"`)
 }
 

@@ -104,7 +104,7 @@ func (w *world) tell(check *invariant.Checker, c *callerProcess, process string,
 	check.End(invariant.End{ID: rec.ID, Outcome: [...]invariant.Outcome{invariant.OK, invariant.Refused, invariant.Failed}[rec.Outcome], Class: policy.Class(rec.Class),
 		Key: process + methods[rec.Kind], Fate: status.Fate(rec.Fate), Shed: policy.Class(rec.Class) == policy.ClassShed, At: rec.End})
 	if rec.Answered != 0 && rec.Replied != 0 && rec.Kind != kindPay { // a key's first answer is everybody's
-		check.Start(invariant.Start{Service: c.config.Service, WantService: c.config.Service, Node: nodeID(rec.Replied), WantNode: nodeID(rec.Answered), At: rec.End})
+		check.Answered(nodeID(rec.Replied), nodeID(rec.Answered), rec.End)
 	}
 }
 

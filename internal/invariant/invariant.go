@@ -316,8 +316,8 @@ type Start struct {
 	Call    uint64 // 0 = not known
 	Service string
 	Node    string // the instance
-	// WantService and WantNode are what the caller meant; empty = not known.
-	WantService, WantNode string
+	// WantService is what the caller meant; empty = not known.
+	WantService string
 	// Key is the call's idempotency key where nodes share them; Rerun: it runs again because that was declared harmless.
 	Key   string
 	Rerun bool
@@ -354,14 +354,20 @@ func (c *Checker) Start(s Start) {
 	if s.Over != 0 && s.Over < s.At {
 		c.violated(14, s.At, "%s starts a handler %v after it knew that nobody waits", s.Node, s.At.Sub(s.Over))
 	}
-	if s.WantService != "" || s.WantNode != "" {
+	if s.WantService != "" {
 		c.seen[15]++
+		if s.WantService != s.Service {
+			c.violated(15, s.At, "a call to %s reached %s of %s", s.WantService, s.Node, s.Service)
+		}
 	}
-	if s.WantService != "" && s.WantService != s.Service {
-		c.violated(15, s.At, "a call to %s reached %s of %s", s.WantService, s.Node, s.Service)
-	}
-	if s.WantNode != "" && s.WantNode != s.Node {
-		c.violated(15, s.At, "a call to node %s reached %s", s.WantNode, s.Node)
+}
+
+// Answered says that a node answered a call, and which one its caller believes that it was.
+func (c *Checker) Answered(node, meant string, at policy.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen[15]++; node != meant {
+		c.violated(15, at, "a call to node %s reached %s", meant, node)
 	}
 }
 

@@ -183,8 +183,8 @@ var planted = []struct {
 		}},
 	{15, "wrong service", func(c *invariant.Checker) { c.Start(invariant.Start{Service: "b", WantService: "a"}) },
 		func(c *invariant.Checker) { c.Start(invariant.Start{Service: "a", WantService: "a"}) }},
-	{15, "wrong instance", func(c *invariant.Checker) { c.Start(invariant.Start{Node: "2", WantNode: "1"}) },
-		func(c *invariant.Checker) { c.Start(invariant.Start{Node: "1", WantNode: "1"}) }},
+	{15, "wrong instance", func(c *invariant.Checker) { c.Answered("2", "1", at(s)) },
+		func(c *invariant.Checker) { c.Answered("1", "1", at(s)) }},
 }
 
 // tree is so many root calls, and attempts at a service below.

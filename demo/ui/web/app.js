@@ -110,6 +110,22 @@ function showSwitches(p) {
   }
 }
 
+// ---- rules
+
+function showRules(rules) {
+  let broken = 0, judged = 0;
+  for (const r of rules) {
+    const state = r.broken ? "broken" : r.judged ? "kept" : "idle";
+    broken += r.broken > 0;
+    judged += r.judged > 0;
+    for (const mark of $$(`[data-rule="${r.rule}"]`)) mark.dataset.state = state;
+    text($(`#rules [data-rule="${r.rule}"] small`), r.broken ? `broken ${count(r.broken)} times, first ${r.what}` : r.judged ? `kept, ${count(r.judged)} times looked at` : "nothing to judge so far");
+  }
+  const idle = rules.length - judged, rest = idle ? `, ${idle} with nothing to judge so far` : "";
+  text($("#rules-said"), broken ? `${broken} broken, ${judged - broken} kept${rest}` : `none broken: ${judged} kept${rest}`);
+  $(".rules").dataset.health = broken ? "hurt" : "calm";
+}
+
 // ---- messages
 
 function showMessages(list) {
@@ -161,6 +177,7 @@ async function tick() {
     showSide("unprotected", stats.unprotected, stats.rate, top);
     showNodes(stats);
     showSwitches(stats.protection);
+    showRules(stats.rules);
     if (document.activeElement !== $("#rate")) {
       const rate = String(stats.rate);
       if (![...$("#rate").options].some((o) => o.value === rate)) $("#rate").add(new Option(rate + " calls/s", rate));
