@@ -31,6 +31,10 @@ bench: ## Compare with other libraries and draw docs/img (some minutes; flags as
 microbench: ## Run the micro-benchmarks.
 	go test -run=NONE -bench=. -benchmem $(or $(ARGS),./...)
 
+.PHONY: scenarios
+scenarios: ## Play outages with real programs and write docs/scenarios.md (half an hour; flags as for go test in ARGS).
+	cd integration && go test ./scenarios -run Real -full -update -timeout 2h -v $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 10 s (ARGS=60 for 60 s).
 	@scripts/fuzz $(ARGS)

@@ -65,6 +65,11 @@ func (n *Network) Cut() {
 	n.inside("neighbour", "replace", n.gateway, "lladdr", nowhere, "nud", "permanent", "dev", "eth0")
 }
 
+// Mute lets what comes pass, and nothing that goes: answers are lost. Mend does not undo it; the end of the test does.
+func (n *Network) Mute() {
+	n.inside("neighbour", "replace", n.gateway, "lladdr", nowhere, "nud", "permanent", "dev", "eth0")
+}
+
 // Mend undoes Cut.
 func (n *Network) Mend() {
 	n.inside("neighbour", "del", n.gateway, "dev", "eth0")
