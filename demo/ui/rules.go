@@ -51,14 +51,14 @@ type rules struct {
 
 	// What follows is the watching goroutine's.
 	breakers map[string]breaker.State
-	spells   map[string]*invariant.Spell // that last
-	over     []invariant.Spell           // that wait for the fault to end
-	quiet    stats.Counts                // of the last look, when no call was under way
+	spells   *invariant.Spells
+	over     []invariant.Spell // that wait for the fault to end
+	quiet    stats.Counts      // of the last look, when no call was under way
 }
 
 func newRules() *rules {
 	r := &rules{Checker: invariant.New(invariant.Options{Grace: late, Burst: burst, Keep: rulesKeep}), breakers: map[string]breaker.State{},
-		spells: map[string]*invariant.Spell{}}
+		spells: invariant.NewSpells()}
 	r.seen.Store(r.Look(policy.Now()))
 	return r
 }
@@ -108,16 +108,8 @@ func (r *rules) ended(id uint64, result stats.Result, info *hull.CallInfo, err e
 func (r *rules) look(s *side, live int, faulty bool) {
 	now := policy.Now()
 	view := invariant.Nodes{Service: board.Service, Live: live, At: now}
-	still := map[string]bool{}
 	in := func(state, key string, since, until policy.Time) {
-		name := state + " " + key
-		still[name] = true
-		sp := r.spells[name]
-		if sp == nil {
-			sp = &invariant.Spell{State: state, Key: key, Cause: causeFault, From: since}
-			r.spells[name] = sp
-		}
-		sp.To, sp.Max = now, max(sp.Max, until.Sub(since)) // it was so until now at least
+		r.spells.See(invariant.Spell{State: state, Key: key, Cause: causeFault, From: since, Max: until.Sub(since)}, now)
 	}
 	for _, n := range s.conn.Explain() {
 		view.Known++
@@ -142,12 +134,7 @@ func (r *rules) look(s *side, live int, faulty bool) {
 		}
 		r.breakers[method] = m.Breaker.State
 	}
-	for name, sp := range r.spells {
-		if !still[name] {
-			r.over = append(r.over, *sp)
-			delete(r.spells, name)
-		}
-	}
+	r.over = append(r.over, r.spells.Next()...)
 	if !faulty { // its end is told before what came of it
 		for _, sp := range r.over {
 			r.Spell(sp)

@@ -59,6 +59,8 @@ type callerConfig struct {
 	Sample time.Duration
 	// Strict: also what fails while the machine stands still is a failure, see excuse.
 	Strict bool
+	// Admin: the caller has an admin page, and prints where.
+	Admin bool
 }
 
 // excuse is how long a machine must have stood still under a call for an answer in time to be nobody's duty.
@@ -70,8 +72,8 @@ type summary struct {
 	// OnceFailed of the failed were calls that must not run twice, KeyedFailed had a key; Sick were for the method that fails now and then, Impatient in a hurry or
 	// given up; Excused got no answer in time while the machine stood still.
 	OnceFailed, KeyedFailed, Sick, Impatient, Excused int64
-	Took                           time.Duration
-	Stalled                        time.Duration
+	Took                                              time.Duration
+	Stalled                                           time.Duration
 	// InFlight is what its connections still had under way.
 	InFlight int
 	Errors   map[string]int
@@ -128,8 +130,14 @@ func serveCaller(args []string, listening func(string)) error {
 	if c.CA != "" {
 		opts = append(opts, hull.WithTLS(trusting(c.CA)))
 	}
+	if c.Admin {
+		opts = append(opts, hull.WithAdmin("127.0.0.1:0"))
+	}
 	if c.client, err = hull.NewClient(opts...); err != nil {
 		return err
+	}
+	if c.Admin {
+		fmt.Println(sayAdmin + c.client.AdminAddr())
 	}
 	c.view = r.Open(c.Service)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

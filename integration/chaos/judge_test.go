@@ -134,18 +134,11 @@ const (
 
 // views tells the checker how a caller saw the world, from what it said once in a while: states that came and went between two looks are not judged.
 func (w *world) views(check *invariant.Checker, c *callerProcess, process string, seen []sample) {
-	spells := map[string]*invariant.Spell{} // that have not ended
+	spells := invariant.NewSpells()
+	opened := map[string]policy.Time{}
 	for _, s := range seen {
-		still := map[string]bool{}
 		in := func(state, key, cause string, since policy.Time, most time.Duration) {
-			name := state + " " + key
-			still[name] = true
-			sp := spells[name]
-			if sp == nil {
-				sp = &invariant.Spell{State: state, Key: process + ": " + key, Cause: cause, From: since}
-				spells[name] = sp
-			}
-			sp.To, sp.Max = s.At, max(sp.Max, most) // it was so until now at least
+			spells.See(invariant.Spell{State: state, Key: process + ": " + key, Cause: cause, From: since, Max: most}, s.At)
 		}
 		view := invariant.Nodes{Service: c.config.Service, Known: len(s.Nodes), MaxEjected: len(s.Nodes) / 2, Live: 1, At: s.At} // one node is never killed
 		for _, n := range s.Nodes {
@@ -166,32 +159,30 @@ func (w *world) views(check *invariant.Checker, c *callerProcess, process string
 			}
 			switch b.State {
 			case breaker.Open:
-				if spells["open "+method] == nil || spells["open "+method].From != b.Since {
+				if opened[method] == 0 {
 					check.BreakerOpened(process+method, 12*time.Second, b.Since)
 				}
+				opened[method] = b.Since
 				in("open", method, cause, b.Since, b.Until.Sub(b.Since)+reopening)
 			case breaker.HalfOpen:
 				in("open", method, cause, b.Since, reopening)
+			default:
+				delete(opened, method)
 			}
 		}
 		if s.Disbelieved > 0 {
 			in("disbelieving", c.config.Service, causeFault, s.At, disbelief)
 		}
-		for name, sp := range spells {
-			if !still[name] {
-				w.spell(check, sp)
-				delete(spells, name)
-			}
-		}
+		w.spells(check, spells.Next())
 	}
-	for _, sp := range spells {
-		w.spell(check, sp)
-	}
+	w.spells(check, spells.Next())
 }
 
-func (w *world) spell(check *invariant.Checker, sp *invariant.Spell) {
-	if w.causes != nil {
-		check.Spell(*sp)
+func (w *world) spells(check *invariant.Checker, all []invariant.Spell) {
+	for _, s := range all {
+		if w.causes != nil {
+			check.Spell(s)
+		}
 	}
 }
 

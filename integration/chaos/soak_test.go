@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -188,9 +187,7 @@ func (n *nodeProcess) rests(check *invariant.Checker) {
 		}
 	}
 	n.w.until(fmt.Sprintf("node %d is at rest", n.config.Number), func() error {
-		_, addr, _ := strings.Cut(n.Log(), sayAdmin)
-		addr, _, _ = strings.Cut(addr, "\n")
-		req, err := http.NewRequestWithContext(n.w.Context(), http.MethodGet, "http://"+addr+"/hull/state?format=json", nil)
+		req, err := http.NewRequestWithContext(n.w.Context(), http.MethodGet, "http://"+adminOf(n.Process)+"/hull/state?format=json", nil)
 		if err != nil {
 			return err
 		}
