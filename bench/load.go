@@ -100,7 +100,7 @@ type load struct {
 	workers []*worker
 	shape   string
 	streams grpc.ClientConnInterface // nil for shapeUnary
-	vt      bool                     // they are of messages with generated methods
+	kind    kind                     // of their messages
 	bulk    int64                    // bytes that came beside the calls of the last run
 }
 
@@ -122,7 +122,9 @@ func (l *load) as(shape string) error {
 		return errors.New("it does not stream here")
 	}
 	l.streams = s.Streams()
-	_, l.vt = l.caller.(vtStreamer)
+	if k, ok := s.(kindStreamer); ok {
+		l.kind = k.Kind()
+	}
 	return nil
 }
 
@@ -132,12 +134,26 @@ func (l *load) work(w *worker, start time.Time, d time.Duration) {
 	case "", shapeUnary, shapeBesideCalls, shapeBesideStreams:
 		w.run(l.caller, start, d)
 	default:
-		if l.vt {
-			w.err = stream[echovt.Msg](w, l.streams, l.shape, start, d)
-		} else {
+		switch l.kind {
+		case kindProto:
 			w.err = stream[echopb.Msg](w, l.streams, l.shape, start, d)
+		case kindVT:
+			w.err = stream[echovt.Msg](w, l.streams, l.shape, start, d)
+		case kindRaw:
+			w.err = stream[rawMsg](w, l.streams, l.shape, start, d)
 		}
 	}
+}
+
+// startBulk starts what gets large messages beside the workers.
+func (l *load) startBulk() *bulk {
+	switch l.kind {
+	case kindVT:
+		return startBulk[echovt.Msg](l.streams, l.shape)
+	case kindRaw:
+		return startBulk[rawMsg](l.streams, l.shape)
+	}
+	return startBulk[echopb.Msg](l.streams, l.shape)
 }
 
 // run lets all workers work for d, after forgetting what they counted before.
@@ -148,11 +164,7 @@ func (l *load) run(d time.Duration) (time.Duration, error) {
 	}
 	var beside *bulk
 	if hasBulk(l.shape) {
-		if l.vt {
-			beside = startBulk[echovt.Msg](l.streams, l.shape)
-		} else {
-			beside = startBulk[echopb.Msg](l.streams, l.shape)
-		}
+		beside = l.startBulk()
 	}
 	var wg sync.WaitGroup
 	start := time.Now()

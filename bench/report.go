@@ -61,7 +61,9 @@ func newReport(rs []Rival, levels []level, rounds int, d, warm time.Duration, ba
 	}
 	for _, lv := range levels {
 		for _, r := range rs {
-			if !r.Info().Streams && lv.Shape != shapeUnary {
+			i := r.Info()
+			unary := lv.Shape == shapeUnary || lv.Shape == shapeBesideCalls || lv.Shape == shapeBesideStreams
+			if !i.Streams && lv.Shape != shapeUnary || i.StreamsOnly && unary {
 				continue
 			}
 			rep.Rows = append(rep.Rows, &row{level: lv, Rival: r.Info().Name, Rounds: make([]*measure, rounds)})

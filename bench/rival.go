@@ -51,6 +51,8 @@ type Info struct {
 	Setup string `json:"setup"`
 	// Streams says that its Caller is a Streamer.
 	Streams bool `json:"streams,omitempty"`
+	// StreamsOnly leaves it out where calls are measured: they are as another's.
+	StreamsOnly bool `json:"streams_only,omitempty"`
 }
 
 // rivals lists all of them in the order in which a round runs them. The first
@@ -73,6 +75,8 @@ func rivals() []Rival {
 		hullPollRival{},
 		grpcVTRival{},
 		hullVTRival{},
+		grpcRawRival{},
+		hullRawRival{},
 		hullGRPCRival{},
 		hullJSONRival{},
 	}

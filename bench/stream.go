@@ -56,13 +56,22 @@ type Streamer interface {
 	Streams() grpc.ClientConnInterface
 }
 
-// A vtStreamer streams messages that have vtprotobuf's methods. Its server has called registerStreams with them.
-type vtStreamer interface {
+// kind is the type of a stream's messages.
+type kind int
+
+const (
+	kindProto kind = iota // ordinary generated messages
+	kindVT                // with vtprotobuf's methods
+	kindRaw               // bytes
+)
+
+// A kindStreamer streams messages of another kind than kindProto. Its server has called registerStreams with them.
+type kindStreamer interface {
 	Streamer
-	StreamsVT()
+	Kind() kind
 }
 
-// message is a generated message, of one kind or the other.
+// message is a message of one kind or the other.
 type message[M any] interface {
 	*M
 	GetId() string
@@ -80,6 +89,8 @@ func copyOf[M any, P message[M]](m *echopb.Msg) P {
 		x.Id, x.Text, x.N, x.Ok, x.Data = m.Id, m.Text, m.N, m.Ok, m.Data
 	case *echovt.Msg:
 		x.Id, x.Text, x.N, x.Ok, x.Data = m.Id, m.Text, m.N, m.Ok, m.Data
+	case *rawMsg:
+		*x = *rawCopy(m)
 	}
 	return p
 }
@@ -91,6 +102,8 @@ func number(m any, n int64) {
 		m.N = n
 	case *echovt.Msg:
 		m.N = n
+	case *rawMsg:
+		m.setN(n)
 	}
 }
 

@@ -76,8 +76,8 @@ func (c *grpcVTCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, er
 // Streams implements Streamer.
 func (c *grpcVTCaller) Streams() grpc.ClientConnInterface { return c.cc }
 
-// StreamsVT implements vtStreamer.
-func (c *grpcVTCaller) StreamsVT() {}
+// Kind implements kindStreamer.
+func (c *grpcVTCaller) Kind() kind { return kindVT }
 
 func (c *grpcVTCaller) Close() error { return c.cc.Close() }
 
@@ -166,5 +166,5 @@ func (c *hullVTCaller) Call(ctx context.Context, m *echopb.Msg) (*echopb.Msg, er
 // Streams implements Streamer.
 func (c *hullVTCaller) Streams() grpc.ClientConnInterface { return c.client.To(hullService) }
 
-// StreamsVT implements vtStreamer.
-func (c *hullVTCaller) StreamsVT() {}
+// Kind implements kindStreamer.
+func (c *hullVTCaller) Kind() kind { return kindVT }
