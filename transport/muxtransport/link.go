@@ -47,6 +47,10 @@ type owner interface {
 	ended()
 	// busy reports whether calls are under way. mu is held.
 	busy() bool
+	// takeData takes in one DATA. mu is held. An error is the end of the connection, or of the one stream that it names.
+	takeData(f frame) error
+	// receiver returns the stream that messages can be put into at once, nil if takeData has to look at them. mu is held.
+	receiver(id uint32) *stream
 }
 
 // failure says why a connection ended.

@@ -96,14 +96,16 @@ func (o *Options) complete() error {
 		name string
 		v    *time.Duration
 		def  time.Duration
+		top  time.Duration // 0 = none
 	}{
-		{"HandshakeTimeout", &o.HandshakeTimeout, 5 * time.Second},
-		{"FrameTimeout", &o.FrameTimeout, 10 * time.Second},
-		{"WriteTimeout", &o.WriteTimeout, 10 * time.Second},
-		{"KeepaliveBusy", &o.KeepaliveBusy, 10 * time.Second},
-		{"KeepaliveSilent", &o.KeepaliveSilent, time.Second},
-		{"KeepaliveIdle", &o.KeepaliveIdle, time.Minute},
-		{"KeepaliveTimeout", &o.KeepaliveTimeout, 2 * time.Second},
+		{"HandshakeTimeout", &o.HandshakeTimeout, 5 * time.Second, 0},
+		{"FrameTimeout", &o.FrameTimeout, 10 * time.Second, 0},
+		{"WriteTimeout", &o.WriteTimeout, 10 * time.Second, 0},
+		{"KeepaliveBusy", &o.KeepaliveBusy, 10 * time.Second, 0},
+		{"KeepaliveSilent", &o.KeepaliveSilent, time.Second, 0},
+		{"KeepaliveIdle", &o.KeepaliveIdle, time.Minute, 0},
+		{"KeepaliveTimeout", &o.KeepaliveTimeout, 2 * time.Second, 0},
+		{"BusyPoll", &o.BusyPoll, 0, maxPoll},
 	} {
 		if *f.v == 0 {
 			*f.v = f.def
@@ -111,12 +113,12 @@ func (o *Options) complete() error {
 		if *f.v < 0 {
 			return fmt.Errorf("muxtransport: %s is %v; choose a positive duration", f.name, *f.v)
 		}
+		if f.top > 0 && *f.v > f.top {
+			return fmt.Errorf("muxtransport: %s is %v; choose a duration up to %v", f.name, *f.v, f.top)
+		}
 	}
 	if c := o.Compression; c != "" && c != compressionOff && compressionByName(c) == packNone {
 		return fmt.Errorf("muxtransport: Compression is %q; choose gzip, zstd, none, or nothing", c)
-	}
-	if err := o.checkPoll(); err != nil {
-		return err
 	}
 	if o.Dial == nil {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {

@@ -1,7 +1,6 @@
 package muxtransport
 
 import (
-	"fmt"
 	"net"
 	"runtime"
 	"syscall"
@@ -95,12 +94,4 @@ func (h *habit) tried(found bool) {
 		h.pause = 0
 	}
 	h.left = h.pause
-}
-
-// checkPoll checks Options.BusyPoll.
-func (o *Options) checkPoll() error {
-	if o.BusyPoll < 0 || o.BusyPoll > maxPoll {
-		return fmt.Errorf("muxtransport: BusyPoll is %v; choose a time up to %v, or 0 for none", o.BusyPoll, maxPoll)
-	}
-	return nil
 }

@@ -203,76 +203,55 @@ func (s *clientStream) CloseSend() *status.Error {
 // data takes in DATA, and what else of it has been read.
 func (c *clientConn) data(f frame) error {
 	c.mu.Lock()
-	ended, flush, err := c.takeData(f)
-	for most := dataRun - 1; most > 0 && err == nil && ended == nil; {
-		id, ok := c.rd.dataNext()
-		if !ok {
-			break
-		}
-		if ca := c.lookup(id); ca != nil && ca.stream != nil && ca.stream.isHeaded {
-			var n int
-			if n, err = c.takeRun(&ca.stream.stream, c.rd, most); n > 0 || err != nil {
-				most -= n
-				continue
-			}
-		}
-		next, ok := c.rd.moreData()
-		if !ok {
-			break
-		}
-		ended, flush, err = c.takeData(next)
-		most--
-	}
+	err := c.takeRuns(c.rd, f)
 	c.mu.Unlock()
 	c.wakeReceivers()
-	if ended != nil {
-		ended.ended(ended.aborted, &answerHead{})
-		if flush {
+	if over, ok := errors.AsType[overError](err); ok {
+		over.s.ended(over.s.aborted, &answerHead{})
+		if over.flush {
 			c.flush(false)
 		}
+		return nil
 	}
 	return err
 }
 
-// takeData takes in one DATA. mu is held. If only its stream ends with it, that is returned, aborted, and whether its end must be
-// flushed.
-func (c *clientConn) takeData(f frame) (ended *clientStream, flush bool, err error) {
+// overError says that a stream ended, aborted, with a DATA, but not the connection. flush is whether that must be flushed.
+type overError struct {
+	s     *clientStream
+	flush bool
+}
+
+func (e overError) Error() string { return e.s.aborted.Error() }
+
+// takeData implements owner.
+func (c *clientConn) takeData(f frame) error {
 	ca := c.lookup(f.id)
 	if ca == nil {
-		return nil, false, c.stray(f)
+		return c.stray(f)
 	}
 	s := ca.stream
 	if s == nil {
-		return nil, false, fmt.Errorf("DATA of unary call %#x: %w", f.id, errMalformed)
+		return fmt.Errorf("DATA of unary call %#x: %w", f.id, errMalformed)
 	}
 	if !s.isHeaded {
 		s.isHeaded = true
 		close(s.headed)
 	}
-	err = s.arrive(f)
+	err := s.arrive(f)
 	if e, ok := errors.AsType[*status.Error](err); ok {
-		flush = c.abandon(ca)
+		flush := c.abandon(ca)
 		s.abort(e)
-		return s, flush, nil
+		return overError{s, flush}
 	}
-	return nil, false, err
+	return err
 }
 
-// takeRun takes in the small messages of s that have been read and are next, and returns how many. mu is held.
-func (l *link) takeRun(s *stream, r *reader, most int) (int, error) {
-	n, size, err := s.arriveRun(r.buf[r.r:r.w], most)
-	r.r += size
-	r.handed += n
-	return n, err
-}
-
-// stray accounts for DATA of a stream that has ended. mu is held.
-func (l *link) stray(f frame) error {
-	cost := int64(len(f.payload)) + frameCost
-	if err := l.takeConn(cost); err != nil {
-		return err
+// receiver implements owner.
+func (c *clientConn) receiver(id uint32) *stream {
+	if ca := c.lookup(id); ca != nil && ca.stream != nil && ca.stream.isHeaded {
+		return &ca.stream.stream
 	}
-	l.giveConn(cost)
 	return nil
 }
 

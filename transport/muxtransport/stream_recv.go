@@ -42,6 +42,49 @@ func (s *stream) use(cost int64) {
 // dataRun is how many DATA frames that have been read in one go are taken in while the lock is held.
 const dataRun = 256
 
+// takeRuns takes in f, a DATA, and those after it that r has read. mu is held.
+func (l *link) takeRuns(r *reader, f frame) error {
+	err := l.owner.takeData(f)
+	for most := dataRun - 1; most > 0 && err == nil; {
+		id, ok := r.dataNext()
+		if !ok {
+			break
+		}
+		if s := l.owner.receiver(id); s != nil {
+			var n int
+			if n, err = l.takeRun(s, r, most); n > 0 || err != nil {
+				most -= n
+				continue
+			}
+		}
+		next, ok := r.moreData()
+		if !ok {
+			break
+		}
+		err = l.owner.takeData(next)
+		most--
+	}
+	return err
+}
+
+// takeRun takes in the small messages of s that have been read and are next, and returns how many. mu is held.
+func (l *link) takeRun(s *stream, r *reader, most int) (int, error) {
+	n, size, err := s.arriveRun(r.buf[r.r:r.w], most)
+	r.r += size
+	r.handed += n
+	return n, err
+}
+
+// stray accounts for DATA of a stream that has ended. mu is held.
+func (l *link) stray(f frame) error {
+	cost := int64(len(f.payload)) + frameCost
+	if err := l.takeConn(cost); err != nil {
+		return err
+	}
+	l.giveConn(cost)
+	return nil
+}
+
 // arrive takes in DATA. mu is held. A message over the limit is a *status.Error and ends the stream only. Whoever waits for what came
 // is woken by wakeReceivers.
 func (s *stream) arrive(f frame) error {

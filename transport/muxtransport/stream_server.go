@@ -161,32 +161,21 @@ func (c *serverConn) endStream(ca *serverCall, out *transport.Outgoing) {
 // data takes in DATA, and what else of it has been read.
 func (c *serverConn) data(f frame) error {
 	c.mu.Lock()
-	err := c.takeData(f)
-	for most := dataRun - 1; most > 0 && err == nil; {
-		id, ok := c.rd.dataNext()
-		if !ok {
-			break
-		}
-		if ca := c.lookup(id); ca != nil && ca.stream != nil {
-			var n int
-			if n, err = c.takeRun(&ca.stream.stream, c.rd, most); n > 0 || err != nil {
-				most -= n
-				continue
-			}
-		}
-		next, ok := c.rd.moreData()
-		if !ok {
-			break
-		}
-		err = c.takeData(next)
-		most--
-	}
+	err := c.takeRuns(c.rd, f)
 	c.mu.Unlock()
 	c.wakeReceivers()
 	return err
 }
 
-// takeData takes in one DATA. mu is held.
+// receiver implements owner.
+func (c *serverConn) receiver(id uint32) *stream {
+	if ca := c.lookup(id); ca != nil && ca.stream != nil {
+		return &ca.stream.stream
+	}
+	return nil
+}
+
+// takeData implements owner.
 func (c *serverConn) takeData(f frame) error {
 	ca := c.lookup(f.id)
 	if ca == nil {
