@@ -76,7 +76,8 @@ type Ask struct {
 type Seat struct {
 	hall  *hall
 	start policy.Time
-	spot  // beside kind, so that a seat is small
+	spot         // beside kind, so that a seat is small
+	gen   uint32 // of the permit of one that is placed
 }
 
 type kind uint8
@@ -181,7 +182,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 	case v.Decision.Admits():
 		s.hall = r.hall
 		d.take(now, a.Call.Deadline, m, s, placed)
-		s.slot = uint16(v.Permit.Slot)
+		s.keep(v.Permit)
 		return v, None
 	case r.Limit.Mode == policy.DryRun:
 		d.dry[ByLimit].Add(1)
@@ -207,15 +208,18 @@ func (d *Desk) Pass(now, deadline policy.Time, m *Method, s *Seat) bool {
 	if r.rate != nil || r.Limit.Mode != policy.On || d.press.level.Load() != 0 {
 		return false
 	}
-	p, ok := r.hall.line.Pass(now, nil)
+	p, ok := r.hall.line.PassUntil(now, deadline)
 	if !ok {
 		return false
 	}
 	s.hall, s.start = r.hall, now
 	s.spot = m.begin(now, deadline, r.Grace, placed)
-	s.slot = uint16(p.Slot)
+	s.keep(p)
 	return true
 }
+
+// keep keeps what has to be said again when the place is given back.
+func (s *Seat) keep(p policy.Permit) { s.slot, s.gen = uint16(p.Slot), p.Gen }
 
 // unpay gives back what a call took from its caller's rate when it is refused for another reason at the same moment.
 func (d *Desk) unpay(now policy.Time, rnd rand.Source, r *made, paid policy.Verdict) {
@@ -231,6 +235,7 @@ func (d *Desk) Join(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Seat
 	switch {
 	case v.Decision.Admits():
 		d.take(now, a.Call.Deadline, m, s, placed)
+		s.keep(v.Permit)
 	case v.Decision == policy.Park:
 		s.kind = waiting
 		d.parked.Add(1)
@@ -245,6 +250,7 @@ func (d *Desk) Join(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Seat
 func (d *Desk) Seated(now, deadline policy.Time, m *Method, s *Seat, v policy.Verdict) {
 	if v.Decision.Admits() {
 		d.take(now, deadline, m, s, placed)
+		s.keep(v.Permit)
 		return
 	}
 	s.kind = none
@@ -284,7 +290,7 @@ func (d *Desk) Done(now policy.Time, rnd rand.Source, m *Method, s *Seat, o poli
 		return
 	}
 	if k == placed {
-		s.hall.line.Done(now, rnd, policy.Permit{Start: s.start, Slot: uint32(s.slot)}, o)
+		s.hall.line.Done(now, rnd, policy.Permit{Start: s.start, Gen: s.gen, Slot: uint32(s.slot)}, o)
 		s.hall.next(now, rnd)
 	}
 }

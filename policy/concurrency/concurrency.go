@@ -87,6 +87,7 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 	if desks := l.desks.Load(); desks != nil {
 		p, ok := l.atDesk(now, desks)
 		if ok {
+			p.Gen = l.circumstances(l.word.Load(), now, deadlineOf(c))
 			return policy.Verdict{Permit: p}
 		}
 		slot = p.Slot
@@ -103,16 +104,25 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 			if l.source != nil && 2*w <= caps&lower && l.isStale(now, &l.quiet) {
 				l.quiet.Store(int64(now))
 			}
-			return policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
+			return policy.Verdict{Permit: policy.Permit{Start: now, Gen: l.circumstances(w+1, now, deadlineOf(c)), Slot: slot}}
 		}
 		l.met()
 	}
 }
 
 // Pass is Admit for calls of policy.Do that simply go.
-func (l *Limiter) Pass(now policy.Time, _ *policy.Call) (policy.Permit, bool) {
+func (l *Limiter) Pass(now policy.Time, c *policy.Call) (policy.Permit, bool) {
+	return l.PassUntil(now, deadlineOf(c))
+}
+
+// PassUntil is Pass for a call of which no more is known than its deadline; 0 = none.
+func (l *Limiter) PassUntil(now, deadline policy.Time) (policy.Permit, bool) {
 	if desks := l.desks.Load(); desks != nil {
-		return l.atDesk(now, desks)
+		p, ok := l.atDesk(now, desks)
+		if ok {
+			p.Gen = l.circumstances(l.word.Load(), now, deadline)
+		}
+		return p, ok
 	}
 	w, caps := l.word.Load(), l.caps.Load()
 	if w >= caps&lower || !l.word.CompareAndSwap(w, w+1) {
@@ -121,7 +131,23 @@ func (l *Limiter) Pass(now policy.Time, _ *policy.Call) (policy.Permit, bool) {
 	if l.source != nil && 2*w <= caps&lower && l.isStale(now, &l.quiet) {
 		l.quiet.Store(int64(now))
 	}
-	return policy.Permit{Start: now}, true
+	return policy.Permit{Start: now, Gen: l.circumstances(w+1, now, deadline)}, true
+}
+
+// circumstances are what a permit says of the moment in which it was given, for sources that learn from that.
+func (l *Limiter) circumstances(word uint64, now, deadline policy.Time) uint32 {
+	if l.arms == nil {
+		return 0
+	}
+	return circumstances(word&lower, now, deadline)
+}
+
+// deadlineOf is 0 if there is none.
+func deadlineOf(c *policy.Call) policy.Time {
+	if c == nil {
+		return 0
+	}
+	return c.Deadline
 }
 
 // Passer returns l: its own Admit is what Pass stands for.
@@ -198,6 +224,7 @@ func (l *Limiter) learn(now policy.Time, p policy.Permit, o policy.Outcome, inUs
 	s := Sample{Took: now.Sub(p.Start), InUse: inUse, Outcome: o}
 	var n int
 	if l.arms != nil {
+		s.Entered, s.Patience = unpack(p.Gen)
 		l.arms.Sample(now, s)
 		n = l.arms.Limit(now)
 	} else {

@@ -39,6 +39,14 @@
 // the next. The last step is taken back if it is not after four windows, and at once if more than a tenth of the
 // answers came too late; for four comparisons no climb then goes more than half-way to that point.
 //
+// That is too slow for callers in a hurry: a limit that begins far too high is filled within a second, everybody then waits in the service for longer than
+// callers do, and all that it does is for nobody. So permits remember how many places were taken when they were given, and how long their
+// callers were willing to wait. A regression line through the latest 64 attempts that took an eighth of that or more says what one that begins now would
+// take. If that is three quarters of what callers wait or more, and it grows with the places so evenly (R² ≥ 0.85, at least 0.75 % for one per cent more)
+// that fewer of them cost no throughput, places are taken away at once, down to where attempts take six tenths. The line that forms then serves the important
+// calls first, which refusing those that would be late could not. Where attempts are slow for another reason more places do not make them slower, or more
+// ends than the line says is possible, and nothing is taken away.
+//
 // There is no baseline of the latency, so none that drifts in long incidents, and no dip to measure one. Min is the floor. Only successes
 // count as throughput; answers that came too late do not. If most do, L is halved at once, down to an eighth: further would not help, it
 // would be the dependency that does not answer. While a window settles the limit moves a little with each end, since one that falls at once
@@ -92,8 +100,8 @@
 // what is possible.
 //
 // A jump to 1.4 × capacity, 100 seeds: waits in the line stay below 2 × Target from 300 ms on, and no half second has less than 94 % of the capacity,
-// whether the limit has seen overload before or not and wherever it began. What it begins too high by is filled all the same, and those calls wait
-// in the service: 230 ms with the 20 places for each core that are the default, until L has come down. A 12 × spike of sheddable calls: all of the critical ones
+// whether the limit has seen overload before or not and wherever it began. What it begins too high by is filled all the same if callers have the time, and
+// those calls wait in the service: 230 ms with the 20 places for each core that are the default, until L has come down. A 12 × spike of sheddable calls: all of the critical ones
 // are served, and 36 % where all have one class.
 //
 // Deciding at 0.3 and with 1 σ either way was tried first. That made L shrink by mistake and settle where the lower arm costs up to 17 % of goodput for

@@ -13,6 +13,7 @@ type lines struct {
 type seat struct {
 	who          policy.Waiting
 	since, until policy.Time
+	deadline     policy.Time // of the call; 0 = none
 	next, prev   int32
 	gen          uint32 // odd while taken; a ticket names seat and generation
 	list         uint8

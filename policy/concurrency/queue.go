@@ -29,7 +29,7 @@ func (l *Limiter) Join(now policy.Time, _ rand.Source, c *policy.Call, w policy.
 		v, caps := l.word.Load(), l.caps.Load()
 		if v < caps&lower {
 			if l.word.CompareAndSwap(v, v+1) {
-				return 0, policy.Verdict{Permit: policy.Permit{Start: now}}
+				return 0, policy.Verdict{Permit: policy.Permit{Start: now, Gen: l.circumstances(v+1, now, deadlineOf(c))}}
 			}
 			continue
 		}
@@ -66,7 +66,7 @@ func (l *Limiter) Join(now policy.Time, _ rand.Source, c *policy.Call, w policy.
 	if l.stand[rank].dropping {
 		at = min(at, now.Add(2*l.opt.Target))
 	}
-	t := l.line.push(rank, seat{who: w, since: now, until: at})
+	t := l.line.push(rank, seat{who: w, since: now, until: at, deadline: deadlineOf(c)})
 	l.classes[classOf(rank)].waiting++
 	l.tell(rank)
 	return t, policy.Verdict{Decision: policy.Park, At: at, State: stateFull, Reason: whyTaken}
@@ -127,7 +127,7 @@ func (l *Limiter) Next(now policy.Time, _ rand.Source) (policy.Waiting, policy.V
 		if l.word.CompareAndSwap(w, w+1-waiter) {
 			l.granted(rank)
 			s := l.remove(now, i)
-			return s.who, policy.Verdict{Permit: policy.Permit{Start: now}}, true
+			return s.who, policy.Verdict{Permit: policy.Permit{Start: now, Gen: l.circumstances(w+1, now, s.deadline)}}, true
 		}
 	}
 	return policy.Waiting{}, policy.Verdict{}, false

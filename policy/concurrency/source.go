@@ -24,6 +24,10 @@ type Sample struct {
 	Took time.Duration
 	// InUse is how many places were taken when it ended, its own included.
 	InUse int
+	// Entered is how many were taken when it began, its own included, and Patience how long its caller was willing to wait then. Zeroes:
+	// that is not known.
+	Entered  int
+	Patience time.Duration
 	// Outcome: Success is an answer, whatever it says. TimedOut is a sign of overload. Ignored says nothing.
 	Outcome policy.Outcome
 }

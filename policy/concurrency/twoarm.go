@@ -93,6 +93,7 @@ type TwoArm struct {
 	cycle  tally         // since the comparison began, settling included
 	arms   [2]tally      // down, up
 	climb  climb
+	strain strain
 	// lateFrom is where the retreat began, 0 when there is none.
 	lateFrom float64
 }
@@ -129,6 +130,9 @@ func (t *TwoArm) Refused(policy.Time) { t.refused.Add(1) }
 
 // Sample implements Source.
 func (t *TwoArm) Sample(now policy.Time, s Sample) {
+	if s.Patience != 0 && s.Took > s.Patience/strainFrom && (s.Outcome == policy.Success || s.Outcome == policy.TimedOut) {
+		t.strained(now, &s)
+	}
 	var n int64
 	switch s.Outcome {
 	case policy.Success:

@@ -1,0 +1,118 @@
+package concurrency
+
+import (
+	"math"
+	"math/bits"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+// A permit of a limiter with a TwoArm says in its Gen how many places were taken when it was given, its own included, in the lower bits, and
+// how long its caller was willing to wait then in the upper ones: a mantissa of 8 bits and 6 of an exponent, 0 = nobody knows.
+const (
+	enteredBits  = 18
+	enteredMask  = 1<<enteredBits - 1
+	mantissaBits = 8
+)
+
+// circumstances packs both.
+func circumstances(entered uint64, now, deadline policy.Time) uint32 {
+	gen := uint32(min(entered, enteredMask))
+	if deadline == 0 {
+		return gen
+	}
+	d := uint64(max(deadline.Sub(now), 1<<mantissaBits))
+	e := bits.Len64(d)
+	return gen | uint32(e<<mantissaBits|int(d>>(e-1-mantissaBits))&(1<<mantissaBits-1))<<enteredBits
+}
+
+// unpack is the reverse. patience is 0 if nobody knows, else up to 0.4 % too short.
+func unpack(gen uint32) (entered int, patience time.Duration) {
+	entered = int(gen & enteredMask)
+	if p := gen >> enteredBits; p != 0 {
+		patience = time.Duration(1<<mantissaBits|p&(1<<mantissaBits-1)) << (p>>mantissaBits - 1 - mantissaBits)
+	}
+	return entered, patience
+}
+
+const (
+	// strainFrom: attempts that take less than this part of their caller's patience are no strain, and not looked at.
+	strainFrom = 8
+	// strainLeast attempts say something, strainMost are remembered, and after strainLasts without one all are forgotten.
+	strainLeast = 16
+	strainMost  = 64
+	strainLasts = time.Second
+	// strainWide is how much the places that were taken must vary (σ over mean), strainSure how much of what attempts take they must explain (R²).
+	strainWide = 0.15
+	strainSure = 0.85
+	// strainSlope is how much longer, in per cent, attempts must take for one per cent more places: then those bring next to nothing.
+	strainSlope = 0.75
+	// strainPace is how many times what the line says the service can do in a second may have ended in one lately. If more did, it is something
+	// else that takes its time, such as what one method of several waits for.
+	strainPace = 1.25
+	// strainMuch is the share of their callers' patience that attempts which begin now must be about to take, strainGoal the share that they shall.
+	strainMuch = 0.75
+	strainGoal = 0.6
+)
+
+// strain is the regression line of what attempts took over how many places were taken when they began, the latest with the most weight. The zero
+// value has seen none.
+type strain struct {
+	n          float64
+	x, y, p    float64 // means: places, seconds, and seconds that callers were willing to wait
+	xx, xy, yy float64 // variances
+	latest     policy.Time
+}
+
+func (r *strain) add(now policy.Time, entered int, took, patience time.Duration) {
+	if d := now.Sub(r.latest); d > strainLasts || d < -strainLasts {
+		*r = strain{}
+	}
+	r.latest = now
+	r.n = min(r.n+1, strainMost)
+	k := 1 / r.n
+	dx, dy := float64(entered)-r.x, took.Seconds()-r.y
+	r.x += k * dx
+	r.y += k * dy
+	r.p += k * (patience.Seconds() - r.p)
+	r.xx = (1 - k) * (r.xx + k*dx*dx)
+	r.xy = (1 - k) * (r.xy + k*dx*dy)
+	r.yy = (1 - k) * (r.yy + k*dy*dy)
+}
+
+// relief is the number of places with which attempts end in time, if those that begin now, with so many taken, would not, and if fewer places cost
+// no throughput; pace is how many ended in a second lately. ok is false if either is not so, or not known.
+func (r *strain) relief(inUse int, pace float64) (places float64, ok bool) {
+	if r.n < strainLeast || r.xx < strainWide*strainWide*r.x*r.x || r.xy <= 0 || r.xy*r.xy < strainSure*r.xx*r.yy {
+		return 0, false
+	}
+	b := r.xy / r.xx // seconds that each place costs: the service does 1/b in a second
+	will := r.y + b*(float64(inUse)-r.x)
+	if will < strainMuch*r.p || b*float64(inUse) < strainSlope*will || b*pace > strainPace {
+		return 0, false
+	}
+	return max(r.x+(strainGoal*r.p-r.y)/b, r.x-math.Sqrt(r.xx)), true // no further than what was seen
+}
+
+// strained takes an attempt in, and takes places away at once if those that begin now would not end in time.
+func (t *TwoArm) strained(now policy.Time, s *Sample) {
+	if !t.mu.TryLock() {
+		return // one more or less
+	}
+	defer t.mu.Unlock()
+	t.strain.add(now, s.Entered, s.Took, s.Patience)
+	limit := t.limit.Load()
+	if int64(s.InUse) > limit {
+		return // places are being taken away
+	}
+	to, ok := t.strain.relief(s.InUse, t.pace)
+	if to = max(to, float64(t.opt.Min)); !ok || to >= 0.9*float64(limit) {
+		return
+	}
+	t.climb.ceiling, t.climb.ceilingLeft = t.places, ceilingLasts
+	t.ended.Store(0)
+	t.late.Store(0)
+	t.refused.Store(0)
+	t.fall(now, to)
+}
