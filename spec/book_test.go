@@ -218,7 +218,7 @@ func TestAnotherLimitKeepsCount(t *testing.T) {
 
 // TestMethodsAreBounded: names from outside do not fill the memory, and do not drive out a method that is in use.
 func TestMethodsAreBounded(t *testing.T) {
-	b := mustBook(t, "")
+	b := mustBook(t, "{}")
 	b.most = 100
 	busy := mustMethod(t, b, "s", "a.B/Busy")
 	for i := range 5000 {
@@ -504,7 +504,7 @@ func TestAnotherRateKeepsTokens(t *testing.T) {
 
 // TestServicesAreBounded: as methods are.
 func TestServicesAreBounded(t *testing.T) {
-	b := mustBook(t, "")
+	b := mustBook(t, "{}")
 	b.mostServices = 50
 	busy := mustMethod(t, b, "busy", "a.B/C")
 	for i := range 1000 {

@@ -25,7 +25,8 @@ const MaxSize = 1 << 20
 const maxNodes = 1 << 18
 
 // Parse reads a document in YAML or JSON and validates it. name appears in errors. The error is a *FaultsError, which lists all
-// that is wrong, each with its line. An empty document means the defaults.
+// that is wrong, each with its line. A document in which nothing stands is refused: it is rather a file that was lost than the wish to lose every
+// policy. {} stands for the defaults.
 func Parse(name string, doc []byte) (*Spec, error) {
 	p := reader{faults: faults{lines: map[string]int{}}}
 	s := new(Spec)
@@ -82,13 +83,14 @@ func (p *reader) tree(name string, doc []byte) *yaml.Node {
 	doc = bytes.TrimPrefix(doc, []byte("\ufeff"))
 	trimmed := bytes.TrimSpace(doc)
 	if len(trimmed) == 0 {
+		p.addAt(0, "", empty)
 		return nil
 	}
 	// YAML takes most JSON, but not its tabs and not all its escapes.
 	if trimmed[0] == '{' || trimmed[0] == '[' || strings.HasSuffix(name, ".json") {
 		root, err := jsonTree(doc)
 		if err == nil {
-			return root
+			return p.something(root)
 		}
 		if strings.HasSuffix(name, ".json") {
 			p.list = append(p.list, Fault{err.line, "", "it is no JSON: " + err.Error()})
@@ -97,7 +99,10 @@ func (p *reader) tree(name string, doc []byte) *yaml.Node {
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(doc))
 	var root, second yaml.Node
-	if err := dec.Decode(&root); err != nil {
+	if err := dec.Decode(&root); errors.Is(err, io.EOF) { // nothing but comments
+		p.addAt(0, "", empty)
+		return nil
+	} else if err != nil {
 		p.syntax(err)
 		return nil
 	}
@@ -107,9 +112,21 @@ func (p *reader) tree(name string, doc []byte) *yaml.Node {
 		p.syntax(err)
 	}
 	if len(root.Content) == 0 {
+		p.addAt(0, "", empty)
 		return nil
 	}
-	return root.Content[0]
+	return p.something(root.Content[0])
+}
+
+const empty = "it is empty: write {} for the defaults"
+
+// something returns root, or nil if nothing stands there.
+func (p *reader) something(root *yaml.Node) *yaml.Node {
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		p.addAt(0, "", empty)
+		return nil
+	}
+	return root
 }
 
 // syntax adds an error of the YAML parser, which says the line by itself.

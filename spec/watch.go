@@ -80,7 +80,7 @@ func (w *watcher) look(first bool) {
 	if w.judged && bytes.Equal(doc, w.tried) || !settled && !first {
 		return
 	}
-	s, err := w.read(doc)
+	s, err := Parse(filepath.Base(w.path), doc)
 	if err != nil && first {
 		return // perhaps it was being written after all
 	}
@@ -90,13 +90,6 @@ func (w *watcher) look(first bool) {
 		w.judged = err == nil || errors.Is(err, ErrTakenBack) // why it was refused may pass, how it did does not
 	}
 	w.tell(s, err)
-}
-
-func (w *watcher) read(doc []byte) (*Spec, error) {
-	if len(bytes.TrimSpace(doc)) == 0 {
-		return nil, fmt.Errorf("spec: %s is empty: write {} for the defaults", w.path)
-	}
-	return Parse(filepath.Base(w.path), doc)
 }
 
 // tell says what became of a document, unless it was the last thing that was said.

@@ -238,7 +238,7 @@ func TestWatchIntoABook(t *testing.T) {
 		if err := os.WriteFile(path, []byte(`{"defaults": {"timeout": "3s"}}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b := mustBook(t, "")
+		b := mustBook(t, "{}")
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			if err := Watch(ctx, path, b.Apply, WatchOptions{Every: time.Minute}); err != nil {
