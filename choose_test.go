@@ -272,19 +272,25 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestPoliciesOverEachTransport is that nodes which die, hang, leave and come back cost no idempotent call, whatever carries the calls.
-func TestPoliciesOverEachTransport(t *testing.T) {
-	dialers := map[string]func(dial func(context.Context, string) (net.Conn, error)) (transport.Dialer, error){
-		"hull": func(dial func(context.Context, string) (net.Conn, error)) (transport.Dialer, error) {
+type dialFunc = func(ctx context.Context, addr string) (net.Conn, error)
+
+// eachDialer makes a dialer of each transport.
+func eachDialer() map[string]func(dial dialFunc) (transport.Dialer, error) {
+	return map[string]func(dial dialFunc) (transport.Dialer, error){
+		"hull": func(dial dialFunc) (transport.Dialer, error) {
 			return muxtransport.NewDialer(muxtransport.Options{Dial: dial})
 		},
-		"grpc": func(dial func(context.Context, string) (net.Conn, error)) (transport.Dialer, error) {
+		"grpc": func(dial dialFunc) (transport.Dialer, error) {
 			return grpctransport.NewDialer(grpctransport.Options{Dial: dial})
 		},
-		"http": func(dial func(context.Context, string) (net.Conn, error)) (transport.Dialer, error) {
+		"http": func(dial dialFunc) (transport.Dialer, error) {
 			return httptransport.NewDialer(httptransport.Options{Dial: dial})
 		},
 	}
+}
+
+// TestPoliciesOverEachTransport is that nodes which die, hang, leave and come back cost no idempotent call, whatever carries the calls.
+func TestPoliciesOverEachTransport(t *testing.T) {
 	faults := map[string]func(w *hulltest.World){
 		"kill": func(w *hulltest.World) { w.Node("b").Kill() },
 		"hang": func(w *hulltest.World) { w.Node("b").Freeze() },
@@ -296,7 +302,7 @@ func TestPoliciesOverEachTransport(t *testing.T) {
 		},
 		"restart": func(w *hulltest.World) { w.Node("b").Stop(); w.Node("b").Restart() },
 	}
-	for name, dialer := range dialers {
+	for name, dialer := range eachDialer() {
 		for fault, plant := range faults {
 			t.Run(name+"/"+fault, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

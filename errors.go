@@ -45,6 +45,10 @@ func contextError(ctx context.Context) *status.Error {
 
 // fromHandler turns what a handler returned into what travels: grpc's status errors keep code, message and details.
 func fromHandler(err error) *status.Error {
+	if r, ok := errors.AsType[notBegun](err); ok {
+		e := *r.err
+		return &e
+	}
 	e, ok := err.(*status.Error) //nolint:errorlint // a nil one must not be asked for its chain
 	if !ok {
 		e, ok = errors.AsType[*status.Error](err)

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/hull-go/hull/idempotency"
+	"github.com/hull-go/hull/status"
 )
 
 type idempotencyOption struct {
@@ -41,6 +42,21 @@ func WithIdempotency(o idempotency.Options) ServerOption {
 // withKeys are the interceptors of calls that have a key.
 func (s *Server) withKeys() []grpc.UnaryServerInterceptor {
 	return append(slices.Clip(s.opt.unary), func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		return s.guard.Unary(ctx, req, info, next)
+		begun := false
+		rep, err := s.guard.Unary(ctx, req, info, func(ctx context.Context, req any) (any, error) {
+			begun = true
+			return next(ctx, req)
+		})
+		if e, ok := err.(*status.Error); ok && !begun && e.Fate == status.NotSent { //nolint:errorlint // the guard's own
+			return nil, notBegun{e}
+		}
+		return rep, err
 	})
 }
+
+// notBegun is the guard's refusal of a call whose handler was not run. What a handler returns is never one, whatever it was told by others.
+type notBegun struct{ err *status.Error }
+
+func (e notBegun) Error() string { return e.err.Error() }
+
+func (e notBegun) Unwrap() error { return e.err }

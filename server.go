@@ -377,7 +377,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	returned := false
 	defer func() {
 		if !returned {
-			s.settle(c)
+			s.died(c)
 			s.inFlight.Add(-1)
 		}
 	}()
@@ -417,15 +417,21 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 		return transport.Outgoing{Status: refusal, Trailer: self}
 	}
 	ss := &serverStream{c: c, s: st, srv: s.Server}
+	returned := false
 	defer func() {
+		if !returned {
+			s.died(c)
+		}
 		ss.talk()
 		s.inFlight.Add(-1)
 	}()
 	if c.over() {
+		returned = true
 		return transport.Outgoing{Status: s.late(c), Trailer: self}
 	}
 	st.SetCodec(cd)
 	err := m.stream(ss)
+	returned = true
 	var out transport.Outgoing
 	out.Header, out.Trailer = c.metadata()
 	out.Trailer = append(out.Trailer, self...)
@@ -469,6 +475,13 @@ func (s *Server) leave(c *incoming, e *status.Error) uint32 {
 		s.desk.Done(now, policy.Source{}, c.m.desk, &c.seat, c.outcome(now, e))
 	}
 	return uint32(s.inFlight.Add(-1) + 1)
+}
+
+// died ends a call whose handler panicked or called Goexit; the transport answers.
+func (s *handler) died(c *incoming) {
+	s.settle(c)
+	s.failures.Add(1)
+	s.faults.Add(1)
 }
 
 func (s *handler) failed(c *incoming, err error) *status.Error {
