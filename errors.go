@@ -45,12 +45,15 @@ func contextError(ctx context.Context) *status.Error {
 
 // fromHandler turns what a handler returned into what travels: grpc's status errors keep code, message and details.
 func fromHandler(err error) *status.Error {
-	if r, ok := errors.AsType[notBegun](err); ok {
-		e := *r.err
-		return &e
+	if c, ok := err.(callError); ok { //nolint:errorlint // of one that is wrapped the text of the wrapping counts
+		err = c.err
 	}
 	e, ok := err.(*status.Error) //nolint:errorlint // a nil one must not be asked for its chain
 	if !ok {
+		if r, ok := errors.AsType[notBegun](err); ok {
+			refused := *r.err
+			return &refused
+		}
 		e, ok = errors.AsType[*status.Error](err)
 	}
 	if ok && (e == nil || e.Code == status.OK) {
@@ -81,7 +84,7 @@ func fromHandler(err error) *status.Error {
 func answered(e, inner *status.Error) *status.Error {
 	out := &status.Error{Code: e.Code, Message: e.Message, Fate: status.Processed, Origin: e.Origin, Pushback: e.Pushback, Details: e.Details}
 	if out.Message == "" {
-		out.Message = e.Error()
+		out.Message = strings.TrimPrefix(e.Error(), e.Code.String()+": ")
 		if e.Cause != nil {
 			out.Message = e.Cause.Error()
 		}
