@@ -25,7 +25,9 @@ type callerConfig struct {
 	Document  *spec.Spec
 	Loads     []load
 	Last      time.Duration
-	Seed      uint64
+	// Settle is how long after Last calls may take to end; what is under way then has failed. 0 = as long as they like.
+	Settle time.Duration
+	Seed   uint64
 }
 
 // call is what became of one.
@@ -107,7 +109,16 @@ func serveCaller(args []string, listening func(string)) error {
 		}()
 	})
 	mux.HandleFunc("GET /calls", func(w http.ResponseWriter, _ *http.Request) {
-		<-over
+		if c.Settle > 0 {
+			select {
+			case <-over:
+			case <-time.After(time.Until(c.began.Add(c.Last + c.Settle))):
+			}
+		} else {
+			<-over
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(&c.out)
 	})
 	control, err := serveControl("127.0.0.1", mux)
@@ -152,6 +163,10 @@ func (c *caller) load(ctx context.Context, l *load, rnd *rand.Rand) {
 func (c *caller) call(ctx context.Context, l *load, at time.Duration, req *request) {
 	due := c.began.Add(at)
 	late := time.Since(due)
+	c.mu.Lock()
+	n := len(c.out.Calls)
+	c.out.Calls = append(c.out.Calls, call{Load: l.Name, At: at, Took: l.Patience, Why: "has not ended"})
+	c.mu.Unlock()
 	ctx, cancel := context.WithDeadline(ctx, due.Add(l.Patience))
 	defer cancel()
 	var info hull.CallInfo
@@ -186,7 +201,7 @@ func (c *caller) call(ctx context.Context, l *load, at time.Duration, req *reque
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out.Late = max(c.out.Late, late)
-	c.out.Calls = append(c.out.Calls, done)
+	c.out.Calls[n] = done
 }
 
 // directory is how programs find nodes that were written without a thought: the engine is asked, and believed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -62,6 +63,8 @@ type seen struct {
 	Started int64
 	// Ran is for how long handlers have run together, Over how much of that was after their deadlines.
 	Ran, Over time.Duration
+	// Admission is for each second since the start how many run, may run, wait, and have been refused: 3/40+0-12.
+	Admission []string
 }
 
 // node is a server under way.
@@ -139,6 +142,7 @@ func serveNode(args []string, listening func(string)) error {
 		}
 		return &reply{}, nil
 	})
+	go n.watch(srv)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /trouble", n.suffer)
 	mux.HandleFunc("GET /seen", func(w http.ResponseWriter, _ *http.Request) {
@@ -190,6 +194,17 @@ func openDriver(at string) (registry.Driver, error) {
 		return staticregistry.FromURL(u)
 	}
 	return fileregistry.FromURL(u)
+}
+
+// watch notes how the server's admission stands, for who looks for the reason of a failure.
+func (n *node) watch(srv *hull.Server) {
+	for {
+		pass(time.Second)
+		a := srv.Snapshot().Admission
+		n.mu.Lock()
+		n.seen.Admission = append(n.seen.Admission, fmt.Sprintf("%d/%d+%d-%d", a.Running, a.Limit, a.Waiting, a.Refused.Limit))
+		n.mu.Unlock()
+	}
 }
 
 func (n *node) suffer(_ http.ResponseWriter, r *http.Request) {

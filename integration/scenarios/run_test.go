@@ -136,5 +136,8 @@ func (r *run) seconds() string {
 	for at := time.Duration(0); at < r.sc.last; at += time.Second {
 		fmt.Fprintf(&b, " %.0f", r.attempts(span{at, at + time.Second}))
 	}
+	for name, s := range r.seen {
+		fmt.Fprintf(&b, "\n  %s: %s", name, strings.Join(s.Admission, " "))
+	}
 	return b.String()
 }

@@ -19,6 +19,8 @@ type scenario struct {
 	trouble span
 	do      func(*world)
 	last    time.Duration
+	// settle is how long after last calls may take to end; 0 = as long as they like.
+	settle time.Duration
 	// blackout: discovery is an engine of its own that can be killed. Otherwise it is what Hull has with nothing configured, files.
 	blackout bool
 	// unheard: callers have a fixed list of nodes, so that discovery says nothing of who is gone.

@@ -48,7 +48,7 @@ func bimodalDeadline(bool) scenario {
 		promise:  "of the calls that do not hang at least 99 % are answered",
 		services: []service{{Name: "store", model: model{Threads: 100, Work: 100 * time.Millisecond}, Timeout: 100 * time.Second}},
 		loads:    []load{{Name: "calls", To: "store", Rate: steady(95)}, {Name: "hanging", To: "store", Rate: steady(5), Hang: 1}},
-		trouble:  during, last: during.until,
+		trouble:  during, last: during.until, settle: 5 * time.Second,
 		figures: []figure{
 			{name: "of the others answered", of: func(r *run) float64 { return r.ok("calls", during) }, scale: 100, format: "%.1f %%"},
 			{name: "their p99", of: func(r *run) float64 { return r.quantile("calls", 0.99, during) }, scale: 1000, format: "%.0f ms"},
@@ -80,7 +80,7 @@ func cacheWipe(bool) scenario {
 			{Name: "store", model: model{Cores: 1, Work: time.Second / 30}, Timeout: time.Second, Tries: 2},
 		},
 		loads:   []load{{Name: "calls", To: "front", Rate: steady(rate), Keys: keys, Fresh: fresh}},
-		trouble: span{wiped, wiped}, last: wiped + refill + 6*time.Second,
+		trouble: span{wiped, wiped}, last: wiped + refill + 6*time.Second, settle: 3 * time.Second,
 		do: func(w *world) {
 			w.at(wiped)
 			w.tell("front", trouble{Forget: true})

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/registry"
+	"github.com/hull-go/hull/registry/natsregistry"
 	"github.com/hull-go/hull/spec"
 )
 
@@ -27,9 +29,9 @@ type world struct {
 	began    time.Time
 	nodes    map[string][]*nodeProcess
 
-	// Of scenarios with a blackout.
+	// Of scenarios with a blackout: the engine, and what callers reach it through.
 	engine  *engine.Process
-	store   string
+	proxy   *engine.Proxy
 	network *engine.Network // of node 2, once somebody asks
 }
 
@@ -48,7 +50,9 @@ func newWorld(t *testing.T, sc *scenario, r *row, seed uint64) *world {
 	w := &world{T: t, sc: sc, with: &r.with, seed: seed, document: r.with.document(sc.services), dir: t.TempDir(), nodes: map[string][]*nodeProcess{}}
 	w.registry = (&url.URL{Scheme: "file", Path: filepath.Join(w.dir, "nodes")}).String()
 	if sc.blackout {
-		w.startRegistry("127.0.0.1:-1")
+		w.proxy = engine.NewProxy(w)
+		w.engine, w.registry = w.newRegistry("127.0.0.1:-1")
+		w.proxy.Forward(strings.TrimPrefix(w.registry, "nats://"))
 	}
 	for i := range sc.services {
 		for range max(sc.services[i].Nodes, 1) {
@@ -63,15 +67,36 @@ func newWorld(t *testing.T, sc *scenario, r *row, seed uint64) *world {
 	return w
 }
 
-// startRegistry starts an engine that knows nothing.
-func (w *world) startRegistry(addr string) {
-	w.store = w.TempDir()
-	w.engine = engine.Self(w, "nats", func() []string { return []string{w.store, addr} })
-	w.registry = "nats://" + w.engine.Start()
+// newRegistry starts an engine that knows nothing.
+func (w *world) newRegistry(addr string) (p *engine.Process, url string) {
+	store := w.TempDir()
+	p = engine.Self(w, "nats", func() []string { return []string{store, addr} })
+	return p, "nats://" + p.Start()
 }
 
-// restartRegistry starts it again, where it was, as if for the first time.
-func (w *world) restartRegistry() { w.startRegistry(strings.TrimPrefix(w.registry, "nats://")) }
+// restartRegistry starts it again, where it was, as if for the first time. For a while callers reach another one, which says that there is nobody.
+func (w *world) restartRegistry(empty time.Duration) {
+	_, other := w.newRegistry("127.0.0.1:-1")
+	w.announce(other)
+	w.proxy.Forward(strings.TrimPrefix(other, "nats://"))
+	w.engine, _ = w.newRegistry(strings.TrimPrefix(w.registry, "nats://"))
+	pass(empty)
+	w.proxy.Forward(strings.TrimPrefix(w.registry, "nats://"))
+	w.proxy.Reset()
+}
+
+// announce registers a node of another service: an engine that nobody has ever used has no place to look for nodes in.
+func (w *world) announce(at string) {
+	w.Helper()
+	d, err := openDriver(at)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = d.(*natsregistry.Driver).Close() })
+	if _, err := d.(*natsregistry.Driver).Announce(w.Context(), &registry.Node{ID: "1", Service: "another", Address: "127.0.0.1:1"}, time.Minute); err != nil {
+		w.Fatal(err)
+	}
+}
 
 // ttl is that of nodes in discovery; 0 = the default.
 func (w *world) ttl() time.Duration {
@@ -158,7 +183,10 @@ func (w *world) tell(service string, t trouble, nodes ...int) {
 // start starts a caller.
 func (w *world) start(c *callerConfig) (control string) {
 	w.Helper()
-	c.Registry, c.TTL, c.Document, c.Directory, c.Last = w.registry, w.ttl(), w.document, w.with.Directory, w.sc.last
+	c.Registry, c.TTL, c.Document, c.Directory, c.Last, c.Settle = w.registry, w.ttl(), w.document, w.with.Directory, w.sc.last, w.sc.settle
+	if w.sc.blackout {
+		c.Registry = "nats://" + w.proxy.Addr()
+	}
 	if w.sc.unheard {
 		var all []string
 		for _, n := range w.nodes[c.Loads[0].To] {
@@ -209,7 +237,7 @@ func (sc *scenario) play(t *testing.T, r *row, seed uint64) *run {
 				var one seen
 				w.get(n.control, "/seen", &one)
 				sum := out.seen[name]
-				out.seen[name] = seen{sum.Started + one.Started, sum.Ran + one.Ran, sum.Over + one.Over}
+				out.seen[name] = seen{sum.Started + one.Started, sum.Ran + one.Ran, sum.Over + one.Over, one.Admission}
 			}
 		}
 	}
