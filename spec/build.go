@@ -46,7 +46,7 @@ func (h Hedge) options() hedge.Options {
 
 func (b Breaker) options() breaker.Options {
 	o := breaker.Options{Window: time.Duration(b.Window), MinCalls: b.MinCalls, Failures: float64(b.Failures), Consecutive: value(b.Consecutive),
-		Slow: time.Duration(b.Slow), SlowCalls: float64(b.SlowCalls), Open: time.Duration(b.Open), OpenCap: time.Duration(b.OpenCap),
+		Slow: time.Duration(b.Slow), SlowCalls: float64(b.SlowCalls), Open: time.Duration(b.Open), OpenCap: time.Duration(b.OpenCap), PushbackCap: time.Duration(b.PushbackCap),
 		Jitter: float64(value(b.Jitter)), ProbeEvery: time.Duration(b.ProbeEvery), ProbeLease: time.Duration(b.ProbeLease),
 		Successes: b.Successes, Ramp: orNone(b.Ramp)}
 	if b.Jitter != nil && o.Jitter == 0 {

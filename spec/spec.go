@@ -152,10 +152,12 @@ type Breaker struct {
 	Slow Duration `yaml:"slow,omitempty" json:"slow,omitzero" auto:"slow calls are not counted"`
 	// SlowCalls is the share of slow calls that opens it. It needs slow.
 	SlowCalls Percent `yaml:"slow_calls,omitempty" json:"slow_calls,omitzero" auto:"slow calls are only counted" range:"0.01% 100%"`
-	// Open is how long it stays open the first time. Each opening in a row doubles it.
-	Open Duration `yaml:"open,omitempty" json:"open,omitzero" default:"1s" upto:"open_cap"`
-	// OpenCap is the longest time that it stays open.
-	OpenCap Duration `yaml:"open_cap,omitempty" json:"open_cap,omitzero" auto:"30s, or open if that is more"`
+	// Open is how long it stays open the first time. Each opening in a row doubles it, up to open_cap.
+	Open Duration `yaml:"open,omitempty" json:"open,omitzero" default:"1s" upto:"open_cap pushback_cap"`
+	// OpenCap is the longest time that it stays open by itself.
+	OpenCap Duration `yaml:"open_cap,omitempty" json:"open_cap,omitzero" auto:"open, so that the time does not grow" upto:"pushback_cap"`
+	// PushbackCap is the longest time that it stays open because the service asked for it, by Retry-After for instance. It is at least open_cap.
+	PushbackCap Duration `yaml:"pushback_cap,omitempty" json:"pushback_cap,omitzero" auto:"30s, or open_cap if that is more"`
 	// Jitter is the share by which open times vary, so that callers do not come back together.
 	Jitter *Percent `yaml:"jitter,omitempty" json:"jitter,omitempty" default:"20%" range:"0% 99%"`
 	// ProbeEvery is how long after a probe the next may go if the first said nothing.

@@ -331,7 +331,7 @@ func (b *Breaker) open(now policy.Time, rnd rand.Source, why string) {
 	// The cap bounds the longest draw, so that there is a spread at the cap as well.
 	mean := min(float64(d), float64(b.opt.OpenCap)/(1+j))
 	until := now.Add(time.Duration(mean * (1 - j + 2*j*uniform(rnd))))
-	until = max(until, min(b.notBefore, now.Add(b.opt.OpenCap)))
+	until = max(until, min(b.notBefore, now.Add(b.opt.PushbackCap)))
 	b.until.Store(int64(until))
 	b.enter(now, Open, why)
 }

@@ -142,8 +142,26 @@ func slowCalls(b *Breaker, n int) {
 	}
 }
 
-func TestOpenTimesGrow(t *testing.T) {
+// Unless it is told to let the time grow, a breaker is never open for longer than the first time: an outage does not outlast itself.
+func TestOpenTimesStay(t *testing.T) {
 	b := opened(t, plain)
+	now := t0
+	for range 10 {
+		s := b.Snapshot(now)
+		if d := s.Until.Sub(now); d != time.Second {
+			t.Fatalf("opening %d: %v, want 1s", s.Openings, d)
+		}
+		now = s.Until
+		if !call(b, now, policy.Failure) {
+			t.Fatal("no probe after a second")
+		}
+	}
+}
+
+func TestOpenTimesGrow(t *testing.T) {
+	o := plain
+	o.OpenCap = 30 * time.Second
+	b := opened(t, o)
 	now := t0
 	for _, seconds := range []int{1, 2, 4, 8, 16, 30, 30} {
 		want := time.Duration(seconds) * time.Second
@@ -171,7 +189,7 @@ func TestJitterSpreadsAndStaysBelowTheCap(t *testing.T) {
 		{mid, time.Second, 24 * time.Second, 26 * time.Second},
 		{high, 1200 * time.Millisecond, 29 * time.Second, 30 * time.Second},
 	} {
-		b := must(t, Options{})
+		b := must(t, Options{OpenCap: 30 * time.Second})
 		for range 20 {
 			b.Done(t0, tt.rnd, b.Admit(t0, tt.rnd, nil).Permit, policy.Failure)
 		}
@@ -397,11 +415,11 @@ func TestEvents(t *testing.T) {
 
 func TestWrongOptions(t *testing.T) {
 	_, err := New(Options{Window: -1, Buckets: -2, MinCalls: -1, Failures: 1.5, Consecutive: -1, Slow: -1, SlowCalls: 2,
-		Open: time.Minute, OpenCap: time.Second, Jitter: 1, ProbeEvery: 10 * time.Second, ProbeLease: time.Second, Successes: -3})
+		Open: time.Minute, OpenCap: time.Second, PushbackCap: time.Millisecond, Jitter: 1, ProbeEvery: 10 * time.Second, ProbeLease: time.Second, Successes: -3})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, word := range []string{"breaker: ", "Window", "Buckets", "MinCalls", "Failures", "Consecutive", "Slow", "SlowCalls", "OpenCap", "Jitter", "ProbeLease", "Successes"} {
+	for _, word := range []string{"breaker: ", "Window", "Buckets", "MinCalls", "Failures", "Consecutive", "Slow", "SlowCalls", "OpenCap", "PushbackCap", "Jitter", "ProbeLease", "Successes"} {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("the error does not name %s: %v", word, err)
 		}

@@ -14,7 +14,9 @@
 // Failures failed, or if it is the last of Consecutive in a row; a success never does.
 //
 // Open, every call is refused, for Open × 2ⁿ⁻¹ at the n-th opening in a row, ± Jitter, never longer than OpenCap. A server's Retry-After
-// (Pushback) can only make it longer, and not longer than OpenCap either. Openings are in a row until the
+// (Pushback) can only make it longer, up to PushbackCap. Unless OpenCap is set the time does not grow at all: after an outage of a minute a breaker
+// that stays open for 30 s is the outage's second half, and breakers in series add up, since the upper one takes what the lower one refuses for a failure.
+// One probe a second is no load for anybody. Openings are in a row until the
 // breaker has stayed closed for a whole Window.
 //
 // Half-open, one call at a time goes as a probe; all others are refused. The probe holds a lease: if its result is not there

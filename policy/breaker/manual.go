@@ -27,18 +27,18 @@ func (b *Breaker) set(now policy.Time, s State, why string) {
 }
 
 // Pushback implements policy.Pushbacker: the dependency asked not to be called for d. It does not open the breaker, but it is a floor
-// for the time that it stays open, now or at its next opening, up to OpenCap.
+// for the time that it stays open, now or at its next opening, up to PushbackCap.
 func (b *Breaker) Pushback(now policy.Time, d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	d = min(d, b.opt.OpenCap)
+	d = min(d, b.opt.PushbackCap)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.notBefore = max(b.notBefore, now.Add(d))
 	// An opening that is already over must not come back to life.
 	if _, s := split(b.word.Load()); s == Open && now < policy.Time(b.until.Load()) {
-		longest := b.since.Add(b.opt.OpenCap)
+		longest := b.since.Add(b.opt.PushbackCap)
 		b.until.Store(max(b.until.Load(), int64(min(b.notBefore, longest))))
 	}
 }

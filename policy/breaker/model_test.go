@@ -68,7 +68,7 @@ func (m *model) open(now policy.Time, u float64) {
 	m.probe = 0
 	d = min(d, float64(m.o.OpenCap)/(1+m.o.Jitter))
 	m.until = now.Add(time.Duration(d * (1 - m.o.Jitter + 2*m.o.Jitter*u)))
-	m.until = max(m.until, min(m.floor, now.Add(m.o.OpenCap)))
+	m.until = max(m.until, min(m.floor, now.Add(m.o.PushbackCap)))
 	m.enter(now, Open)
 }
 
@@ -164,9 +164,9 @@ func (m *model) hand(now policy.Time, s State) {
 }
 
 func (m *model) notBefore(now policy.Time, d time.Duration) {
-	m.floor = max(m.floor, now.Add(min(d, m.o.OpenCap)))
+	m.floor = max(m.floor, now.Add(min(d, m.o.PushbackCap)))
 	if m.state == Open && now < m.until {
-		m.until = max(m.until, min(m.floor, m.since.Add(m.o.OpenCap)))
+		m.until = max(m.until, min(m.floor, m.since.Add(m.o.PushbackCap)))
 	}
 }
 
@@ -188,7 +188,7 @@ func compare(t *testing.T, rnd *rand.Rand, seed, run uint64) {
 	o := Options{
 		Window: 8 * time.Second, Buckets: 1 + rnd.IntN(12), MinCalls: 1 + rnd.IntN(6), Failures: 0.25 + rnd.Float64()/2,
 		Consecutive: rnd.IntN(2) * 4, Jitter: float64(rnd.IntN(3)-1) / 4, Successes: 1 + rnd.IntN(3),
-		Ramp: time.Duration(rnd.IntN(3)-1) * 700 * time.Millisecond, OpenCap: 5 * time.Second,
+		Ramp: time.Duration(rnd.IntN(3)-1) * 700 * time.Millisecond, OpenCap: 5 * time.Second, PushbackCap: time.Duration(rnd.IntN(2)) * 8 * time.Second,
 	}
 	if rnd.IntN(2) == 0 {
 		o.Slow, o.SlowCalls = time.Second, float64(rnd.IntN(2))*0.6

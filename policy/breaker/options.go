@@ -31,10 +31,12 @@ type Options struct {
 	Slow time.Duration
 	// SlowCalls is the share of slow calls at which it opens; 0 = they are only counted.
 	SlowCalls float64
-	// Open is how long it stays open the first time: 1 s. Each opening in a row doubles it.
+	// Open is how long it stays open the first time: 1 s. Each opening in a row doubles it, up to OpenCap.
 	Open time.Duration
-	// OpenCap is the longest time it stays open, Jitter included: 30 s, or Open if that is more.
+	// OpenCap is the longest time it stays open by itself, Jitter included: Open, so that the time does not grow.
 	OpenCap time.Duration
+	// PushbackCap is the longest time that it stays open because the dependency asked for it: 30 s, or OpenCap if that is more.
+	PushbackCap time.Duration
 	// Jitter is the share by which open times vary, so that callers do not come back together: 0.2. Negative = none.
 	Jitter float64
 	// ProbeEvery is how long after a probe the next may go if the first said nothing: 1 s.
@@ -102,8 +104,10 @@ func (o Options) withDefaults() (Options, error) {
 	share("SlowCalls", &o.SlowCalls, 0)
 	fault(o.SlowCalls > 0 && o.Slow == 0, "option SlowCalls without Slow: say from how long on a call is slow")
 	length("Open", &o.Open, time.Second)
-	length("OpenCap", &o.OpenCap, max(30*time.Second, o.Open))
-	fault(o.OpenCap < o.Open, "option OpenCap %v is less than Open %v: want at least that, or 0 for 30s", o.OpenCap, o.Open)
+	length("OpenCap", &o.OpenCap, o.Open)
+	fault(o.OpenCap < o.Open, "option OpenCap %v is less than Open %v: want at least that, or 0 for the same", o.OpenCap, o.Open)
+	length("PushbackCap", &o.PushbackCap, max(30*time.Second, o.OpenCap))
+	fault(o.PushbackCap < o.OpenCap, "option PushbackCap %v is less than OpenCap %v: want at least that, or 0 for 30s", o.PushbackCap, o.OpenCap)
 	fault(math.IsNaN(o.Jitter) || o.Jitter >= 1, "option Jitter is %v: want a share below 1, 0 for 0.2, negative for none", o.Jitter)
 	switch {
 	case o.Jitter == 0:
