@@ -12,6 +12,10 @@
 // accepts; K = 2 lets them notice quickly when there is room again. Refusals on this side count as requests, which is what
 // makes p grow towards balance. Max keeps a tenth of the calls going whatever happened, so that recovery is always seen.
 //
+// What is over is forgiven sooner than the window forgets it: when the service has taken on more than 20 calls in a row, its earlier refusals, and those on
+// this side, weigh less with each one more, and after 100 nothing. A new refusal halves that count. Where one in ten is refused, or more, it stays
+// below 20, so in lasting overload nothing is forgiven.
+//
 // Only a server's word counts: policy.Success means that it took the call on, whatever came of it then, policy.Overloaded
 // that it did not. Timeouts and failures to connect say neither and count as nothing; they are the breaker's business. Calls
 // under way count as nothing either: they are requests when they have come back, or a burst after a pause would throttle itself.

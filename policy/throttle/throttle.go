@@ -46,6 +46,18 @@ type Throttle struct {
 type observed struct {
 	window *window.Ring
 	last   atomic.Int64 // the latest rejection; 0 = none yet
+	run    atomic.Int32 // how many the service took on in a row since then; each rejection halves it
+}
+
+const (
+	// forgiveFrom calls taken on in a row begin to make up for refusals before them, forgiveAll make up for all.
+	forgiveFrom = 20
+	forgiveAll  = 100
+)
+
+// weight is what refusals count: 1, and less the longer the service has been taking on all that came.
+func (o *observed) weight() float64 {
+	return 1 - min(max(float64(o.run.Load()-forgiveFrom), 0)/(forgiveAll-forgiveFrom), 1)
 }
 
 // classes is how many there are, and rank their order: the most important first.
@@ -135,7 +147,7 @@ func (t *Throttle) shareOf(now policy.Time, class policy.Criticality) (p float64
 	for _, k := range rank {
 		if o := &t.classes[k]; t.recent(now, &o.last) {
 			n := o.window.Sum(int64(now), 0)
-			p = max(p, t.share(&n))
+			p = max(p, t.share(&n, o.weight()))
 		}
 		if k == class {
 			break
@@ -145,12 +157,13 @@ func (t *Throttle) shareOf(now policy.Time, class policy.Criticality) (p float64
 }
 
 // share is the probability p of the package comment.
-func (t *Throttle) share(n *[window.Kinds]int64) float64 {
+func (t *Throttle) share(n *[window.Kinds]int64, weight float64) float64 {
 	requests := n[kindAccepted] + n[kindRejected] + n[kindRefused]
 	if requests < int64(t.opt.MinCalls) {
 		return 0
 	}
-	p := (float64(requests) - t.opt.K*float64(n[kindAccepted])) / float64(requests+1)
+	weighed := float64(n[kindAccepted]) + weight*float64(n[kindRejected]+n[kindRefused])
+	p := (weighed - t.opt.K*float64(n[kindAccepted])) / (weighed + 1)
 	return min(max(p, 0), t.opt.Max)
 }
 
@@ -161,8 +174,12 @@ func (t *Throttle) Done(now policy.Time, _ rand.Source, p policy.Permit, o polic
 	switch o {
 	case policy.Success:
 		class.window.Add(int64(now), 0, kindAccepted)
+		if t.recent(now, &class.last) && class.run.Load() < 2*forgiveAll {
+			class.run.Add(1)
+		}
 	case policy.Overloaded:
 		class.window.Add(int64(now), 0, kindRejected)
+		class.run.Store(class.run.Load() / 2)
 		class.last.Store(int64(now))
 		t.last.Store(int64(now))
 	}
