@@ -91,6 +91,8 @@ func CallElse[Rep any](ctx context.Context, c grpc.ClientConnInterface, name str
 
 // prepared is a call whose options, deadline and method are settled.
 type prepared struct {
+	keyed bool // it may be repeated because of its key only, where that is known
+
 	opt    callOptions
 	m      *clientMethod
 	call   policy.Call
@@ -168,7 +170,9 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	p.inherit()
 	if p.opt.once != "" && !stream {
 		p.md = append(p.md, transport.Field{Key: idempotency.Header, Value: p.opt.once})
-		p.call.Idempotent = p.call.Idempotent || said.Keyed
+		if !p.call.Idempotent && said.Keyed {
+			p.call.Idempotent, p.keyed = true, true
+		}
 	}
 	if !stream {
 		p.explainOn()

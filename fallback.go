@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hull-go/hull/codec"
+	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/spec"
 	"github.com/hull-go/hull/status"
@@ -154,7 +155,7 @@ func (a *alternative) otherService(p *prepared, name string, why error) error {
 	switch {
 	case p.opt.from.includes(name):
 		return errors.New("it was called already")
-	case sent && !p.call.Idempotent:
+	case sent && (!p.call.Idempotent || p.keyed): // the other service does not know the key
 		return errMayHaveRun
 	case a.deadline != 0 && policy.Now() >= a.deadline:
 		return policy.ErrNoTime
@@ -252,7 +253,7 @@ func (a *alternative) key(p *prepared) (k spec.Request, err error) {
 	md := slices.Clone(p.md)
 	slices.SortStableFunc(md, func(x, y transport.Field) int { return strings.Compare(x.Key, y.Key) })
 	for _, f := range md {
-		if !tracing(f.Key) {
+		if !incidental(f.Key) {
 			part(h, f.Key)
 			part(h, f.Value)
 		}
@@ -265,10 +266,10 @@ func part(h hash.Hash, s string) {
 	h.Write([]byte(s))
 }
 
-// tracing reports whether a header is another one in every call and says nothing about the answer.
-func tracing(key string) bool {
+// incidental reports whether a header says nothing about the answer: where the call belongs to, how often it may be tried, and whether its story is asked for.
+func incidental(key string) bool {
 	switch key {
-	case "traceparent", "tracestate", "grpc-trace-bin", "b3", "x-request-id", "x-correlation-id":
+	case "traceparent", "tracestate", "grpc-trace-bin", "b3", "x-request-id", "x-correlation-id", headerExplain, hop.MaxRetries, hop.RetryOn, hop.RetryGRPCOn:
 		return true
 	}
 	return strings.HasPrefix(key, "x-b3-")
