@@ -63,8 +63,8 @@ type callerConfig struct {
 	Admin bool
 }
 
-// excuse is how long a machine must have stood still under a call for an answer in time to be nobody's duty.
-const excuse = 100 * time.Millisecond
+// excuse is for which part of the time that a call has the machine must have stood still under it for an answer in time to be nobody's duty.
+const excuse = 0.5
 
 // summary is what a caller says of itself in the end.
 type summary struct {
@@ -308,7 +308,7 @@ func (c *caller) call(n int64) {
 	excused := false
 	if !c.Strict && !w.impatient && status.CodeOf(err) == status.DeadlineExceeded {
 		<-time.After(20 * time.Millisecond) // who measures may have been the last to be woken
-		excused = c.stalled()-stalled >= excuse
+		excused = (c.stalled() - stalled).Seconds() >= excuse*w.timeout.Seconds()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -21,7 +21,7 @@ import (
 )
 
 // grace is what a call may be late on a machine that others share, beside measured stalls: a caller that is short of processors by bits does not stand still, and is late.
-const grace = time.Second
+const grace = 500 * time.Millisecond
 
 // TestReset resets live connections, those of one node after the other. No idempotent call fails.
 func TestReset(t *testing.T) {
@@ -275,16 +275,8 @@ func TestQueryOfDeath(t *testing.T) {
 			t.Errorf("%s: %d nodes died of it, at most %d may: %v", tt.method, starts, tt.most, err)
 		}
 	}
-	known := policy.Now().Add(time.Second)
 	pass(3 * time.Second)
-	s := c.finish()
-	t.Logf("%d calls, %d failed: %v", s.Offered, s.Failed, s.Errors)
-	for _, r := range records[called](t, c.config.Ledger) {
-		// Three nodes that die within milliseconds are as many as a call has attempts. A second later everybody knows.
-		if r.Outcome == outcomeFailed && r.At > known {
-			t.Errorf("call %d failed when the dead nodes were known", r.ID)
-		}
-	}
+	w.none(c.finish()) // who refuses connections costs a call none of its attempts
 	w.judge(invariant.New(invariant.Options{Burst: 2000, Grace: grace}))
 }
 

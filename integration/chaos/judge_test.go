@@ -235,6 +235,9 @@ func newPast(recs []called, seen []sample) *past {
 	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	const order = 50 // tokens of calls that end in the same moment, in whatever order they were counted
 	lent := int64(0)
+	if len(seen) == 0 {
+		events = nil // how large the budget was nobody knows
+	}
 	for _, e := range events {
 		if lent = max(0, lent+int64(e.tokens)); lent > capacity+order && e.tokens > 0 {
 			p.unpaid[e.of] = true
