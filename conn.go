@@ -91,7 +91,8 @@ func CallElse[Rep any](ctx context.Context, c grpc.ClientConnInterface, name str
 
 // prepared is a call whose options, deadline and method are settled.
 type prepared struct {
-	keyed bool // it may be repeated because of its key only, where that is known
+	keyed   bool   // it may be repeated because of its key only, where that is known
+	instead string // what answered when it had failed
 
 	opt    callOptions
 	m      *clientMethod

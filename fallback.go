@@ -85,6 +85,7 @@ func (a *alternative) settle(p *prepared, err error) error {
 		return all
 	}
 	p.m.Unary.FellBack(policy.On)
+	a.c.s.c.recorder.fellBack(&p.call, p.instead)
 	return err
 }
 
@@ -109,6 +110,7 @@ func (a *alternative) try(p *prepared, all *policy.FallbackError) (done bool, er
 	if f.Service != "" {
 		err := a.otherService(p, f.Service, all.Call)
 		if err == nil || answers(status.From(err)) {
+			p.instead = "service " + f.Service
 			return true, err
 		}
 		all.Tried = append(all.Tried, policy.AlternativeError{Name: "service " + f.Service, Err: err})
@@ -141,6 +143,7 @@ func (a *alternative) try(p *prepared, all *policy.FallbackError) (done bool, er
 
 // by notes what answered.
 func (p *prepared) by(what string, age time.Duration) {
+	p.instead = what
 	if i := p.opt.info; i != nil {
 		i.Fallback, i.Age = what, age
 	}

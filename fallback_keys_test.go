@@ -63,3 +63,27 @@ func TestStaleAnswersWhoeverAsks(t *testing.T) {
 		}
 	})
 }
+
+// TestFallbacksAreRemembered is a regression test: what answered instead was not among what a client remembers of a failure.
+func TestFallbacksAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		failing := func(s *hull.Server) {
+			hull.Handle(s, "s.S/Price", func(context.Context, *payRequest) (*payReply, error) { return nil, status.Errorf(status.Internal, "bad") })
+		}
+		w.Serve("shop", "a", failing)
+		w.Serve("cart", "b", failing)
+		w.Serve("cart2", "c", func(s *hull.Server) {
+			hull.Handle(s, "s.S/Price", func(context.Context, *payRequest) (*payReply, error) { return &payReply{}, nil }, hull.Idempotent())
+		})
+		c := w.Client("caller", withDocument(t, "services: {shop: {fallback: {answer: {Receipt: 7}}}, cart: {idempotent: true, fallback: {service: cart2}}}"))
+		for service, want := range map[string]string{"shop": "answer", "cart": "service cart2"} {
+			if _, err := hull.Call[payReply](t.Context(), c.To(service), "s.S/Price", &payRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.Recent().Failures[0]; got.Service != service || got.Fallback != want {
+				t.Errorf("%s: remembered with fallback %q, want %q", got.Service, got.Fallback, want)
+			}
+		}
+	})
+}

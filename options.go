@@ -198,7 +198,7 @@ func WithMaxRequest(n int) ClientOption {
 	})
 }
 
-// WithObserver has f told of every call. It is called on the caller's goroutine and must not block or keep the info.
+// WithObserver has f told of every call: of one that a fallback answers, how it failed. It is called on the caller's goroutine and must not block or keep the info.
 func WithObserver(f func(*CallInfo)) ClientOption {
 	return clientOption(func(o *clientOptions) error { o.seen = f; return nil })
 }
