@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
+	"io"
 	"net"
 	"unsafe"
 
@@ -38,11 +40,17 @@ func (m *rawMsg) SizeVT() int { return len(m.b) }
 
 // MarshalToSizedBufferVT copies m to the end of b.
 func (m *rawMsg) MarshalToSizedBufferVT(b []byte) (int, error) {
+	if len(b) < len(m.b) {
+		return 0, io.ErrShortBuffer
+	}
 	return copy(b[len(b)-len(m.b):], m.b), nil
 }
 
 // UnmarshalVT copies b.
 func (m *rawMsg) UnmarshalVT(b []byte) error {
+	if len(b) > 0 && len(b) < rawHead {
+		return fmt.Errorf("a message of %d bytes, which is less than its head", len(b))
+	}
 	m.b = append(m.b[:0], b...)
 	return nil
 }
