@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math/rand/v2"
+	"time"
 
 	"github.com/hull-go/hull/status"
 )
@@ -92,6 +93,7 @@ func (x *Exec) run(now Time, k int) {
 		left, _ := x.call.Left(now)
 		last := x.p.last(&x.call, int(x.n), x.probe)
 		if a.own = o.Timeouts.Attempt(now, &x.call, left, last); a.own > 0 {
+			a.own = max(a.own, x.longer(k))
 			a.deadline = Earliest(x.call.Deadline, now.Add(a.own))
 		}
 	}
@@ -113,6 +115,20 @@ func (x *Exec) run(now Time, k int) {
 		x.counted = true
 		x.p.n.straight.Add(1)
 	}
+}
+
+// longer is what attempt k gets at least because earlier ones of its call timed out: twice as much as the latest of those, if timeouts are learned.
+// That so much is not enough here is the newest there is to know.
+func (x *Exec) longer(k int) time.Duration {
+	if !x.p.grows {
+		return 0
+	}
+	for i := k - 1; i >= 0; i-- {
+		if a := &x.att[i]; a.stage == stageEnded && a.class == ClassTimeout {
+			return 2 * a.own
+		}
+	}
+	return 0
 }
 
 // last reports whether no other attempt can follow the nth.

@@ -46,6 +46,13 @@ type Timeouts interface {
 	Done(now Time, e Ended)
 }
 
+// Growing are Timeouts that are a guess: an attempt that follows one that timed out gets at least twice as much as that had.
+type Growing interface {
+	Timeouts
+	// Grows reports whether they are.
+	Grows() bool
+}
+
 // Retries says whether a failed attempt is followed by another, and when.
 type Retries interface {
 	// Attempts is the largest number of attempts, the first included.
@@ -141,6 +148,7 @@ type Pipeline struct {
 	pass   [maxGates + 1]passer
 	shows  bool // policies look at calls
 	blind  bool // the timeouts do not
+	grows  bool // the timeouts are a guess
 	dry    *dryRun
 	n      counters
 	pool   sync.Pool // of *drive
@@ -235,6 +243,9 @@ func New(o Options) (*Pipeline, error) {
 	p.addLine(concurrencyBit, o.Concurrency.Gate)
 	p.applyModes()
 	p.findPassers()
+	if t, ok := p.opt.Timeouts.(Growing); ok {
+		p.grows = t.Grows()
+	}
 	p.plain = p.opt.Classify(nil) == ClassOK && p.straightens()
 	return p, nil
 }

@@ -189,3 +189,55 @@ func TestNothingAllocates(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// When the service takes on all that comes its earlier refusals are forgiven; while it refuses one in ten they are not.
+func TestForgives(t *testing.T) {
+	now := policy.Time(time.Hour)
+	overloaded := func() *Throttle {
+		th, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 1000 {
+			th.Done(now, nil, policy.Permit{Slot: uint32(policy.Critical)}, policy.Overloaded)
+		}
+		return th
+	}
+	th := overloaded()
+	shares := []float64{th.Snapshot(now).Share}
+	for range 10 {
+		for range 10 {
+			th.Done(now, nil, policy.Permit{Slot: uint32(policy.Critical)}, policy.Success)
+		}
+		shares = append(shares, th.Snapshot(now).Share)
+	}
+	if shares[0] != 0.9 || shares[2] != 0.9 || shares[9] <= 0 || shares[10] != 0 {
+		t.Errorf("by tens of calls that are taken on: %.2f", shares)
+	}
+	for range 4 {
+		th.Done(now, nil, policy.Permit{Slot: uint32(policy.Critical)}, policy.Overloaded)
+	}
+	if s := th.Snapshot(now).Share; s < 0.7 {
+		t.Errorf("after four new refusals %.2f", s)
+	}
+	if s := th.Snapshot(now).Shares[policy.Sheddable]; s < 0.7 {
+		t.Errorf("of less important calls %.2f", s)
+	}
+
+	for _, accepted := range []int{1, 2, 4, 8} { // of those that are sent, for each that is refused
+		th, held := overloaded(), 0
+		for i := range 20_000 {
+			o := policy.Success
+			if i%(accepted+1) == 0 {
+				o = policy.Overloaded
+			}
+			th.Done(now, nil, policy.Permit{Slot: uint32(policy.Critical)}, o)
+			if th.classes[policy.Critical].weight() < 1 {
+				held++
+			}
+		}
+		if held > 0 {
+			t.Errorf("though one call in %d is refused, %d times something was forgiven", accepted+1, held)
+		}
+	}
+}

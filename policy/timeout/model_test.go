@@ -179,6 +179,9 @@ func (m *model) ended(now policy.Time, cl policy.Class, l latency) {
 			s.end = never
 			m.seen++
 			m.cut++
+			if !m.learned && m.o.Fixed == 0 && m.cut >= 4 && m.cut >= m.seen-m.cut {
+				m.next = now // nothing is known, and this is not enough
+			}
 		}
 	case policy.ClassDeadlineSoon, policy.ClassCancelled, policy.ClassLoser:
 		s.end = given

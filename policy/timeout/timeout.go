@@ -17,6 +17,7 @@ type Timeouts struct {
 	t    atomic.Int64 // the timeout
 	fair atomic.Int64 // the latest p90 that was known
 	next atomic.Int64 // when t is set anew
+	cold atomic.Bool  // nothing was learned yet
 	base atomic.Int64 // what the timeout would be by the latest quantile that was known
 
 	// Since the last step: attempts that t cut off, and those that ended well although they took longer than base.
@@ -30,7 +31,7 @@ type Timeouts struct {
 }
 
 var (
-	_ policy.Timeouts    = (*Timeouts)(nil)
+	_ policy.Growing     = (*Timeouts)(nil)
 	_ policy.EventSource = (*Timeouts)(nil)
 )
 
@@ -53,6 +54,7 @@ func New(o Options) (*Timeouts, error) {
 	}
 	t := &Timeouts{opt: o, sample: q, last: Snapshot{Cold: true}}
 	t.t.Store(int64(o.Cold))
+	t.cold.Store(o.Fixed == 0)
 	if o.Fixed > 0 {
 		t.t.Store(int64(o.Fixed))
 	}
@@ -94,6 +96,9 @@ func (t *Timeouts) Attempt(now policy.Time, _ *policy.Call, left time.Duration, 
 // Blind returns t: its own Attempt does not look at the call.
 func (t *Timeouts) Blind() policy.Timeouts { return t }
 
+// Grows implements policy.Growing: what is learned is a guess, what is fixed is not.
+func (t *Timeouts) Grows() bool { return t.opt.Fixed == 0 }
+
 // Fair implements policy.Timeouts.
 func (t *Timeouts) Fair(now policy.Time, d time.Duration) bool {
 	t.step(now)
@@ -109,7 +114,9 @@ func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
 		// A timer may be a little early; an attempt that was cut much sooner says nothing about t.
 		if (e.Class == policy.ClassTimeout || e.Class == policy.ClassDeadlineLate) && e.Took >= d-d/16 {
 			t.sample.Never(now, e.Took)
-			t.cut.Add(1)
+			if n := t.cut.Add(1); n >= handful && t.cold.Load() {
+				t.hurry(now, n)
+			}
 		} else {
 			t.sample.AtLeast(now, e.Took)
 		}
@@ -117,6 +124,19 @@ func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
 		t.sample.Observe(now, e.Took)
 		if int64(e.Took) > t.base.Load() {
 			t.late.Add(1)
+		}
+	}
+}
+
+// handful attempts are enough to see that a timeout nobody has learned yet is too short, if no more ended.
+const handful = 4
+
+// hurry lets the next step come at once if half of the attempts since the last were cut off, n of them.
+func (t *Timeouts) hurry(now policy.Time, n int64) {
+	if t.mu.TryLock() {
+		defer t.mu.Unlock()
+		if n >= t.sample.Observed()-t.ended {
+			t.next.Store(int64(now))
 		}
 	}
 }
@@ -164,6 +184,7 @@ func (t *Timeouts) step(now policy.Time) {
 		}
 		d = want
 		t.last.Cold = false
+		t.cold.Store(false)
 	case d > float64(t.opt.Cold): // too few to learn from: forget what they once taught
 		d = max(float64(t.opt.Cold), d*(1-t.opt.Fall))
 	}

@@ -260,3 +260,44 @@ func TestNothingAllocates(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A service that is slower than Cold is found out by a handful of attempts, not by a second of them.
+func TestColdDoublesAfterAHandful(t *testing.T) {
+	to, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := policy.Time(time.Hour)
+	want := time.Second
+	for range 3 {
+		now = now.Add(time.Millisecond)
+		for i := range 4 {
+			if d := to.Attempt(now, &policy.Call{}, 0, false); d != want {
+				t.Fatalf("after %d were cut off at %v: %v", i, want, d)
+			}
+			to.Done(now, policy.Ended{Class: policy.ClassTimeout, Took: want})
+		}
+		want *= 2
+		if d := to.Attempt(now, &policy.Call{}, 0, false); d != want {
+			t.Fatalf("after a handful: %v, want %v", d, want)
+		}
+	}
+}
+
+// One node of three that hangs is no reason for the others to wait for longer, at least not before the next step.
+func TestColdDoesNotHurryForAFew(t *testing.T) {
+	to, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := policy.Time(time.Hour)
+	to.Attempt(now, &policy.Call{}, 0, false)
+	for range 10 {
+		to.Done(now, policy.Ended{Class: policy.ClassOK, Took: time.Millisecond})
+		to.Done(now, policy.Ended{Class: policy.ClassOK, Took: time.Millisecond})
+		to.Done(now, policy.Ended{Class: policy.ClassTimeout, Took: time.Second})
+	}
+	if d := to.Attempt(now, &policy.Call{}, 0, false); d != time.Second {
+		t.Errorf("the timeout is %v", d)
+	}
+}
