@@ -174,7 +174,9 @@ func (c *callOptions) apply(opts []CallOption) {
 		case insteadOption:
 			*c = o.opt
 		case idempotencyOption:
-			c.once = o.key
+			if c.once = o.key; o.key == "" {
+				c.err = errors.New("the idempotency key is empty: give each thing that is to be done once a key of its own, or leave the option out")
+			}
 		case infoOption:
 			c.info, c.explain = o.info, (c.explain || o.explain) && o.info != nil
 		case attemptsOption:

@@ -102,3 +102,15 @@ func TestPanicsAreFailures(t *testing.T) {
 		}
 	})
 }
+
+// TestEmptyKeyIsRefused is a regression test: a call whose key was empty by mistake was made without one.
+func TestEmptyKeyIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var shop till
+		w := hulltest.New(t)
+		w.Serve("shop", "a", shop.serve)
+		if _, err := pay(t.Context(), w.Client("caller"), 7, hull.IdempotencyKey("")); status.CodeOf(err) != status.InvalidArgument || shop.count.Load() != 0 {
+			t.Errorf("%v, %d payments", err, shop.count.Load())
+		}
+	})
+}

@@ -52,7 +52,7 @@ func (o attemptsOption) set(c *callOptions) {
 func IdempotencyKeyFrom(ctx context.Context, name string) CallOption {
 	above, _, ok := idempotency.Current(ctx)
 	if !ok {
-		return idempotencyOption{}
+		return grpc.EmptyCallOption{}
 	}
 	whose := sha256.Sum256([]byte(above)) // by itself, so that no name looks like the end of a key
 	sum := sha256.Sum256(append(whose[:], name...))
