@@ -60,6 +60,7 @@ func (p *Pipeline) get() *drive {
 func (p *Pipeline) put(d *drive) {
 	if d.x.Idle() && len(d.grants) == 0 {
 		d.x.Reset()
+		d.story.forget()
 		p.pool.Put(d)
 	}
 }

@@ -100,7 +100,8 @@ func (d *concurrent) left(over bool) {
 	if again {
 		clear(d.contexts[:d.x.n])
 		d.x.Reset()
-		d.ctx, d.r, d.story.Err = nil, nil, nil
+		d.ctx, d.r = nil, nil
+		d.story.forget()
 		d.cancelled, d.armed, d.ended, d.done = 0, false, false, nil
 		d.p.hedged.Put(d)
 	}

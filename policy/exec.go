@@ -81,6 +81,9 @@ type Exec struct {
 	class   Class
 	err     error
 	stopped string
+	by      string         // the policy that stopped it
+	notes   []VerdictStory // what policies said
+	pause   int8           // the note of the pause that retryAt ends; 0 = none
 
 	said *Verdict // of the gate that is to be asked next; nil = it was not asked
 	held [maxGates]Permit
@@ -98,6 +101,7 @@ const (
 // seat is a wait: until a time (Wait) or for a verdict (Park).
 type seat struct {
 	kind   seatKind
+	note   int8 // of the wait
 	at     Time
 	ticket Ticket
 }
@@ -190,7 +194,8 @@ func (x *Exec) Reset() {
 	for i := range x.att[:x.n] {
 		x.att[i] = attempt{}
 	}
-	x.err, x.stopped, x.class = nil, "", 0
+	x.err, x.stopped, x.by, x.class = nil, "", "", 0
+	x.notes, x.pause = x.notes[:0], 0
 	x.steps, x.wake, x.retryAt, x.hedgeAt, x.dryAt = Steps{}, 0, 0, 0, 0
 	x.phase, x.probe, x.gate, x.heldSet, x.seat.kind, x.n = phaseGates, false, 0, 0, seatNone, 0
 	x.running, x.lost, x.unpaid, x.late = 0, 0, 0, false
@@ -220,19 +225,62 @@ func (x *Exec) End() (winner int, class Class, err error) { return int(x.winner)
 
 // Story tells what happened so far, into s, whose slice is reused.
 func (x *Exec) Story(now Time, s *Story) {
-	s.Class, s.Err, s.Took, s.Stopped = x.class, x.err, now.Sub(x.began), x.stopped
+	s.Class, s.Err, s.Took, s.Stopped, s.StoppedBy = x.class, x.err, now.Sub(x.began), x.stopped, x.by
 	s.Attempts = s.Attempts[:0]
 	for i := range x.att[:x.n] {
 		a := &x.att[i]
 		if a.start == 0 {
 			continue // never left
 		}
-		as := AttemptStory{Node: a.node, Start: a.start, Took: a.took, Ended: a.stage == stageEnded, Class: a.class, Hedge: a.hedge}
+		as := AttemptStory{Node: a.node, Start: a.start, Took: a.took, Ended: a.stage == stageEnded, Class: a.class, Err: a.err, Hedge: a.hedge}
 		if !as.Ended {
 			as.Took = now.Sub(a.start)
 		}
 		s.Attempts = append(s.Attempts, as)
 	}
+	s.Verdicts = append(s.Verdicts[:0], x.notes...)
+	for i := range s.Verdicts {
+		if v := &s.Verdicts[i]; v.Took == waitsStill {
+			v.Took = now.Sub(v.At)
+		}
+	}
+}
+
+// note keeps what a policy said of attempt k, or with tagCall of the call, for its story. It returns what waited takes.
+func (x *Exec) note(now Time, policy string, k int, v Verdict, m Mode) int8 {
+	if len(x.notes) >= MaxVerdicts {
+		return 0
+	}
+	if k == tagCall {
+		k = -1
+	}
+	x.notes = append(x.notes, VerdictStory{Policy: policy, Attempt: k, Decision: v.Decision, DryRun: m == DryRun, At: now, State: v.State, Reason: v.Reason})
+	return int8(len(x.notes))
+}
+
+// waitsStill stands in the note of a wait that goes on.
+const waitsStill = -1
+
+// waits is note for a wait, which goes on until waited.
+func (x *Exec) waits(now Time, policy string, k int, v Verdict) int8 {
+	n := x.note(now, policy, k, v, On)
+	if n > 0 {
+		x.notes[n-1].Took = waitsStill
+	}
+	return n
+}
+
+// waited notes that a wait is over.
+func (x *Exec) waited(now Time, note int8) {
+	if note > 0 {
+		x.notes[note-1].Took = now.Sub(x.notes[note-1].At)
+	}
+}
+
+// rise ends the wait of a seat.
+func (x *Exec) rise(now Time, s *seat) {
+	x.waited(now, s.note)
+	*s = seat{}
 }
 
 func (x *Exec) expired(now Time) bool { return x.call.Deadline != 0 && now >= x.call.Deadline }
@@ -285,10 +333,10 @@ func (x *Exec) askGates(now Time, rnd rand.Source) {
 		v := x.ask(now, rnd, s)
 		switch x.settle(now, rnd, s, &v, &x.seat, tagCall) {
 		case went:
-			x.hold(v)
+			x.hold(now, v)
 		case waits:
 			if v.Decision == Wait {
-				x.hold(v) // the permit is held while the time passes
+				x.hold(now, v) // the permit is held while the time passes
 			}
 			return
 		case refused:
@@ -312,10 +360,13 @@ func (x *Exec) ask(now Time, rnd rand.Source, s *Slot) Verdict {
 }
 
 // hold keeps the permit of the current call-level gate.
-func (x *Exec) hold(v Verdict) {
+func (x *Exec) hold(now Time, v Verdict) {
 	x.held[x.gate] = v.Permit
 	x.heldSet |= one(int(x.gate))
-	x.probe = x.probe || v.Decision == Probe && x.p.gates[x.gate].Mode == On
+	if s := &x.p.gates[x.gate]; v.Decision == Probe && s.Mode == On {
+		x.probe = true
+		x.note(now, s.Name, tagCall, v, On)
+	}
 }
 
 type answer uint8
@@ -338,6 +389,7 @@ func (x *Exec) settle(now Time, rnd rand.Source, s *Slot, v *Verdict, at *seat, 
 func (x *Exec) settleRest(now Time, rnd rand.Source, s *Slot, v *Verdict, at *seat, tag uint32) answer {
 	if s.Mode == DryRun {
 		x.p.n.dryRefused.Add(1)
+		x.note(now, s.Name, int(tag), *v, DryRun)
 		if v.Decision == Wait {
 			s.Gate.Done(now, rnd, v.Permit, Ignored)
 		}
@@ -351,7 +403,7 @@ func (x *Exec) settleRest(now Time, rnd rand.Source, s *Slot, v *Verdict, at *se
 		}
 		var t Ticket
 		if t, *v = line.Join(now, rnd, &x.call, Waiting{Waiter: x.waiter, Tag: tag}); v.Decision == Park {
-			*at = seat{kind: seatParked, at: Earliest(v.At, x.call.Deadline), ticket: t}
+			*at = seat{kind: seatParked, note: x.waits(now, s.Name, int(tag), *v), at: Earliest(v.At, x.call.Deadline), ticket: t}
 			return waits
 		}
 		if v.Decision.Admits() {
@@ -360,7 +412,7 @@ func (x *Exec) settleRest(now Time, rnd rand.Source, s *Slot, v *Verdict, at *se
 	}
 	if v.Decision == Wait {
 		if x.call.Deadline == 0 || v.At < x.call.Deadline {
-			*at = seat{kind: seatTimed, at: v.At}
+			*at = seat{kind: seatTimed, note: x.waits(now, s.Name, int(tag), *v), at: v.At}
 			return waits
 		}
 		s.Gate.Done(now, rnd, v.Permit, Ignored)
@@ -372,6 +424,7 @@ func (x *Exec) settleRest(now Time, rnd rand.Source, s *Slot, v *Verdict, at *se
 // refuse ends the call, or only the attempt that asked, with a gate's refusal.
 func (x *Exec) refuse(now Time, rnd rand.Source, s *Slot, v Verdict) {
 	x.p.n.refused.Add(1)
+	x.note(now, s.Name, tagCall, v, On)
 	x.finishErr(now, rnd, ClassRefused, x.refusal(now, s.Name, v))
 }
 
@@ -533,7 +586,7 @@ func (x *Exec) settleLeft(now Time, rnd rand.Source) {
 // leaveSeat gives up a wait. If the verdict is already on its way, Granted settles it when it arrives.
 func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
 	was := *s
-	*s = seat{}
+	x.rise(now, s)
 	if was.kind != seatParked || x.p.line[gate].Leave(now, was.ticket) {
 		return
 	}

@@ -164,6 +164,7 @@ func (x *Exec) hedge(now Time, rnd rand.Source) {
 	}
 	if b := x.p.opt.Budget; b != nil && !b.Spend(now, ClassLoser.Counts().Cost) {
 		x.p.n.budgetEmpty.Add(1)
+		x.note(now, budgetName, int(x.n), Verdict{Decision: Refuse, State: "empty", Reason: "it could not pay for a hedge"}, On)
 		return
 	}
 	x.startAttempt(now, rnd, true)
@@ -173,12 +174,14 @@ func (x *Exec) hedge(now Time, rnd rand.Source) {
 // that failure is the call's; else the refusal is.
 func (x *Exec) attemptRefused(now Time, rnd rand.Source, k int, policy string, v Verdict) {
 	x.abort(now, rnd, k)
+	v.Decision = Refuse
+	x.note(now, policy, k, v, On)
 	if x.active() {
 		return
 	}
 	err := x.refusal(now, policy, v)
 	if i := x.lastEnded(); i >= 0 {
-		x.stopped = "no further attempt: " + policy + ": " + v.Reason
+		x.stopped, x.by = "no further attempt: "+policy+": "+v.Reason, policy
 		x.finishAs(now, rnd, i)
 		return
 	}
@@ -399,24 +402,26 @@ func (x *Exec) tried(now Time) bool {
 func (x *Exec) again(now Time, rnd rand.Source, k int) {
 	a, o := &x.att[k], &x.p.opt
 	x.hedgeAt = 0 // nothing runs any more that a hedge could run beside
-	stop := func(why string) {
-		x.stopped = why
+	stop := func(by, why string) {
+		if x.stopped = why; why != "" {
+			x.by = by
+		}
 		x.finishAs(now, rnd, k)
 	}
 	if o.Retries == nil {
-		stop(x.dryAgain(now, rnd, a))
+		stop(retryName, x.dryAgain(now, rnd, a))
 		return
 	}
 	if x.forsaken {
-		stop("the caller is gone")
+		stop("", "the caller is gone")
 		return
 	}
 	if x.stream {
-		stop("a stream that has begun is not repeated")
+		stop("", "a stream that has begun is not repeated")
 		return
 	}
 	if x.probe {
-		stop("a probe is not retried")
+		stop(x.breakerName(), "a probe is not retried")
 		return
 	}
 	n := int(x.n)
@@ -424,27 +429,27 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		n -= x.inVain(now, rnd)
 	}
 	if n >= x.p.most(&x.call) {
-		stop("the attempts are used up")
+		stop(retryName, "the attempts are used up")
 		return
 	}
 	e := status.From(a.err)
 	wait, ok, why := o.Retries.Again(now, rnd, &x.call, n, a.class, e.Fate, e.Pushback)
 	if !ok {
-		stop(why)
+		stop(retryName, why)
 		return
 	}
 	at := now.Add(wait)
 	if x.call.Deadline != 0 && at >= x.call.Deadline {
-		stop("the deadline would pass before the next attempt")
+		stop(retryName, "the deadline would pass before the next attempt")
 		return
 	}
 	if !x.breakerHolds(now) {
-		stop("the breaker opened meanwhile")
+		stop(x.breakerName(), "the breaker opened meanwhile")
 		return
 	}
 	if cost := a.class.Counts().Cost; cost > 0 && o.Budget != nil && !o.Budget.Spend(now, cost) {
 		x.p.n.budgetEmpty.Add(1)
-		stop("the retry budget is empty")
+		stop(budgetName, "the retry budget is empty")
 		return
 	}
 	if wait <= 0 {
@@ -452,6 +457,21 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		return
 	}
 	x.retryAt = at
+	x.pause = x.waits(now, retryName, int(x.n), Verdict{Decision: Wait})
+}
+
+// The names of policies that have no slot.
+const (
+	retryName  = "retry"
+	budgetName = "budget"
+)
+
+// breakerName is the name of the breaker's slot.
+func (x *Exec) breakerName() string {
+	if x.p.brk < 0 {
+		return ""
+	}
+	return x.p.gates[x.p.brk].Name
 }
 
 // inVain is how many attempts do not count because they reached nobody, while somebody else may be reached: 0 if nobody is left. At least one counts.
@@ -505,8 +525,9 @@ func (x *Exec) Wake(now Time, rnd rand.Source) Steps {
 	}
 	if x.phase == phaseAttempts && x.retryAt != 0 && now >= x.retryAt {
 		x.retryAt = 0
+		x.waited(now, x.pause)
 		if !x.breakerHolds(now) {
-			x.stopped = "the breaker opened meanwhile"
+			x.stopped, x.by = "the breaker opened meanwhile", x.breakerName()
 			x.finishAs(now, rnd, x.lastEnded())
 		} else {
 			x.startAttempt(now, rnd, false)
@@ -522,7 +543,7 @@ func (x *Exec) Wake(now Time, rnd rand.Source) Steps {
 func (x *Exec) callWaited(now Time, rnd rand.Source) {
 	s := &x.p.gates[x.gate]
 	if x.seat.kind == seatTimed {
-		x.seat = seat{}
+		x.rise(now, &x.seat)
 		x.gate++
 		x.askGates(now, rnd)
 		return
@@ -532,15 +553,15 @@ func (x *Exec) callWaited(now Time, rnd rand.Source) {
 		x.seat.at = 0 // the verdict is on its way
 		return
 	}
-	x.seat = seat{}
-	x.refuse(now, rnd, s, Verdict{State: "full", Reason: "waited in vain for a place"})
+	x.rise(now, &x.seat)
+	x.refuse(now, rnd, s, Verdict{Decision: Refuse, State: "full", Reason: "waited in vain for a place"})
 }
 
 // attemptWaited ends attempt k's wait, whose time has come.
 func (x *Exec) attemptWaited(now Time, rnd rand.Source, k int) {
 	a := &x.att[k]
 	if a.seat.kind == seatTimed {
-		a.seat = seat{}
+		x.rise(now, &a.seat)
 		a.stage++
 		x.advance(now, rnd, k)
 		return
@@ -550,8 +571,8 @@ func (x *Exec) attemptWaited(now Time, rnd rand.Source, k int) {
 		a.seat.at = 0
 		return
 	}
-	a.seat = seat{}
-	x.attemptRefused(now, rnd, k, s.Name, Verdict{State: "full", Reason: "waited in vain for a place"})
+	x.rise(now, &a.seat)
+	x.attemptRefused(now, rnd, k, s.Name, Verdict{Decision: Refuse, State: "full", Reason: "waited in vain for a place"})
 }
 
 // giveUp ends a detached attempt at its deadline though it runs on. Its place stays taken until it really ends.
@@ -604,12 +625,12 @@ func (x *Exec) Granted(now Time, rnd rand.Source, tag uint32, v Verdict) Steps {
 			x.refund(now, rnd, s, v, int(x.gate))
 			return x.take(now)
 		}
-		x.seat = seat{}
+		x.rise(now, &x.seat)
 		if !v.Decision.Admits() {
 			x.refuse(now, rnd, s, v)
 			return x.take(now)
 		}
-		x.hold(v)
+		x.hold(now, v)
 		x.gate++
 		x.askGates(now, rnd)
 		return x.take(now)
@@ -621,7 +642,7 @@ func (x *Exec) Granted(now Time, rnd rand.Source, tag uint32, v Verdict) Steps {
 		x.refund(now, rnd, &x.p.opt.Concurrency, v, concurrencyBit)
 		return x.take(now)
 	}
-	a.seat = seat{}
+	x.rise(now, &a.seat)
 	if !v.Decision.Admits() {
 		x.attemptRefused(now, rnd, k, x.p.opt.Concurrency.Name, v)
 		return x.take(now)

@@ -8,6 +8,9 @@ func (x *Exec) Fresh() bool {
 	y.p, y.call, y.waiter, y.detached, y.began, y.winner = nil, Call{}, nil, false, 0, 0
 	y.held = [maxGates]Permit{} // valid only where heldSet says so
 	y.seat = seat{kind: y.seat.kind}
+	if len(y.notes) == 0 {
+		y.notes = nil // its room is kept
+	}
 	return reflect.DeepEqual(y, Exec{}) //nolint:govet // errors in it have to be nil
 }
 

@@ -87,6 +87,14 @@ const (
 	Park
 )
 
+// String returns "admit", "probe", "refuse", "wait" or "park".
+func (d Decision) String() string {
+	if d > Park {
+		return "invalid"
+	}
+	return [...]string{"admit", "probe", "refuse", "wait", "park"}[d]
+}
+
 // Admits reports whether d lets a call go now.
 func (d Decision) Admits() bool { return d <= Probe }
 

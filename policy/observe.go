@@ -39,8 +39,38 @@ type Story struct {
 	Took time.Duration
 	// Attempts are those that began, in that order.
 	Attempts []AttemptStory
-	// Stopped says in one sentence why no further attempt was made after a failure, or "".
-	Stopped string
+	// Stopped says in one sentence why no further attempt was made after a failure, or ""; StoppedBy names the policy that said so, by its
+	// slot: "retry", "budget", "breaker"; "" if it was none.
+	Stopped, StoppedBy string
+	// Verdicts are what policies said of the call beyond a plain yes, in the order of time: MaxVerdicts at most.
+	Verdicts []VerdictStory
+}
+
+// MaxVerdicts is how many verdicts a Story tells. Only calls with many attempts that all have to wait have more.
+const MaxVerdicts = 24
+
+// VerdictStory is one policy's word: that the call, or an attempt, had to wait, went as a probe, or was refused.
+type VerdictStory struct {
+	// Policy is the slot's name: "rate", "breaker", "throttle", "balancer", "concurrency", "retry" for the pause before another attempt,
+	// "budget" for a hedge that it did not pay for, or that of a gate of one's own.
+	Policy string
+	// Attempt numbers the attempt that it was about, from 0; −1 = the whole call.
+	Attempt int
+	// Decision is Wait or Park for a wait, Probe, or Refuse. In DryRun it is what would have been.
+	Decision Decision
+	DryRun   bool
+	// At is when it was said, Took how long was waited because of it.
+	At   Time
+	Took time.Duration
+	// State and Reason are the policy's, for refusals.
+	State, Reason string
+}
+
+// forget lets go of what others own; the room is kept.
+func (s *Story) forget() {
+	s.Err = nil
+	clear(s.Attempts)
+	s.Attempts = s.Attempts[:0]
 }
 
 // AttemptStory is what happened to one attempt.
@@ -52,12 +82,14 @@ type AttemptStory struct {
 	Took  time.Duration
 	Ended bool
 	Class Class
+	// Err is its error, nil if it succeeded or runs on.
+	Err error
 	// Hedge: it was started beside another one.
 	Hedge bool
 }
 
-// counters count what a pipeline did, since it was made.
-type counters struct {
+// Counters count what pipelines do. The zero value counts from 0. They must not be copied.
+type Counters struct {
 	// A call whose first attempt began at once is counted once, in straight; any other in calls when it begins, and in waited
 	// when its first attempt does.
 	straight stripe.Counter
@@ -67,7 +99,7 @@ type counters struct {
 	dryRetries, dryHedges, dryTimeouts, dryFallbacks, fallbacks atomic.Int64
 }
 
-// Snapshot is a reading of a pipeline's counters.
+// Snapshot is a reading of Counters.
 type Snapshot struct {
 	// Calls that began, and how many of them a policy refused.
 	Calls, Refused int64
@@ -87,9 +119,11 @@ type Snapshot struct {
 	Fallbacks, DryFallbacks int64
 }
 
+// Snapshot reads the pipeline's counters, in which others may count as well, see Options.Counters.
+func (p *Pipeline) Snapshot() Snapshot { return p.n.Snapshot() }
+
 // Snapshot reads the counters. Each is exact; together they may be a few calls apart.
-func (p *Pipeline) Snapshot() Snapshot {
-	n := &p.n
+func (n *Counters) Snapshot() Snapshot {
 	straight, retries, hedges := n.straight.Load(), n.retries.Load(), n.hedges.Load()
 	return Snapshot{straight + n.calls.Load(), n.refused.Load(), n.dryRefused.Load(), straight + n.waited.Load() + retries + hedges, retries, hedges,
 		n.budgetEmpty.Load(), n.abandoned.Load(), n.dryRetries.Load(), n.dryHedges.Load(), n.dryTimeouts.Load(),

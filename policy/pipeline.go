@@ -127,6 +127,8 @@ type Options struct {
 	Classify func(error) Class
 	// Observer is told what happened; nil = nobody.
 	Observer Observer
+	// Counters are where the pipeline counts, as others may that stand for the same method; nil = it has its own.
+	Counters *Counters
 }
 
 // MaxAttempts is the largest number of attempts that one call can have, hedges included.
@@ -150,7 +152,7 @@ type Pipeline struct {
 	blind  bool // the timeouts do not
 	grows  bool // the timeouts are a guess
 	dry    *dryRun
-	n      counters
+	n      *Counters
 	pool   sync.Pool // of *drive
 	hedged sync.Pool // of *concurrent
 	// selective is opt.Observer if it is one, else nil.
@@ -159,7 +161,10 @@ type Pipeline struct {
 
 // New checks o and returns the pipeline. All faults are reported together.
 func New(o Options) (*Pipeline, error) {
-	p := &Pipeline{opt: o, brk: -1, max: 1}
+	p := &Pipeline{opt: o, brk: -1, max: 1, n: o.Counters}
+	if p.n == nil {
+		p.n = new(Counters)
+	}
 	p.selective, _ = o.Observer.(Selective)
 	var errs []error
 	if o.Classify == nil {
