@@ -54,10 +54,13 @@ type kept struct {
 	timeouts policy.Timeouts
 	hedging  policy.Hedging
 
-	at            *list.Element
-	unary, stream *policy.Pipeline // the latest
-	calls         int64            // theirs, when last looked at
+	at    *list.Element
+	calls *counted // by all its pipelines
+	last  int64    // how many, when last looked at
 }
+
+// counted are calls of one method.
+type counted struct{ unary, stream policy.Counters }
 
 // NewBook returns a Book of the document; nil means the defaults.
 func NewBook(s *Spec) (*Book, error) {
@@ -234,7 +237,8 @@ func (b *Book) Nudge(now policy.Time, service string) {
 type Method struct {
 	// Effective is what holds; methods share it, so that it must not be changed.
 	*Effective
-	// Unary and Stream share their gates. Streams have no attempt timeout and are not hedged.
+	// Unary and Stream share their gates, and each counts with the others of its method, whatever nodes and documents they were made for. Streams
+	// have no attempt timeout and are not hedged.
 	Unary, Stream *policy.Pipeline
 	// Breaker is the method's, for explanations.
 	Breaker *breaker.Breaker
@@ -288,9 +292,11 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 			return nil, err
 		}
 	}
+	o.Counters = &k.calls.stream
 	if m.Stream, err = policy.New(o); err != nil {
 		return nil, err
 	}
+	o.Counters = &k.calls.unary
 	o.Timeouts = k.timeouts
 	if o.Retries != nil {
 		o.Hedging = k.hedging
@@ -298,7 +304,6 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 	if m.Unary, err = policy.New(o); err != nil {
 		return nil, err
 	}
-	k.unary, k.stream, k.calls = m.Unary, m.Stream, 0
 	return m, nil
 }
 
@@ -306,7 +311,7 @@ func (b *Book) Method(service, method string, nodes policy.Nodes, seen policy.Ob
 func (sh *shared) method(name string, eff *Effective, most int) (*kept, error) {
 	old := sh.methods[name]
 	if old == nil {
-		old = &kept{name: name}
+		old = &kept{name: name, calls: new(counted)}
 	}
 	k := *old
 	k.eff = eff

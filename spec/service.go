@@ -140,10 +140,10 @@ func (sh *shared) forget() {
 	for range min(chances, sh.quiet.Len()-1) {
 		k := sh.quiet.Back().Value.(*kept)
 		n := k.called()
-		if n == k.calls {
+		if n == k.last {
 			break
 		}
-		k.calls = n
+		k.last = n
 		sh.quiet.MoveToFront(k.at)
 	}
 	k := sh.quiet.Remove(sh.quiet.Back()).(*kept)
@@ -151,13 +151,8 @@ func (sh *shared) forget() {
 	delete(sh.methods, k.name)
 }
 
-// called is how many calls the latest pipelines have seen.
-func (k *kept) called() int64 {
-	if k.unary == nil {
-		return 0
-	}
-	return k.unary.Snapshot().Calls + k.stream.Snapshot().Calls
-}
+// called is how many calls there have been.
+func (k *kept) called() int64 { return k.calls.unary.Snapshot().Calls + k.calls.stream.Snapshot().Calls }
 
 // called is how many calls the service has had, as far as is known.
 func (sh *shared) called() int64 {
