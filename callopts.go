@@ -65,7 +65,9 @@ type selectOption struct {
 	err error
 }
 
-// Select restricts one call, or all calls of a Conn, to nodes that match, for instance "version=1.2,zone!=a".
+// Select restricts one call, or given to Client.To all calls of a Conn, to nodes that match, for instance "version=1.2,zone!=a". Nodes of a call have to
+// match the selector of its Conn as well. Selectors of single calls are kept for the next ones, some hundred of them: for one that is different with each call, a
+// Key may be what is wanted.
 func Select(selector string) CallOption {
 	sel, err := balance.ParseSelector(selector)
 	return selectOption{sel: sel, err: err}
@@ -108,6 +110,8 @@ type CallInfo struct {
 	Attempts []AttemptInfo
 	// Stopped says why a failed call was not tried again.
 	Stopped string
+	// Repeated is how often a call with an idempotency key was made again to a node whose connection had broken; each time is part of an attempt.
+	Repeated int
 	// Fallback says what answered in place of the call, if the document has a fallback for it: "service NAME", "stale answer", "answer" or
 	// "code"; empty = nothing did. Class, Err and Stopped are then those of the call that failed, and Attempts include the other
 	// service's.
@@ -123,11 +127,16 @@ type CallInfo struct {
 	// Server is the answering server's side of the story as JSON, with those of the calls that its handler made; nil if the server
 	// does not tell.
 	Server json.RawMessage
+	// Instead is the story of the call to the service that stood in for this one, well or not; nil if there was none.
+	Instead *CallInfo
 }
 
 // AttemptInfo is what happened to one attempt.
 type AttemptInfo struct {
-	Node, Address string
+	// Service is the one that the document has stand in for the call's, if the attempt was made there; else empty.
+	Service string
+	// Node is where it went, Zone where that is, if the node says so.
+	Node, Address, Zone string
 	Class         policy.Class
 	// Began is how long after the call; what is in between are waits. Took is how long it ran.
 	Began, Took time.Duration

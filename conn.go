@@ -34,6 +34,7 @@ type Conn struct {
 	warned  atomic.Bool // that the service of a fallback is not there
 	mu      sync.Mutex
 	methods atomic.Pointer[map[string]*clientMethod]
+	chosen  map[string]*Conn // for calls with a selector of their own, by its text
 }
 
 func newConn(s *service, opts []CallOption) *Conn {
@@ -94,14 +95,15 @@ type prepared struct {
 	keyed   bool   // it may be repeated because of its key only, where that is known
 	instead string // what answered when it had failed
 
-	opt    callOptions
-	m      *clientMethod
-	call   policy.Call
-	codec  codec.Codec
-	md     transport.Metadata
-	parent *incoming
-	alt    *alternative // nil: a failure is a failure
-	wishes *hop.Path    // of the call above, after which failures this one is repeated; nil = none
+	opt      callOptions
+	m        *clientMethod
+	call     policy.Call
+	codec    codec.Codec
+	md       transport.Metadata
+	parent   *incoming
+	alt      *alternative // nil: a failure is a failure
+	repeated int          // how often the call was made again to a node that knows its key
+	wishes   *hop.Path    // of the call above, after which failures this one is repeated; nil = none
 }
 
 // prepare settles everything about a call but its outcome.
@@ -110,10 +112,6 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	p.opt.apply(opts)
 	if p.opt.err != nil {
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent, Cause: p.opt.err}
-	}
-	if p.opt.sel != c.base.sel {
-		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent,
-			Message: "nodes are selected for a connection, not for one call: pass Select to Client.To"}
 	}
 	now := policy.Now()
 	p.parent = above(ctx)
@@ -126,7 +124,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 		p.call.PathAttempt = max(p.call.PathAttempt, 2)
 	}
 	var err *status.Error
-	if p.m, err = c.method(method); err != nil {
+	if p.m, err = c.selecting(p.opt.sel).method(method); err != nil {
 		return err
 	}
 	if !stream {
@@ -238,6 +236,32 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 	return m, nil
 }
 
+// maxSelectors is how many selectors of single calls a Conn keeps at hand.
+const maxSelectors = 100
+
+// selecting returns what chooses the nodes of calls with that selector: c itself, or a Conn that does nothing else.
+func (c *Conn) selecting(sel *balance.Selector) *Conn {
+	if sel == c.base.sel {
+		return c
+	}
+	both := *sel
+	if c.base.sel != nil {
+		both = c.base.sel.And(both)
+	}
+	key := both.String()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.chosen[key]; n != nil {
+		return n
+	}
+	if c.chosen == nil || len(c.chosen) >= maxSelectors {
+		c.chosen = map[string]*Conn{}
+	}
+	n := &Conn{s: c.s, base: callOptions{sel: &both}}
+	c.chosen[key] = n
+	return n
+}
+
 // maxMethods is how many methods a Conn keeps at hand. What they share with calls under way, breakers and latencies, is the
 // specification's to keep (spec.MaxMethods), so that dropping one here costs it nothing but the making of a pipeline.
 const maxMethods = 1000
@@ -276,12 +300,13 @@ func failure(e *status.Error) bool {
 
 func (i *CallInfo) fill(now policy.Time, c *policy.Call, s *policy.Story) {
 	i.Service, i.Method, i.Class, i.Err, i.Took, i.Stopped = c.Service, c.Method, s.Class, s.Err, s.Took, s.Stopped
-	i.Node, i.Address, i.Fallback, i.Age = "", "", "", 0
+	i.Node, i.Address, i.Fallback, i.Age, i.Instead = "", "", "", 0, nil
+	i.Repeated = 0
 	i.Attempts = i.Attempts[:0]
 	for _, a := range s.Attempts {
 		ai := AttemptInfo{Class: a.Class, Began: a.Start.Sub(now.Add(-s.Took)), Took: a.Took, Hedge: a.Hedge}
 		if n, ok := a.Node.(*balance.Node); ok {
-			ai.Node, ai.Address = n.ID(), n.Info().Address
+			ai.Node, ai.Address, ai.Zone = n.ID(), n.Info().Address, n.Info().Zone
 		}
 		i.Attempts = append(i.Attempts, ai)
 	}

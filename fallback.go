@@ -176,12 +176,21 @@ func (a *alternative) otherService(p *prepared, name string, why error) error {
 	if p.opt.info != nil {
 		opt.info = &info
 	}
+	began := policy.Now()
 	err := a.c.s.c.To(name).unary(ctx, p.call.Method, a.req, a.reply, insteadOption{opt: opt})
 	if e := status.From(err); e != nil && e.Kind == status.NoNode && !a.c.warned.Swap(true) {
 		a.c.s.c.log.Warn("fallback has no node", "service", a.c.s.name, "fallback", name, "error", err)
 	}
 	if i := p.opt.info; i != nil {
-		i.Attempts = append(i.Attempts, info.Attempts...)
+		for _, at := range info.Attempts {
+			if at.Began += began.Sub(a.began); at.Service == "" {
+				at.Service = name
+			}
+			i.Attempts = append(i.Attempts, at)
+		}
+		if p.opt.explain {
+			i.Instead = &info
+		}
 		i.Took = policy.Now().Sub(a.began)
 		if err == nil || answers(status.From(err)) {
 			i.Node, i.Address, i.Age, i.Fallback = info.Node, info.Address, info.Age, "service "+name

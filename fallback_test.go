@@ -215,10 +215,10 @@ func TestFallbackHidesNothingOfTheCallers(t *testing.T) {
 		w.Serve("greeter", "first", greeter)
 		c := w.Client("caller", withDocument(t, `defaults: {side_effect_free: true, fallback: {answer: {Text: x}}}`))
 		for name, err := range map[string]error{
-			"wrong request":           second(ask(t.Context(), c, greet, "")),
-			"a selector for one call": second(ask(t.Context(), c, greet, "Ada", hull.Select("zone=a"))),
-			"cannot be encoded":       second(hull.Call[helloReply](t.Context(), c.To("greeter"), greet, make(chan int))),
-			"the caller has gone":     second(ask(cancelled(t.Context()), c, greet, "Ada")),
+			"wrong request":       second(ask(t.Context(), c, greet, "")),
+			"a wrong selector":    second(ask(t.Context(), c, greet, "Ada", hull.Select("="))),
+			"cannot be encoded":   second(hull.Call[helloReply](t.Context(), c.To("greeter"), greet, make(chan int))),
+			"the caller has gone": second(ask(cancelled(t.Context()), c, greet, "Ada")),
 		} {
 			if err == nil {
 				t.Errorf("%s: it has an answer", name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -22,6 +23,11 @@ const headerNode = "hull-node"
 // identity is headerNode's value; neither name has a slash.
 func identity(service, id string) string { return service + "/" + id }
 
+// process is headerNode's value where the very process is meant, and not one that was started under the same name since.
+func process(n *registry.Node) string {
+	return identity(n.Service, n.ID) + "/" + strconv.FormatInt(n.Started.UnixNano(), 36)
+}
+
 // meant refuses a call that is meant for another instance, and returns what the answer's trailer says to whoever asked.
 func (s *Server) meant(in *transport.Incoming) (transport.Metadata, *status.Error) {
 	want := in.Metadata.Get(headerNode)
@@ -29,11 +35,10 @@ func (s *Server) meant(in *transport.Incoming) (transport.Metadata, *status.Erro
 		return nil, nil
 	}
 	s.mu.Lock()
-	id := s.node.ID
+	self, own := identity(s.service, s.node.ID), process(&s.node)
 	s.mu.Unlock()
-	self := identity(s.service, id)
 	md := transport.Metadata{{Key: headerNode, Value: self}}
-	if self == want {
+	if want == self || want == own {
 		return md, nil
 	}
 	return md, &status.Error{Code: status.Unavailable, Kind: status.Draining, Fate: status.NotSent,

@@ -20,8 +20,8 @@ type idempotencyOption struct {
 // again when you try again, also from another process or after a restart.
 //
 // Where the nodes of the service share their keys (WithIdempotency with a Store), the client's own retries of the call are safe as well, and it
-// makes them as if the method were idempotent. Where each node has keys of its own, it does not: another node would know nothing of the
-// first attempt. Calls of streams have no keys.
+// makes them as if the method were idempotent. Where each node has keys of its own, another node would know nothing of the first attempt: then a call whose
+// connection broke is made again to the same node only, and only if that is still the same process. Calls of streams have no keys.
 func IdempotencyKey(key string) CallOption { return idempotencyOption{key: key} }
 
 // WithIdempotency says how the server remembers calls that have an idempotency key. Without it they are kept in memory with the defaults. With

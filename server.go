@@ -333,6 +333,7 @@ func (s *Server) describe(addr net.Addr) (registry.Node, error) {
 		}
 	}
 	n.Started = time.Now()
+	n.Remembers = n.Identifies && s.opt.keys.Store == nil
 	return n, nil
 }
 

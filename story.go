@@ -46,11 +46,14 @@ type storyJSON struct {
 	Breaker *breakerJSON        `json:"breaker,omitempty"`
 	Budget  *budgetJSON         `json:"budget,omitempty"`
 	Server  json.RawMessage     `json:"server,omitempty"`
+	Instead *storyJSON          `json:"instead,omitempty"`
 }
 
 type attemptJSON struct {
+	Service string  `json:"service,omitempty"`
 	Node    string  `json:"node"`
 	Address string  `json:"address"`
+	Zone    string  `json:"zone,omitempty"`
 	Class   string  `json:"class"`
 	BeganMS float64 `json:"beganMs"`
 	TookMS  float64 `json:"tookMs"`
@@ -99,13 +102,17 @@ func (i *CallInfo) story() storyJSON {
 		s.Error = i.Err.Error()
 	}
 	for _, a := range i.Attempts {
-		s.Attempts = append(s.Attempts, attemptJSON{a.Node, a.Address, a.Class.String(), millis(a.Began), millis(a.Took), a.Hedge})
+		s.Attempts = append(s.Attempts, attemptJSON{a.Service, a.Node, a.Address, a.Zone, a.Class.String(), millis(a.Began), millis(a.Took), a.Hedge})
 	}
 	if i.Breaker != nil {
 		s.Breaker = viewBreaker(*i.Breaker)
 	}
 	if i.Budget != nil {
 		s.Budget = viewBudget(*i.Budget)
+	}
+	if i.Instead != nil {
+		other := i.Instead.story()
+		s.Instead = &other
 	}
 	return s
 }
@@ -152,7 +159,14 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 		if a.Hedge {
 			kind = "hedge"
 		}
-		fmt.Fprintf(b, "%s%-9s %d at +%s to %s (%s): %s in %s\n", in, kind, n+1, ms(a.BeganMS), a.Node, a.Address, a.Class, ms(a.TookMS))
+		where := a.Node
+		if a.Service != "" {
+			where += " of " + a.Service
+		}
+		if a.Zone != "" {
+			where += " in zone " + a.Zone
+		}
+		fmt.Fprintf(b, "%s%-9s %d at +%s to %s (%s): %s in %s\n", in, kind, n+1, ms(a.BeganMS), where, a.Address, a.Class, ms(a.TookMS))
 	}
 	if s.Stopped != "" {
 		fmt.Fprintf(b, "%sstopped   %s\n", in, s.Stopped)
@@ -169,6 +183,10 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 	var served servedJSON
 	if len(s.Server) > 0 && json.Unmarshal(s.Server, &served) == nil {
 		served.write(b, in)
+	}
+	if s.Instead != nil {
+		fmt.Fprintf(b, "%sinstead\n", in)
+		s.Instead.write(b, in+"  ")
 	}
 }
 

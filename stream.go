@@ -125,7 +125,7 @@ func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 		if err.Kind == status.Dial {
 			s.s.report(n.Info(), registry.Gone)
 		}
-		return err
+		return s.wished(err)
 	}
 	return nil
 }

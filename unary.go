@@ -88,7 +88,11 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 	if a.N > 0 {
 		u.rep = transport.Reply{Message: u.reply}
 	}
-	if err := u.wished(u.s.send(ctx, a, &u.req, &u.rep)); err != nil {
+	err := u.wished(u.s.send(ctx, a, &u.req, &u.rep))
+	if err != nil {
+		err = u.sameAgain(ctx, u.s, a, &u.req, &u.rep, err)
+	}
+	if err != nil {
 		return err
 	}
 	return nil
@@ -106,12 +110,15 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 	if doubted {
 		req = addressed(req, info)
 	}
-	conn, err := s.node(n).Get(ctx, a.Deadline)
+	at := s.node(n)
+	conn, err := at.Get(ctx, a.Deadline)
 	if err == nil && strays(conn, info) {
 		err = elsewhere(nil)
 	}
 	if err == nil {
-		err = conn.Call(ctx, req, rep)
+		if err = conn.Call(ctx, req, rep); err == nil {
+			at.Answered()
+		}
 		if req.WantLoad && rep.Load.InFlight != 0 {
 			n.Report(int(rep.Load.InFlight)) // the others that it says, and this one
 		}
@@ -141,6 +148,9 @@ func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply, err err
 		if b, ok := n.(*balance.Node); ok {
 			p.opt.peer.Addr = nodeAddr(b.Info().Address)
 		}
+	}
+	if p.opt.info != nil {
+		p.opt.info.Repeated = p.repeated
 	}
 	if p.opt.explain {
 		p.opt.info.Server = serverStory(rep.Trailer)
@@ -227,7 +237,7 @@ func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
 	at.rep.Message = &at.raw
 	req := h.req
 	req.Deadline, req.PathAttempt, req.WantLoad = a.Deadline, pathAttempt(&h.call, a), a.Node.(*balance.Node).WantsReports()
-	err := h.wished(h.s.send(ctx, a, &req, &at.rep))
+	err := h.wished(h.s.send(ctx, a, &req, &at.rep)) // it has no key, or may be repeated anywhere
 	h.mu.Lock()
 	h.attempts[a.N] = at
 	h.mu.Unlock()

@@ -62,7 +62,11 @@ type NodeState struct {
 
 // String returns one line, for logs.
 func (s NodeState) String() string {
-	line := fmt.Sprintf("%s %s %s: %d in flight, ~%v, %d ok, %d failed", s.ID, s.Address, s.State, s.InFlight, s.Latency, s.OK, s.Failed)
+	where := s.Address
+	if s.Zone != "" {
+		where += " in zone " + s.Zone
+	}
+	line := fmt.Sprintf("%s %s %s: %d in flight, ~%v, %d ok, %d failed", s.ID, where, s.State, s.InFlight, s.Latency, s.OK, s.Failed)
 	if s.Why != "" {
 		line += ": " + s.Why
 	}

@@ -71,6 +71,9 @@ type Node struct {
 	// Identifies says that the instance knows this ID as its own: it answers who it is when asked, and refuses calls that
 	// are meant for another. Hull's servers set it. What is said of other nodes cannot be checked.
 	Identifies bool `json:"identifies,omitempty"`
+	// Remembers says that the process remembers idempotency keys, by itself and not together with other nodes (see Method.Keyed): a call that has one may
+	// be made again, to the same process and no other.
+	Remembers bool `json:"remembers,omitempty"`
 	// Absent is set by the Registry alone: the engine no longer lists the node and the Registry does not believe it
 	// (see the package comment). A balancer takes such a node as long as it answers; one that never answered here only
 	// when no other is left.
@@ -93,7 +96,7 @@ func (n *Node) Equal(m *Node) bool {
 	}
 	return n.ID == m.ID && n.Service == m.Service && n.Version == m.Version && n.Address == m.Address &&
 		n.Zone == m.Zone && n.Region == m.Region && n.Weight == m.Weight && n.Draining == m.Draining &&
-		n.Absent == m.Absent && n.Identifies == m.Identifies && n.Started.Equal(m.Started) && slices.Equal(n.Protocols, m.Protocols) &&
+		n.Absent == m.Absent && n.Identifies == m.Identifies && n.Remembers == m.Remembers && n.Started.Equal(m.Started) && slices.Equal(n.Protocols, m.Protocols) &&
 		slices.Equal(n.Methods, m.Methods) && maps.Equal(n.Labels, m.Labels)
 }
 

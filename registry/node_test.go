@@ -59,7 +59,7 @@ func TestValidate(t *testing.T) {
 func TestNodeIsCopiedComparedAndWrittenWhole(t *testing.T) {
 	full := &Node{ID: "a", Service: "s", Version: "1", Address: "h:1", Protocols: []string{"grpc"}, Zone: "z", Region: "r",
 		Weight: 1, Labels: map[string]string{"k": "v"}, Methods: []Method{{Name: "a/b", Idempotent: true}}, Draining: true,
-		Started: time.Unix(1, 2).UTC(), Identifies: true, Absent: true}
+		Started: time.Unix(1, 2).UTC(), Identifies: true, Remembers: true, Absent: true}
 	v := reflect.ValueOf(full).Elem()
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {

@@ -32,6 +32,7 @@ type Node struct {
 	conns atomic.Pointer[[]*entry] // in use; replaced, never changed; nil = none
 	// steady says that no further connection is wanted now: all are there, one is being dialled, or the last try failed.
 	steady atomic.Bool
+	serves atomic.Bool // an answer has come since a connection was lost
 
 	mu       sync.Mutex
 	gone     bool
@@ -95,6 +96,14 @@ func (n *Node) Up() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.told == up && n.short < 2
+}
+
+// Answered tells that a call to the node has got an answer: what its connections carry has a use, however short they live, and one that is lost is
+// replaced at once. It costs a look at what was told before.
+func (n *Node) Answered() {
+	if !n.serves.Load() {
+		n.serves.Store(true)
+	}
 }
 
 // Get is Pool.Get for this node.
@@ -231,7 +240,7 @@ func (n *Node) renew() {
 // replaceLocked dials for a connection that was lost or that the peer drains.
 func (n *Node) replaceLocked(e *entry) {
 	now := policy.Now()
-	if n.held(now.Sub(e.since)) {
+	if n.serves.Swap(false) || n.held(now.Sub(e.since)) {
 		n.short = 0
 	} else if e.since >= n.lostAt { // what takes several at once counts once, however soon after one another
 		n.short, n.lostAt = n.short+1, now
@@ -258,7 +267,8 @@ func (n *Node) shortLived() *status.Error {
 }
 
 // held reports whether a connection that lived so long counts as a success: it did if it lived longer than the pause that would follow it otherwise. A node whose
-// connections are reset now and then is dialled again at once, and one that ends them as soon as they are made is not stormed.
+// connections are reset now and then is dialled again at once, and one that ends them as soon as they are made is not stormed. One that has answered is another
+// matter, see Answered.
 func (n *Node) held(lived time.Duration) bool {
 	pause := float64(n.p.opt.Backoff) * math.Pow(growth, float64(min(max(n.short-1, 0), 64)))
 	return lived >= time.Duration(min(pause, float64(n.p.opt.MaxBackoff)))
