@@ -20,7 +20,7 @@ func TestState(t *testing.T) {
 		if fault != nil {
 			t.Fatal(fault)
 		}
-		if got := m.Unary.Do(t.Context(), func(context.Context) error { return err }); !errors.Is(got, err) {
+		if _, got := policy.Do(t.Context(), m.Unary, func(context.Context) (int, error) { return 0, err }); !errors.Is(got, err) {
 			t.Fatal(got)
 		}
 	}
