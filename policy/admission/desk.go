@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/policy/concurrency"
 	"github.com/hull-go/hull/policy/rate"
 )
 
@@ -371,8 +372,22 @@ type Snapshot struct {
 	// Pressure: the share of sheddable-plus and sheddable calls, and of critical ones, that is refused now because the machine is short of
 	// something, and the latest signals.
 	Pressure PressureSnapshot
+	// Classes are the calls of each class in the line, the most important first: critical-plus, critical, sheddable-plus, sheddable.
+	Classes [numClasses]ClassSnapshot
 	// Methods that were asked for, in the order in which they were added.
 	Methods []MethodSnapshot
+}
+
+const numClasses = len(concurrency.Snapshot{}.Shed)
+
+// ClassSnapshot is how calls of one class fare in the line.
+type ClassSnapshot struct {
+	// Class is which.
+	Class policy.Criticality
+	// Waiting are there now. For Lost the line was too long, since the start.
+	Waiting, Lost int64
+	// Shed is the share of root requests that is refused before they come to the line.
+	Shed float64
 }
 
 // Refused are calls by what refused them.
@@ -386,6 +401,9 @@ func (d *Desk) Snapshot() Snapshot {
 		Abandoned: d.abandoned.Load(), Lost: d.lost.Load(), Stuck: d.Stuck(), LongestWaited: l.LongestWaited, Dropping: l.Dropping,
 		Refused:    Refused{d.refused[ByLimit].Load(), d.refused[ByRate].Load(), d.refused[ByPressure].Load()},
 		DryRefused: Refused{d.dry[ByLimit].Load(), d.dry[ByRate].Load(), d.dry[ByPressure].Load()}, Pressure: d.press.snapshot()}
+	for i, c := range [...]policy.Criticality{policy.CriticalPlus, policy.Critical, policy.SheddablePlus, policy.Sheddable} {
+		out.Classes[i] = ClassSnapshot{c, int64(l.WaitingOf[i]), l.LostOf[i], l.Shed[i]}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range d.methods {

@@ -278,6 +278,9 @@ type Snapshot struct {
 	Dropping bool
 	// Shed is the share of root requests that is refused for want of places, by class, the most important first.
 	Shed [numClasses]float64
+	// WaitingOf are those who wait and LostOf those for whom the line was too long, since the limiter was made, by class as Shed.
+	WaitingOf [numClasses]int
+	LostOf    [numClasses]int64
 }
 
 // Snapshot reads the limiter.
@@ -294,6 +297,7 @@ func (l *Limiter) Snapshot() Snapshot {
 	}
 	for k := range s.Shed {
 		s.Shed[k] = float64(l.shed.level[k].Load()) / math.MaxUint32
+		s.WaitingOf[k], s.LostOf[k] = int(l.classes[k].waiting), l.shed.lost[k].Load()
 	}
 	return s
 }

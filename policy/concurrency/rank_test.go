@@ -59,7 +59,7 @@ func TestAFullLineMakesRoomForMoreImportantCalls(t *testing.T) {
 	}
 	next(t, l, t0, 1, policy.Refuse)
 	next(t, l, t0, 0, 0)
-	if s := l.Snapshot(); s.Refused != 4 || s.Waiting != 2 {
+	if s := l.Snapshot(); s.Refused != 4 || s.Waiting != 2 || s.WaitingOf != [numClasses]int{1: 2} || s.LostOf != [numClasses]int64{1: 1, 3: 3} {
 		t.Errorf("%+v", s)
 	}
 }
