@@ -255,7 +255,7 @@ func (s *soak) call(ctx context.Context, process string, c *hull.Client, service
 	var info hull.CallInfo
 	rep, err := hull.Call[soakReply](metadata.NewOutgoingContext(ctx, md), conn, method, r, append(opts, hull.Info(&info))...)
 	end := invariant.End{ID: id, Outcome: invariant.OK, Class: info.Class, Key: service + "/" + method, Fate: status.FateOf(err),
-		Shed: info.Class == policy.ClassShed, At: policy.Now()}
+		Shed: info.Class == policy.ClassShed || info.Class == policy.ClassRefused, At: policy.Now()}
 	if info.Class == policy.ClassRefused {
 		end.Outcome = invariant.Refused
 	} else if err != nil {

@@ -102,7 +102,7 @@ func (w *world) tell(check *invariant.Checker, c *callerProcess, process string,
 		tried = append(tried, a.Node)
 	}
 	check.End(invariant.End{ID: rec.ID, Outcome: [...]invariant.Outcome{invariant.OK, invariant.Refused, invariant.Failed}[rec.Outcome], Class: policy.Class(rec.Class),
-		Key: process + methods[rec.Kind], Fate: status.Fate(rec.Fate), Shed: policy.Class(rec.Class) == policy.ClassShed, At: rec.End})
+		Key: process + methods[rec.Kind], Fate: status.Fate(rec.Fate), Shed: rec.Outcome == outcomeRefused, At: rec.End})
 	if rec.Answered != 0 && rec.Replied != 0 && rec.Kind != kindPay { // a key's first answer is everybody's
 		check.Answered(nodeID(rec.Replied), nodeID(rec.Answered), rec.End)
 	}

@@ -193,7 +193,7 @@ type End struct {
 	Class policy.Class
 	Key   string
 	Fate  status.Fate
-	// Shed: a server refused it for want of capacity.
+	// Shed: it was refused for want of capacity, by a server or on its behalf.
 	Shed bool
 	At   policy.Time
 }
