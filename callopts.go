@@ -137,7 +137,7 @@ type AttemptInfo struct {
 	Service string
 	// Node is where it went, Zone where that is, if the node says so.
 	Node, Address, Zone string
-	Class         policy.Class
+	Class               policy.Class
 	// Began is how long after the call; what is in between are waits. Took is how long it ran.
 	Began, Took time.Duration
 	Hedge       bool

@@ -3,6 +3,7 @@ package balance
 import (
 	"cmp"
 	"maps"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -65,6 +66,10 @@ func (k *core) divide(s *set, all []*Node) {
 	tiered := (o.Zone != "" || o.Region != "") && !s.panicking
 	if !tiered && len(o.Versions) == 0 && o.Subset.Size == 0 {
 		return
+	}
+	if tiered {
+		o := *o
+		s.distance = o.distance
 	}
 	good := make(map[*Node]bool, len(s.pool))
 	for _, n := range s.pool {
@@ -179,6 +184,39 @@ func (o *Options) distance(n *registry.Node) int {
 		return 1
 	}
 	return 2
+}
+
+// elsewhere appends the nearest nodes in good standing and outside of the zone in which all that were tried are, if those are two or more: one node
+// may be ill by itself, but what two of a zone fail at may be the zone's. Nothing is appended where calls do not stay near, and no node of another version.
+func (s *set) elsewhere(to []*Node, tried []policy.Node) []*Node {
+	if s.distance == nil || len(tried) < 2 {
+		return to
+	}
+	first, ok := tried[0].(*Node)
+	if !ok {
+		return to
+	}
+	left := first.Info()
+	for _, t := range tried {
+		if n, ok := t.(*Node); !ok || n.Info().Zone != left.Zone || s.distance(n.Info()) != s.distance(left) {
+			return to
+		}
+	}
+	nearest := math.MaxInt
+	for _, nodes := range [...][]*Node{s.pool, s.spare} {
+		for _, n := range nodes {
+			info := n.Info()
+			if info.Zone == left.Zone || info.Version != left.Version || info.Draining || info.Absent || n.flags.Load() != 0 {
+				continue
+			}
+			if d := s.distance(info); d < nearest {
+				to, nearest = append(to[:0], n), d
+			} else if d == nearest {
+				to = append(to, n)
+			}
+		}
+	}
+	return to
 }
 
 // subset returns the good ones of nodes, the client's subset if there are more than enough.

@@ -22,7 +22,7 @@ type Options struct {
 	Filter func(*registry.Node) bool
 	// Zone and Region are where the client is; empty = not known. Calls stay in the zone while at least 71 % of its nodes,
 	// by weight, are in good standing. Of fewer it gets 1.4 × that share of the calls; the rest goes to the region, and
-	// from there in the same way elsewhere.
+	// from there in the same way elsewhere. A call that has failed on two nodes of one zone goes on in another.
 	Zone, Region string
 	// Versions gives versions a share of the calls, between 0 and 1, whatever the number of their nodes; all others
 	// together get the rest. nil = by the nodes. Calls with a key (Call.Hash) keep to their version. If a version has no

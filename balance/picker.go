@@ -220,14 +220,17 @@ func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 	return n, policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
 }
 
-// further chooses for a further attempt: among the untried in the call's part of the pool and then in all of it, then the untried beyond it that may be
+// further chooses for a further attempt: outside of a zone in which two have failed, else among the untried in the call's part of the pool and then in all of it, then the untried beyond it that may be
 // reached, then those that were tried least. In each of these places nodes that the client is connected to come first. It returns nil if only nodes are left that were down twice.
 func (s *set) further(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) *Node {
 	buf, ok := s.scratch.Get().(*[]*Node)
 	if !ok {
 		buf = new([]*Node)
 	}
-	from := untried((*buf)[:0], s.from(rnd, c), tried, 0)
+	from := s.elsewhere((*buf)[:0], tried)
+	if len(from) == 0 {
+		from = untried(from, s.from(rnd, c), tried, 0)
+	}
 	if len(from) == 0 && s.lots != nil {
 		from = untried(from, s.pool, tried, 0)
 	}

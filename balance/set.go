@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/registry"
 )
 
 // set is one Picker's choice of nodes at one moment. It is immutable but for the times of probes.
@@ -19,6 +20,8 @@ type set struct {
 	pool, spare []*Node
 	// lots are the parts of the pool if calls are divided among them by share; nil = there is one, the pool.
 	lots []lot
+	// distance says how far away a node is, if calls stay near while they can; else it is nil.
+	distance func(*registry.Node) int
 	// avoided are the nodes in want of a probe.
 	avoided []*Node
 	// panicking: ejected nodes serve because too few others do. unreachable: every node of the pool is down.

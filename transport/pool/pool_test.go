@@ -564,3 +564,31 @@ func TestKnown(t *testing.T) {
 		}
 	})
 }
+
+// TestLostConnectionsOfANodeThatAnswers: a node whose connections are cut as soon as they have carried an answer is dialled again at once, each time. When
+// there are no more answers it is one that ends connections.
+func TestLostConnectionsOfANodeThatAnswers(t *testing.T) {
+	inBubble(t, pool.Options{PerNode: 1}, func(t *testing.T, b *bubble) {
+		cut := func(answered bool) {
+			t.Helper()
+			c := b.mustGet()
+			if answered {
+				b.Node(addr).Answered()
+			}
+			c.end()
+			time.Sleep(20 * time.Millisecond)
+		}
+		for range 20 {
+			cut(true)
+		}
+		if n := b.d.dials(); n != 21 || !b.Node(addr).Up() {
+			t.Fatalf("%d dials, up %v", n, b.Node(addr).Up())
+		}
+		for range 2 {
+			cut(false)
+		}
+		if _, err := b.get(0); err == nil || err.Kind != status.Dial || b.Node(addr).Up() {
+			t.Errorf("a node that ends connections: %v, up %v", err, b.Node(addr).Up())
+		}
+	})
+}
