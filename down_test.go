@@ -16,7 +16,7 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-var downSeeds = flag.Int("down.seeds", 5, "how many worlds TestCallsFindTheLivingNode makes, of about 0.3 s each")
+var downSeeds = flag.Int("down.seeds", 3, "how many worlds TestCallsFindTheLivingNode makes, of about 0.3 s each")
 
 // TestCallsFindTheLivingNode kills all nodes of a service but one at bad moments: together, or one shortly after the other, while the registry
 // still lists those that died before. No idempotent call may fail for want of a connection while one node lives.

@@ -3,6 +3,9 @@ package hull
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -178,6 +181,10 @@ func (s *service) open() (*registry.View, *status.Error) {
 func (s *service) unknown(ctx context.Context, err error) *status.Error {
 	if ctx.Err() == context.Canceled {
 		return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Cause: context.Cause(ctx)}
+	}
+	if _, _, bad := net.SplitHostPort(s.name); bad == nil && !strings.Contains(s.name, targetSign) {
+		err = fmt.Errorf("services have names, and the server at an address is hull://%[1]s, grpc://%[1]s or http://%[1]s: %[2]w", s.name, err)
+		return &status.Error{Code: status.Unavailable, Kind: status.NoNode, Fate: status.NotSent, Cause: err}
 	}
 	if e, ok := errors.AsType[*status.Error](err); ok {
 		return e

@@ -55,7 +55,7 @@ type Growing interface {
 
 // Retries says whether a failed attempt is followed by another, and when.
 type Retries interface {
-	// Attempts is the largest number of attempts, the first included.
+	// Attempts is the largest number of attempts, the first included, but for those that reached nobody (see Spares).
 	Attempts() int
 	// Again is asked after attempt n (from 1) has failed with class cl and fate; pushback is the server's. It returns how
 	// long to wait, or false and why not in one constant sentence. Budget and deadline are the executor's business.

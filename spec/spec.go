@@ -97,7 +97,7 @@ type AttemptTimeout struct {
 type Retry struct {
 	// Mode is how far it counts. Off takes hedging with it: both are extra attempts.
 	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"on"`
-	// Attempts in total, the first and hedges included.
+	// Attempts in total, the first and hedges included. One that reached nobody does not count while there is another node.
 	Attempts int `yaml:"attempts,omitempty" json:"attempts,omitempty" default:"3" range:"1 8"`
 	// Backoff says how the wait before a repetition is chosen. What was not sent is repeated at once.
 	Backoff string `yaml:"backoff,omitempty" json:"backoff,omitempty" default:"full-jitter" choices:"full-jitter exponential constant decorrelated immediate"`

@@ -31,7 +31,7 @@ const (
 
 // Options describes retries. Every zero means the default that stands beside it.
 type Options struct {
-	// Attempts is the largest number of attempts, the first included: 3. 1 = no retries.
+	// Attempts is the largest number of attempts, the first included: 3. 1 = no retries. Those that reached nobody may not count, see policy.Spares.
 	Attempts int
 	// Backoff is how waits are chosen: FullJitter.
 	Backoff Backoff
