@@ -63,8 +63,13 @@ type callerConfig struct {
 	Admin bool
 }
 
-// excuse is for which part of the time that a call has the machine must have stood still under it for an answer in time to be nobody's duty.
-const excuse = 0.5
+// A call without an answer in time is excused if the machine stood still for so long under it, or in the time before it: attempts of all calls run out of time together
+// then, which is more than a budget pays for, and it takes a while to fill again. No more than one call in excusedMost is.
+const (
+	excuse      = 100 * time.Millisecond
+	refilling   = 2 * time.Second
+	excusedMost = 100
+)
 
 // summary is what a caller says of itself in the end.
 type summary struct {
@@ -95,6 +100,8 @@ type caller struct {
 	mu  sync.Mutex
 	rnd *rand.Rand
 	sum summary
+	// stalls are the latest of the times in which this process stood still.
+	stalls []span
 }
 
 // serveCaller is the role of a client's process.
@@ -149,6 +156,7 @@ func serveCaller(args []string, listening func(string)) error {
 		watchStalls(beside, func(from, to policy.Time) {
 			c.mu.Lock()
 			c.sum.Stalled += to.Sub(from)
+			c.stalls = append(c.stalls[max(0, len(c.stalls)-1000):], span{from, to})
 			c.mu.Unlock()
 			c.ledger.write(&called{At: from, End: to})
 		})
@@ -288,7 +296,6 @@ func (c *caller) call(n int64) {
 	if w.cancel > 0 {
 		defer time.AfterFunc(w.cancel, cancel).Stop()
 	}
-	stalled := c.stalled()
 	var info hull.CallInfo
 	opts := []hull.CallOption{hull.Info(&info), hull.Criticality(w.criticality)}
 	if w.kind == kindPay {
@@ -308,7 +315,7 @@ func (c *caller) call(n int64) {
 	excused := false
 	if !c.Strict && !w.impatient && status.CodeOf(err) == status.DeadlineExceeded {
 		<-time.After(20 * time.Millisecond) // who measures may have been the last to be woken
-		excused = (c.stalled() - stalled).Seconds() >= excuse*w.timeout.Seconds()
+		excused = c.stalled(began.Add(-refilling)) >= excuse
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -336,11 +343,16 @@ func (c *caller) call(n int64) {
 	}
 }
 
-// stalled is for how long the process has stood still.
-func (c *caller) stalled() time.Duration {
+// stalled is for how long the process has stood still since a time not long ago.
+func (c *caller) stalled(since policy.Time) (d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sum.Stalled
+	for _, s := range c.stalls {
+		if s.to > since {
+			d += s.to.Sub(max(s.from, since))
+		}
+	}
+	return d
 }
 
 // look takes a sample of how the client sees the world.

@@ -223,6 +223,9 @@ func (c *callerProcess) said() *summary {
 	if !ok || json.Unmarshal([]byte(line), s) != nil {
 		c.w.Fatalf("caller %d said no last word:\n%s", c.config.Number, c.Log())
 	}
+	if s.Excused*excusedMost > s.Offered {
+		c.w.Errorf("%d of %d calls are excused by a machine that stood still for %v: that is too many", s.Excused, s.Offered, s.Stalled)
+	}
 	if c.config.Service == service && s.Failed > s.OnceFailed+s.KeyedFailed {
 		c.w.Logf("caller %d:\n%s", c.config.Number, c.Log())
 	}
