@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -21,8 +22,8 @@ type adminOptions struct {
 
 // WithAdmin opens a page for people and tools on a listener of its own, under /hull/: what discovery, nodes, breakers, limits, budgets, queues and
 // connections are like, the document in force with where each value comes from, the last failures and slowest calls. "hull top", "hull stats",
-// "hull explain" and "hull policy" read it. addr is host:port on the loopback interface, or unix:///path; port 0 chooses one, which is logged. A
-// server shows the clients that are given, too; they are the ones that its handlers call with.
+// "hull explain" and "hull policy" read it. addr is host:port on the loopback interface, or unix:///path, a socket that only this user may open; port 0
+// chooses one, which is logged. A server shows the clients that are given, too; they are the ones that its handlers call with.
 //
 // It is off without the option: a port that nobody asked for is one more thing to guard, two programs on a machine could not have the same one, and
 // whoever may look there may also change policies (with POST). Addresses that others can reach are refused: put a proxy that knows who may look in
@@ -32,7 +33,7 @@ func WithAdmin(addr string, clients ...*Client) Option {
 		if err := checkAddr("WithAdmin: the address", addr); err != nil {
 			return err
 		}
-		if host, _, err := net.SplitHostPort(addr); err == nil && host != "localhost" {
+		if host, _, err := net.SplitHostPort(addr); err == nil && !strings.HasPrefix(addr, unixScheme) && !strings.EqualFold(host, "localhost") {
 			if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
 				return fmt.Errorf("WithAdmin: others could reach %s and change policies: name a loopback address, 127.0.0.1:%s for instance", addr,
 					addr[strings.LastIndexByte(addr, ':')+1:])
@@ -64,6 +65,11 @@ func openAdmin(o adminOptions, s *Server, c *Client, log *slog.Logger) (*adminPa
 	ln, err := listenOn(o.addr)
 	if err != nil {
 		return nil, fmt.Errorf("the admin page cannot listen on %s: %w", o.addr, err)
+	}
+	if path, ok := strings.CutPrefix(o.addr, unixScheme); ok {
+		if err := os.Chmod(path, 0o600); err != nil {
+			return nil, errors.Join(fmt.Errorf("the admin page's socket cannot be kept from others: %w", err), ln.Close())
+		}
 	}
 	clients := o.clients
 	if c != nil {

@@ -66,7 +66,7 @@ func loopbackHost(host string) bool {
 		return ip.Unmap().IsLoopback()
 	}
 	name, _, _ := strings.Cut(host, ":")
-	return name == "localhost" || name == ""
+	return strings.EqualFold(strings.TrimSuffix(name, "."), "localhost") || name == ""
 }
 
 // show writes v as JSON if the caller wants that, and else as text.
@@ -90,7 +90,7 @@ func (h *adminHandler) index(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, `This is a Hull program. All of it is text here, and JSON with ?format=json.
 
-GET  /hull/state                     nodes, breakers, limits, budgets, queues, connections
+GET  /hull/state                     phase, nodes, breakers, limits, budgets, queues, keys, connections
 GET  /hull/calls                     the last failures and the slowest calls
 GET  /hull/explain/SERVICE           how a service stands, and which policies hold
 GET  /hull/explain/SERVICE/METHOD    the same of a method, pkg.Service/Method
@@ -158,9 +158,10 @@ func writeRecords(w io.Writer, list []recordJSON) {
 	}
 }
 
-// explanation is what one client says of a method, or of what all methods of a service have in common.
+// explanation is what the server or one client says of a method, or of what all methods of a service have in common.
 type explanation struct {
-	State    serviceState     `json:"state"`
+	Server   *serverState     `json:"server,omitempty"`
+	State    *serviceState    `json:"state,omitempty"`
 	Origin   originJSON       `json:"origin"`
 	Policies spec.Explanation `json:"policies"`
 }
@@ -169,6 +170,16 @@ func (h *adminHandler) explain(w http.ResponseWriter, r *http.Request) {
 	name, method := r.PathValue("service"), r.PathValue("method")
 	var out []explanation
 	var known []string
+	if s := h.server; s != nil {
+		if known = append(known, s.service); s.service == name {
+			st, p := s.adminState(), s.Spec().Explain(name, method)
+			if method != "" {
+				st.Admission.Methods = slices.DeleteFunc(st.Admission.Methods, func(m servedMethod) bool { return m.Name != method })
+			}
+			p.Fields = slices.DeleteFunc(p.Fields, func(f spec.Field) bool { return !aboutServer(f.Path) })
+			out = append(out, explanation{Server: st, Origin: st.Origin, Policies: p})
+		}
+	}
 	for _, c := range h.clients {
 		c.mu.Lock()
 		s := c.services[name]
@@ -177,14 +188,15 @@ func (h *adminHandler) explain(w http.ResponseWriter, r *http.Request) {
 		if s == nil {
 			continue
 		}
-		st := s.adminState()
+		st, p := s.adminState(), c.Spec().Explain(name, method)
 		if method != "" {
 			st.Methods = slices.DeleteFunc(st.Methods, func(m methodState) bool { return m.Name != method })
 		}
-		out = append(out, explanation{st, c.origin.get(), c.Spec().Explain(name, method)})
+		p.Fields = slices.DeleteFunc(p.Fields, func(f spec.Field) bool { return aboutServer(f.Path) })
+		out = append(out, explanation{State: &st, Origin: c.docOrigin(), Policies: p})
 	}
 	if len(out) == 0 {
-		msg := fmt.Sprintf("no client here has called %q", name)
+		msg := fmt.Sprintf("this program neither serves %q nor has called it", name)
 		if near := nearest.Find(name, known); len(near) > 0 {
 			msg += "; did you mean " + strings.Join(near, " or ") + "?"
 		}
@@ -192,34 +204,58 @@ func (h *adminHandler) explain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	show(w, r, out, func(w io.Writer) {
-		for i := range out {
-			out[i].State.writeText(w, "", method)
-			fmt.Fprintf(w, "\npolicies, from %s\n", out[i].Origin)
-			_ = out[i].Policies.WriteText(w) // whoever asked may be gone
+		for i, e := range out {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			if e.Server != nil {
+				e.Server.writeText(w, method)
+			} else {
+				e.State.writeText(w, "")
+			}
+			fmt.Fprintf(w, "\npolicies, from %s\n", e.Origin)
+			_ = e.Policies.WriteText(w) // whoever asked may be gone
 		}
 	})
 }
 
-// specJSON is the document of one client.
+// aboutServer reports whether a field of a document is for the nodes of the service, and not for those who call it.
+func aboutServer(path string) bool { return strings.HasPrefix(path, "server_") }
+
+// specJSON is the document of the server, or of one client.
 type specJSON struct {
+	Of       string     `json:"of"` // "client", "server NAME"
 	Origin   originJSON `json:"origin"`
 	Document *spec.Spec `json:"document"`
 }
 
 func (h *adminHandler) spec(w http.ResponseWriter, r *http.Request) {
 	var out []specJSON
+	if s := h.server; s != nil {
+		out = append(out, specJSON{"server " + s.service, s.docOrigin(), s.Spec()})
+	}
 	for _, c := range h.clients {
-		out = append(out, specJSON{c.origin.get(), c.Spec()})
+		out = append(out, specJSON{"client", c.docOrigin(), c.Spec()})
 	}
 	show(w, r, out, func(w io.Writer) {
-		for _, s := range out {
-			b, err := json.MarshalIndent(s.Document, "", "  ")
-			if err != nil {
-				continue // it was read from such a text
+		for i, s := range out {
+			fmt.Fprintf(w, "# %s, from %s\n", s.Of, s.Origin)
+			b := indented(s.Document)
+			if i+1 < len(out) && bytes.Equal(b, indented(out[i+1].Document)) {
+				continue // once for all that have the same
 			}
-			fmt.Fprintf(w, "# from %s\n%s\n", s.Origin, b)
+			fmt.Fprintf(w, "%s\n", b)
 		}
 	})
+}
+
+// indented is a document as people read it. It was read from such a text, so it can be written.
+func indented(s *spec.Spec) []byte {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // changeJSON is the answer to a document that was posted.
@@ -265,8 +301,13 @@ func (h *adminHandler) change(w http.ResponseWriter, r *http.Request) {
 	out := changeJSON{Changes: []string{}}
 	next, err := spec.Parse("the posted document", doc)
 	if err == nil {
+		if s := h.server; s != nil {
+			out.Changes = specChanges(s.Spec(), next, s.service, func(service, path string) bool { return service == s.service && aboutServer(path) })
+		}
 		for _, c := range h.clients {
-			out.Changes = append(out.Changes, specChanges(c.Spec(), next)...)
+			// What is for the nodes of services says nothing to a client; a program that has no server is shown it all the same, since the document
+			// is often one for all programs.
+			out.Changes = append(out.Changes, specChanges(c.Spec(), next, "", func(_, path string) bool { return h.server == nil || !aboutServer(path) })...)
 		}
 		slices.Sort(out.Changes)
 		out.Changes = slices.Compact(out.Changes)
@@ -332,13 +373,14 @@ func probationOf(q url.Values) (p spec.Probation, err error) {
 	return p.Complete()
 }
 
-// specChanges says what changes from one document to another, a line for each field of each service and method that either names.
-func specChanges(old, next *spec.Spec) (changes []string) {
+// specChanges says what changes from one document to another, a line for each field that matters of each service and method that either names, and of the
+// service also, if it is not "".
+func specChanges(old, next *spec.Spec, also string, matters func(service, path string) bool) (changes []string) {
 	add := func(service, method string) {
 		was, is := old.Explain(service, method), next.Explain(service, method)
 		for _, f := range is.Fields {
 			before, _ := was.Field(f.Path)
-			if before.Value != f.Value {
+			if before.Value != f.Value && matters(service, f.Path) {
 				changes = append(changes, fmt.Sprintf("%s: %s: %s -> %s", strings.TrimSuffix(service+" "+method, " "), f.Path, before.Value, f.Value))
 			}
 		}
@@ -348,6 +390,9 @@ func specChanges(old, next *spec.Spec) (changes []string) {
 		services = map[string]spec.Service{}
 	}
 	maps.Copy(services, next.Services)
+	if also != "" {
+		services[also] = spec.Service{}
+	}
 	if !bytes.Equal(mustJSON(old.Defaults), mustJSON(next.Defaults)) {
 		services["(others)"] = spec.Service{}
 	}

@@ -1,8 +1,6 @@
 package hull
 
 import (
-	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -11,7 +9,8 @@ import (
 
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/policy"
-	"github.com/hull-go/hull/policy/admission"
+	"github.com/hull-go/hull/policy/breaker"
+	"github.com/hull-go/hull/spec"
 )
 
 // adminState is everything that the admin page shows, but for the documents. Times are in milliseconds.
@@ -19,17 +18,6 @@ type adminState struct {
 	At      time.Time     `json:"at"`
 	Server  *serverState  `json:"server,omitempty"`
 	Clients []clientState `json:"clients"`
-}
-
-type serverState struct {
-	Service   string             `json:"service"`
-	Node      string             `json:"node"`
-	Address   string             `json:"address"`
-	InFlight  int64              `json:"inFlight"`
-	Calls     int64              `json:"calls"`
-	Failures  int64              `json:"failures"`
-	Admission admission.Snapshot `json:"admission"`
-	Port      PortSnapshot       `json:"port"`
 }
 
 type clientState struct {
@@ -44,21 +32,74 @@ type serviceState struct {
 	Name      string              `json:"name"`
 	Discovery string              `json:"discovery"` // "ok", "stale", "not asked yet", "resting"
 	Nodes     []balance.NodeState `json:"nodes"`
-	Budget    *budgetJSON         `json:"budget,omitempty"`
-	Methods   []methodState       `json:"methods"`
+
+	// What its methods share. What is off is left out.
+	Budget      *budgetJSON   `json:"budget,omitempty"`
+	Concurrency *limitJSON    `json:"concurrency,omitempty"`
+	Throttle    *throttleJSON `json:"throttle,omitempty"`
+	Rate        *rateJSON     `json:"rate,omitempty"`
+
+	Methods []methodState `json:"methods"`
+}
+
+type limitJSON struct {
+	Mode      string  `json:"mode"`
+	InUse     int     `json:"inUse"`
+	Limit     int     `json:"limit"`
+	Waiting   int     `json:"waiting"`
+	Queue     int     `json:"queue"`
+	Refused   int64   `json:"refused"`
+	Vain      int64   `json:"vain"` // waited in vain
+	LongestMS float64 `json:"longestMs,omitempty"`
+}
+
+type throttleJSON struct {
+	Mode     string  `json:"mode"`
+	Share    float64 `json:"share"` // of critical calls that are held back
+	Accepted int64   `json:"accepted"`
+	Rejected int64   `json:"rejected"`
+	Refused  int64   `json:"refused"` // ever; the others are of late
+}
+
+type rateJSON struct {
+	Mode    string  `json:"mode"`
+	Limit   float64 `json:"limit"`
+	PerMS   float64 `json:"perMs"`
+	Burst   int     `json:"burst"`
+	Refused int64   `json:"refused"`
+	Delayed int64   `json:"delayed"`
 }
 
 type methodState struct {
-	Name     string       `json:"name"`
-	Calls    int64        `json:"calls"`
-	Refused  int64        `json:"refused"`
-	Attempts int64        `json:"attempts"`
-	Retries  int64        `json:"retries"`
-	Hedges   int64        `json:"hedges"`
-	Fallback int64        `json:"fallbacks,omitempty"`
-	Unpaid   int64        `json:"unpaid,omitempty"` // attempts that the budget could not pay
-	Running  int64        `json:"abandoned,omitempty"`
-	Breaker  *breakerJSON `json:"breaker"`
+	Name       string `json:"name"`
+	Calls      int64  `json:"calls"`
+	Refused    int64  `json:"refused"`
+	DryRefused int64  `json:"dryRefused,omitempty"`
+	Attempts   int64  `json:"attempts"`
+	Retries    int64  `json:"retries"`
+	Hedges     int64  `json:"hedges"`
+	Fallback   int64  `json:"fallbacks,omitempty"`
+	Unpaid     int64  `json:"unpaid,omitempty"` // attempts that the budget could not pay
+	Running    int64  `json:"abandoned,omitempty"`
+
+	Breaker *breakerJSON `json:"breaker"`
+	Timeout *timeoutJSON `json:"attemptTimeout,omitempty"`
+	Hedge   *hedgeJSON   `json:"hedge,omitempty"`
+}
+
+type timeoutJSON struct {
+	Mode    string  `json:"mode"`
+	MS      float64 `json:"ms"`
+	Learned bool    `json:"learned"`
+	Samples int     `json:"samples,omitempty"`
+	P90MS   float64 `json:"p90Ms,omitempty"`
+}
+
+type hedgeJSON struct {
+	Mode    string  `json:"mode"`
+	DelayMS float64 `json:"delayMs,omitempty"` // 0 = not known yet
+	Account float64 `json:"account"`           // how many hedges can begin now
+	Denied  int64   `json:"denied,omitempty"`
 }
 
 type connState struct {
@@ -71,14 +112,8 @@ type connState struct {
 	Error    string   `json:"error,omitempty"`
 }
 
-func (s *Server) adminState() *serverState {
-	n := s.Snapshot()
-	return &serverState{Service: s.service, Node: s.NodeID(), Address: s.Addr(), InFlight: n.InFlight, Calls: n.Calls, Failures: n.Failures,
-		Admission: n.Admission, Port: n.Port}
-}
-
 func (c *Client) adminState() clientState {
-	out := clientState{Services: []serviceState{}, Connections: []connState{}, Failed: c.recorder.failed.Load(), Generation: c.book.Generation(), Origin: c.origin.get()}
+	out := clientState{Services: []serviceState{}, Connections: []connState{}, Failed: c.recorder.failed.Load(), Generation: c.book.Generation(), Origin: c.docOrigin()}
 	c.mu.Lock()
 	services := slices.SortedFunc(maps.Values(c.services), func(a, b *service) int { return strings.Compare(a.name, b.name) })
 	c.mu.Unlock()
@@ -105,65 +140,48 @@ func (s *service) adminState() serviceState {
 	default:
 		out.Discovery = "ok"
 	}
+	now := policy.Now()
 	if s.picker != nil {
-		out.Nodes = append(out.Nodes, s.picker.Explain(policy.Now())...)
+		out.Nodes = append(out.Nodes, s.picker.Explain(now)...)
 	}
-	if s.budget != nil {
-		out.Budget = viewBudget(s.budget.Snapshot(policy.Now()))
-	}
-	methods := s.conn.Methods()
-	for _, name := range slices.Sorted(maps.Keys(methods)) {
-		m := methods[name]
-		u, st := m.Unary, m.Stream
-		out.Methods = append(out.Methods, methodState{Name: name, Calls: u.Calls + st.Calls, Refused: u.Refused + st.Refused, Attempts: u.Attempts + st.Attempts,
-			Retries: u.Retries + st.Retries, Hedges: u.Hedges + st.Hedges, Fallback: u.Fallbacks, Unpaid: u.BudgetEmpty + st.BudgetEmpty,
-			Running: u.Abandoned + st.Abandoned, Breaker: viewBreaker(m.Breaker)})
+	// The book knows what was called through any connection, also one with options of its own.
+	if b, ok := s.c.book.State(now, s.name); ok {
+		out.fill(&b)
 	}
 	return out
 }
 
-// writeText writes the state for people.
-func (s *adminState) writeText(w io.Writer) {
-	if v := s.Server; v != nil {
-		a := v.Admission
-		fmt.Fprintf(w, "server %s, node %s at %s\n", v.Service, v.Node, v.Address)
-		fmt.Fprintf(w, "  calls     %d so far, %d failed, %d in flight\n", v.Calls, v.Failures, v.InFlight)
-		fmt.Fprintf(w, "  admission %d running of at most %d, %d waiting of at most %d, %d in reserve, %d abandoned\n", a.Running, a.Limit, a.Waiting, a.Queue, a.Reserved, a.Abandoned)
-		fmt.Fprintf(w, "  port      %d connections, %d native, %d gRPC, %d HTTP so far\n", v.Port.Conns, v.Port.Native, v.Port.GRPC, v.Port.HTTP)
+func (s *serviceState) fill(b *spec.ServiceState) {
+	if b.Budget != nil {
+		s.Budget = viewBudget(*b.Budget)
 	}
-	for _, c := range s.Clients {
-		fmt.Fprintf(w, "client: %d failed calls so far; its document is from %s\n", c.Failed, c.Origin)
-		for _, v := range c.Services {
-			v.writeText(w, "  ", "")
+	if c := b.Concurrency; c != nil {
+		s.Concurrency = &limitJSON{string(b.Mode["concurrency"]), c.InUse, c.Limit, c.Waiting, c.Queue, c.Refused, c.Vain, millis(c.LongestWaited)}
+	}
+	if t := b.Throttle; t != nil {
+		s.Throttle = &throttleJSON{string(b.Mode["throttle"]), t.Share, t.Accepted, t.Rejected, t.RefusedEver}
+	}
+	if r := b.Rate; r != nil {
+		s.Rate = &rateJSON{string(b.Mode["rate"]), r.Limit, millis(r.Per), r.Burst, r.Refused, r.Delayed}
+	}
+	for i := range b.Methods {
+		m := &b.Methods[i]
+		u, st := m.Unary, m.Stream
+		v := methodState{Name: m.Name, Calls: u.Calls + st.Calls, Refused: u.Refused + st.Refused, DryRefused: u.DryRefused + st.DryRefused,
+			Attempts: u.Attempts + st.Attempts, Retries: u.Retries + st.Retries, Hedges: u.Hedges + st.Hedges, Fallback: u.Fallbacks,
+			Unpaid: u.BudgetEmpty + st.BudgetEmpty, Running: u.Abandoned + st.Abandoned}
+		v.Breaker = viewBreaker(m.Breaker)
+		v.Breaker.Mode = string(m.Mode["breaker"])
+		if m.Breaker.State != breaker.Closed && m.Breaker.Until > policy.Now() {
+			v.Breaker.UntilS = millis(m.Breaker.Until.Sub(policy.Now())) / 1000
 		}
-		for _, n := range c.Connections {
-			fmt.Fprintf(w, "  connections to %s", n.Address)
-			if len(n.Via) > 0 {
-				fmt.Fprintf(w, " (speaks %s)", strings.Join(n.Via, ", "))
-			}
-			fmt.Fprintf(w, ": %d, %d in flight", n.Conns, n.InFlight)
-			if n.Error != "" {
-				fmt.Fprintf(w, "; %d failed tries: %s", n.Fails, n.Error)
-			}
-			fmt.Fprintln(w)
+		if t := m.Timeout; t != nil {
+			v.Timeout = &timeoutJSON{string(m.Mode["attempt_timeout"]), millis(t.Timeout), !t.Cold, t.Samples, millis(t.P90)}
 		}
-	}
-}
-
-// writeText writes a service; method "" = with all its methods.
-func (s *serviceState) writeText(w io.Writer, in, method string) {
-	fmt.Fprintf(w, "%sservice %s: discovery %s\n", in, s.Name, s.Discovery)
-	for _, n := range s.Nodes {
-		fmt.Fprintf(w, "%s  node %s\n", in, n)
-	}
-	if s.Budget != nil {
-		fmt.Fprintf(w, "%s  budget %s\n", in, s.Budget)
-	}
-	for _, m := range s.Methods {
-		if method == "" || m.Name == method {
-			fmt.Fprintf(w, "%s  method %s: %d calls, %d refused, %d attempts (%d retries, %d hedges)\n", in, m.Name, m.Calls, m.Refused, m.Attempts, m.Retries, m.Hedges)
-			fmt.Fprintf(w, "%s    breaker %s\n", in, m.Breaker)
+		if h := m.Hedge; h != nil {
+			v.Hedge = &hedgeJSON{string(m.Mode["hedge"]), millis(h.Delay), h.Account, h.Denied}
 		}
+		s.Methods = append(s.Methods, v)
 	}
 }
 
@@ -179,12 +197,22 @@ type originJSON struct {
 
 func (o *origin) set(who string) { o.v.Store(&originJSON{who, time.Now()}) }
 
-func (o *origin) get() originJSON {
+// get says who it was; given is the document that the program began with.
+func (o *origin) get(given *spec.Spec) originJSON {
 	if v := o.v.Load(); v != nil {
 		return *v
 	}
-	return originJSON{Who: "the program, with WithSpec, or nobody"}
+	if given != nil {
+		return originJSON{Who: "the program, with WithSpec"}
+	}
+	return originJSON{Who: "nobody: all values are built in"}
 }
+
+// docOrigin is who said the document in force.
+func (c *Client) docOrigin() originJSON { return c.origin.get(c.opt.spec) }
+
+// docOrigin is who said the document in force.
+func (s *Server) docOrigin() originJSON { return s.origin.get(s.opt.spec) }
 
 func (o originJSON) String() string {
 	if o.At.IsZero() {

@@ -243,13 +243,18 @@ func TestAdminPage(t *testing.T) {
 	_ = s.call("bad")
 	client, server := "http://"+s.client.AdminAddr(), "http://"+s.server.AdminAddr()
 	for url, want := range map[string][]string{
-		client + "/hull/":                         {"GET  /hull/state"},
-		client + "/hull/state":                    {"client: 1 failed", "service shop: discovery ok", "node shop-1 ", "method shop.S/Get: 2 calls", "breaker closed", "connections to 127.0.0.1:"},
-		server + "/hull/state":                    {"server shop, node shop-1 at 127.0.0.1:", "running of at most", "service store"},
+		client + "/hull/": {"GET  /hull/state"},
+		client + "/hull/state": {"client: 1 failed", "service shop: discovery ok", "node shop-1 ", "method shop.S/Get: 2 calls", "breaker closed", "connections to 127.0.0.1:",
+			"its document is from nobody: all values are built in", "budget ", "concurrency 0 in use of at most ", "throttle holds back 0%; the service took on ", "attempt timeout 1s, nothing learned yet"},
+		server + "/hull/state": {"server shop, node shop-1 at 127.0.0.1:", ": ready\n", "document  from nobody: all values are built in\n", "refused   0 calls (0 for want of a place, 0 above",
+			"limit     0 running of at most ", "line      0 waiting of at most 1000,", "pressure  none:", "keys      0 kept for 10m0s in 0 bytes", "port      1 connections now", "service store"},
+		server + "/hull/state?format=json":        {`"phase": "ready"`, `"class": "sheddable-plus"`, `"keepS": 600`, `"lagMs"`},
+		server + "/hull/explain/shop":             {"server shop, node shop-1", "server_limit.max"},
+		server + "/hull/spec":                     {"# server shop, from nobody: all values are built in\n# client, from nobody"},
 		client + "/hull/calls":                    {"1 calls have failed", "shop shop.S/Get", "The slowest"},
 		client + "/hull/explain/shop":             {"service shop", "FIELD", "built-in"},
 		client + "/hull/explain/shop/shop.S/Get":  {"method shop.S/Get", "retry.attempts"},
-		client + "/hull/spec":                     {"# from the program"},
+		client + "/hull/spec":                     {"# client, from nobody: all values are built in\n{}"},
 		client + "/hull/state?format=json":        {`"clients": [`, `"discovery": "ok"`},
 		client + "/hull/explain/shop?format=json": {`"policies"`},
 		client + "/hull/calls?format=json":        {`"failures": [`},
@@ -285,7 +290,7 @@ func TestAdminPage(t *testing.T) {
 	if n := s.client.Spec().Services["shop"].Retry.Attempts; n != 2 {
 		t.Errorf("%d attempts", n)
 	}
-	if _, body := s.do(http.MethodGet, client+"/hull/spec", ""); !strings.Contains(body, "# from the admin page at ") {
+	if _, body := s.do(http.MethodGet, client+"/hull/spec", ""); !strings.Contains(body, "# client, from the admin page at ") {
 		t.Error(body)
 	}
 }
@@ -308,6 +313,9 @@ func TestAdminPageGuards(t *testing.T) {
 		{"a change by GET", http.MethodPut, "/hull/spec", nil, http.StatusMethodNotAllowed},
 		{"nowhere", http.MethodGet, "/", nil, http.StatusNotFound},
 		{"localhost", http.MethodGet, "/hull/state", []string{"Host", "localhost:80"}, http.StatusOK},
+		{"LOCALHOST", http.MethodGet, "/hull/state", []string{"Host", "LocalHost"}, http.StatusOK},
+		{"localhost.", http.MethodGet, "/hull/state", []string{"Host", "localhost.:7"}, http.StatusOK},
+		{"almost localhost", http.MethodGet, "/hull/state", []string{"Host", "localhost.evil.example"}, http.StatusForbidden},
 	} {
 		if code, body := s.do(tt.method, client+tt.path, "{}", tt.header...); code != tt.code {
 			t.Errorf("%s: %d %s", tt.name, code, body)

@@ -108,8 +108,10 @@ type CallInfo struct {
 	Took time.Duration
 	// Attempts in the order in which they began.
 	Attempts []AttemptInfo
-	// Stopped says why a failed call was not tried again.
-	Stopped string
+	// Stopped says why a failed call was not tried again, StoppedBy which policy that was: "retry", "budget", "breaker", …; "" if none.
+	Stopped, StoppedBy string
+	// Verdicts are what policies said beyond a plain yes, in the order of time: whom the call had to wait for, that it went as a probe, who refused it.
+	Verdicts []VerdictInfo
 	// Repeated is how often a call with an idempotency key was made again to a node whose connection had broken; each time is part of an attempt.
 	Repeated int
 	// Fallback says what answered in place of the call, if the document has a fallback for it: "service NAME", "stale answer", "answer" or
@@ -141,6 +143,22 @@ type AttemptInfo struct {
 	// Began is how long after the call; what is in between are waits. Took is how long it ran.
 	Began, Took time.Duration
 	Hedge       bool
+	// Err is its error, nil if it succeeded.
+	Err error
+}
+
+// VerdictInfo is one policy's word on a call or on one of its attempts.
+type VerdictInfo struct {
+	// Policy is which, and Attempt what it was about: an attempt from 1, or 0 for the call. See policy.VerdictStory.
+	Policy  string
+	Attempt int
+	// Decision is Wait or Park (in a line) for a wait, Probe, or Refuse; in DryRun what it would have been.
+	Decision policy.Decision
+	DryRun   bool
+	// Began is how long after the call it was said, Took how long was waited because of it.
+	Began, Took time.Duration
+	// State and Reason are the policy's own words for a refusal.
+	State, Reason string
 }
 
 // callOptions are the options of one call, sorted.

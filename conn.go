@@ -299,12 +299,17 @@ func failure(e *status.Error) bool {
 }
 
 func (i *CallInfo) fill(now policy.Time, c *policy.Call, s *policy.Story) {
-	i.Service, i.Method, i.Class, i.Err, i.Took, i.Stopped = c.Service, c.Method, s.Class, s.Err, s.Took, s.Stopped
+	i.Service, i.Method, i.Class, i.Err, i.Took, i.Stopped, i.StoppedBy = c.Service, c.Method, s.Class, s.Err, s.Took, s.Stopped, s.StoppedBy
 	i.Node, i.Address, i.Fallback, i.Age, i.Instead = "", "", "", 0, nil
 	i.Repeated = 0
+	began := now.Add(-s.Took)
+	i.Verdicts = i.Verdicts[:0]
+	for _, v := range s.Verdicts {
+		i.Verdicts = append(i.Verdicts, VerdictInfo{v.Policy, v.Attempt + 1, v.Decision, v.DryRun, v.At.Sub(began), v.Took, v.State, v.Reason})
+	}
 	i.Attempts = i.Attempts[:0]
 	for _, a := range s.Attempts {
-		ai := AttemptInfo{Class: a.Class, Began: a.Start.Sub(now.Add(-s.Took)), Took: a.Took, Hedge: a.Hedge}
+		ai := AttemptInfo{Class: a.Class, Began: a.Start.Sub(began), Took: a.Took, Hedge: a.Hedge, Err: a.Err}
 		if n, ok := a.Node.(*balance.Node); ok {
 			ai.Node, ai.Address, ai.Zone = n.ID(), n.Info().Address, n.Info().Zone
 		}

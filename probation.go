@@ -60,7 +60,7 @@ func (g *group) apply(s *spec.Spec, who string) error {
 		}
 	}
 	if g.server != nil {
-		if err := g.server.Apply(s); err != nil {
+		if err := g.server.apply(s, who); err != nil {
 			return errors.Join(err, g.restore(former, len(g.clients), false, who))
 		}
 	}
@@ -73,6 +73,7 @@ type documents struct {
 	origins []originJSON
 	server  *spec.Spec
 	applied *spec.Spec // to the server, nil = it has what it began with
+	origin  originJSON // of the server's
 }
 
 // are reports whether nobody has put another document in force between the two.
@@ -82,10 +83,10 @@ func (d documents) are(noted documents) bool {
 
 func (g *group) inForce() (d documents) {
 	for _, c := range g.clients {
-		d.clients, d.origins = append(d.clients, c.Spec()), append(d.origins, c.origin.get())
+		d.clients, d.origins = append(d.clients, c.Spec()), append(d.origins, c.docOrigin())
 	}
 	if g.server != nil {
-		d.server, d.applied = g.server.Spec(), g.server.doc.Load()
+		d.server, d.applied, d.origin = g.server.Spec(), g.server.doc.Load(), g.server.docOrigin()
 	}
 	return d
 }
@@ -97,7 +98,7 @@ func (g *group) restore(d documents, clients int, server bool, who string) error
 		errs = append(errs, c.apply(d.clients[i], d.origins[i].Who+", again after "+who))
 	}
 	if server && g.server != nil {
-		errs = append(errs, g.server.Apply(d.server))
+		errs = append(errs, g.server.apply(d.server, d.origin.Who+", again after "+who))
 	}
 	return errors.Join(errs...)
 }

@@ -125,7 +125,8 @@ func (r *recorder) refused(i *CallInfo) {
 
 func (r *record) fill(now policy.Time, c *policy.Call, s *policy.Story) {
 	r.at = now
-	r.info = CallInfo{Attempts: r.info.Attempts}
+	clear(r.info.Attempts) // they hold errors
+	r.info = CallInfo{Attempts: r.info.Attempts, Verdicts: r.info.Verdicts}
 	if len(s.Attempts) > keptAttempts {
 		t := *s
 		t.Attempts = t.Attempts[:keptAttempts]
@@ -195,7 +196,7 @@ func (r *recorder) read() Recent {
 
 func (r *record) copy() CallRecord {
 	c := CallRecord{Ended: r.at.Clock(), CallInfo: r.info}
-	c.Attempts = slices.Clone(c.Attempts)
+	c.Attempts, c.Verdicts = slices.Clone(c.Attempts), slices.Clone(c.Verdicts)
 	return c
 }
 

@@ -66,9 +66,10 @@ type Server struct {
 	desk    *admission.Desk
 	asks    sync.Pool                 // of *admission.Ask
 	doc     atomic.Pointer[spec.Spec] // in force; nil = that of the options
+	origin  origin                    // of doc
 	callers maphash.Seed
 
-	guard *idempotency.Guard // of calls with a key; set by Run
+	guard *idempotency.Guard // of calls with a key; set by Run, under mu
 
 	mu      sync.Mutex
 	running bool
@@ -185,6 +186,8 @@ type ServerSnapshot struct {
 	InFlight, Calls, Failures int64
 	// Admission is what was let in and what was refused, by which rule, and how the methods share the server.
 	Admission admission.Snapshot
+	// Keys is what became of calls with an idempotency key; the zero value before Run.
+	Keys idempotency.Snapshot
 	// Port is what the server's port has seen; the zero value before Ready.
 	Port PortSnapshot
 	// Native is what the native protocol's server has seen.
@@ -194,11 +197,14 @@ type ServerSnapshot struct {
 // Snapshot reads the counters.
 func (s *Server) Snapshot() ServerSnapshot {
 	s.mu.Lock()
-	f := s.front
+	f, guard := s.front, s.guard
 	s.mu.Unlock()
 	out := ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load(), Admission: s.desk.Snapshot()}
 	if f != nil {
 		out.Port, out.Native = f.snapshot(), f.wire.Counters()
+	}
+	if guard != nil {
+		out.Keys = guard.Snapshot()
 	}
 	return out
 }
@@ -241,10 +247,14 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.page = page
 	s.mu.Unlock()
-	if s.guard, err = idempotency.New(s.opt.keys); err != nil {
+	guard, err := idempotency.New(s.opt.keys)
+	if err != nil {
 		return fmt.Errorf("hull: server %q: %w", s.service, err)
 	}
-	defer s.guard.Close()
+	defer guard.Close()
+	s.mu.Lock()
+	s.guard = guard
+	s.mu.Unlock()
 	if err = s.live(ctx, reg, ln); err != nil {
 		return fmt.Errorf("hull: server %q on %s: %w", s.service, ln.Addr(), err)
 	}

@@ -43,7 +43,10 @@ func order(name string) concurrency.Order {
 
 // Apply puts another document in force: what it says of the nodes of this service (server_limit, server_rate, server_pressure). What did not change
 // keeps its state, and calls under way finish on what they began with. With an error nothing has changed. spec.Watch can call it.
-func (s *Server) Apply(doc *spec.Spec) error {
+func (s *Server) Apply(doc *spec.Spec) error { return s.apply(doc, "the program, with Server.Apply") }
+
+// apply notes who says what is in force.
+func (s *Server) apply(doc *spec.Spec, who string) error {
 	if doc == nil {
 		doc = &spec.Spec{}
 	}
@@ -54,6 +57,7 @@ func (s *Server) Apply(doc *spec.Spec) error {
 		return err
 	}
 	s.doc.Store(doc)
+	s.origin.set(who)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package hull
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -38,7 +39,9 @@ type storyJSON struct {
 	Node     string        `json:"node,omitempty"`
 	Address  string        `json:"address,omitempty"`
 	Attempts []attemptJSON `json:"attempts,omitempty"`
+	Verdicts []verdictJSON `json:"verdicts,omitempty"`
 	Stopped  string        `json:"stopped,omitempty"`
+	By       string        `json:"stoppedBy,omitempty"`
 	Fallback string        `json:"fallback,omitempty"`
 	AgeMS    float64       `json:"ageMs,omitempty"`
 
@@ -58,11 +61,25 @@ type attemptJSON struct {
 	BeganMS float64 `json:"beganMs"`
 	TookMS  float64 `json:"tookMs"`
 	Hedge   bool    `json:"hedge,omitempty"`
+	Error   string  `json:"error,omitempty"`
+}
+
+type verdictJSON struct {
+	Policy  string  `json:"policy"`
+	Attempt int     `json:"attempt,omitempty"` // from 1; 0 = the call
+	Verdict string  `json:"verdict"`           // "wait", "park", "probe", "refuse"
+	DryRun  bool    `json:"dryRun,omitempty"`
+	BeganMS float64 `json:"beganMs"`
+	TookMS  float64 `json:"tookMs,omitempty"`
+	State   string  `json:"state,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
 }
 
 type breakerJSON struct {
 	State   string  `json:"state"`
+	Mode    string  `json:"mode,omitempty"`
 	SinceS  float64 `json:"sinceS,omitempty"` // how long it has been so, in seconds
+	UntilS  float64 `json:"untilS,omitempty"` // how long until calls are let through again, if that is known
 	Calls   int64   `json:"calls"`
 	Failed  int64   `json:"failed"`
 	Slow    int64   `json:"slow,omitempty"`
@@ -97,12 +114,19 @@ func millis(d time.Duration) float64 { return float64(d.Round(time.Microsecond).
 
 func (i *CallInfo) story() storyJSON {
 	s := storyJSON{Service: i.Service, Method: i.Method, Class: i.Class.String(), TookMS: millis(i.Took), Node: i.Node, Address: i.Address,
-		Stopped: i.Stopped, Fallback: i.Fallback, AgeMS: millis(i.Age), Nodes: i.Nodes, Server: i.Server}
+		Stopped: i.Stopped, By: i.StoppedBy, Fallback: i.Fallback, AgeMS: millis(i.Age), Nodes: i.Nodes, Server: i.Server}
 	if i.Err != nil {
 		s.Error = i.Err.Error()
 	}
 	for _, a := range i.Attempts {
-		s.Attempts = append(s.Attempts, attemptJSON{a.Service, a.Node, a.Address, a.Zone, a.Class.String(), millis(a.Began), millis(a.Took), a.Hedge})
+		said := ""
+		if a.Err != nil {
+			said = shortened(a.Err.Error())
+		}
+		s.Attempts = append(s.Attempts, attemptJSON{a.Service, a.Node, a.Address, a.Zone, a.Class.String(), millis(a.Began), millis(a.Took), a.Hedge, said})
+	}
+	for _, v := range i.Verdicts {
+		s.Verdicts = append(s.Verdicts, verdictJSON{v.Policy, v.Attempt, v.Decision.String(), v.DryRun, millis(v.Began), millis(v.Took), v.State, v.Reason})
 	}
 	if i.Breaker != nil {
 		s.Breaker = viewBreaker(*i.Breaker)
@@ -154,7 +178,15 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 	if s.Error != "" {
 		fmt.Fprintf(b, "%serror     %s\n", in, s.Error)
 	}
+	verdicts := s.Verdicts
+	tell := func(until float64) { // whatever policies said before
+		for len(verdicts) > 0 && verdicts[0].BeganMS <= until {
+			fmt.Fprintf(b, "%s%s\n", in, &verdicts[0])
+			verdicts = verdicts[1:]
+		}
+	}
 	for n, a := range s.Attempts {
+		tell(a.BeganMS)
 		kind := "attempt"
 		if a.Hedge {
 			kind = "hedge"
@@ -166,10 +198,19 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 		if a.Zone != "" {
 			where += " in zone " + a.Zone
 		}
-		fmt.Fprintf(b, "%s%-9s %d at +%s to %s (%s): %s in %s\n", in, kind, n+1, ms(a.BeganMS), where, a.Address, a.Class, ms(a.TookMS))
+		fmt.Fprintf(b, "%s%-9s %d at +%s to %s (%s): %s in %s", in, kind, n+1, ms(a.BeganMS), where, a.Address, a.Class, ms(a.TookMS))
+		if a.Error != "" && (n < len(s.Attempts)-1 || a.Error != shortened(s.Error)) { // the last one's is mostly the call's
+			fmt.Fprintf(b, ": %s", a.Error)
+		}
+		b.WriteByte('\n')
 	}
+	tell(math.Inf(1))
 	if s.Stopped != "" {
-		fmt.Fprintf(b, "%sstopped   %s\n", in, s.Stopped)
+		fmt.Fprintf(b, "%sstopped   %s", in, s.Stopped)
+		if s.By != "" {
+			fmt.Fprintf(b, " (%s)", s.By)
+		}
+		b.WriteByte('\n')
 	}
 	for _, n := range s.Nodes {
 		fmt.Fprintf(b, "%snode      %s\n", in, n)
@@ -190,8 +231,46 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 	}
 }
 
+// shortened keeps what an attempt failed with on one line of a sensible length.
+func shortened(text string) string {
+	const most = 300
+	text = strings.ReplaceAll(text, "\n", "; ")
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return text
+}
+
+func (v *verdictJSON) String() string {
+	text := fmt.Sprintf("%-9s ", v.Policy)
+	switch v.Verdict {
+	case policy.Wait.String():
+		text += fmt.Sprintf("waited %s from +%s on", ms(v.TookMS), ms(v.BeganMS))
+	case policy.Park.String():
+		text += fmt.Sprintf("waited %s in line from +%s on", ms(v.TookMS), ms(v.BeganMS))
+	case policy.Probe.String():
+		text += fmt.Sprintf("let it go as a probe at +%s", ms(v.BeganMS))
+	default:
+		text += fmt.Sprintf("refused at +%s", ms(v.BeganMS))
+	}
+	if v.DryRun {
+		text += " [dry-run]"
+	}
+	if v.Reason != "" {
+		text += ": " + v.Reason
+	}
+	return text
+}
+
 func (v *breakerJSON) String() string {
-	return fmt.Sprintf("%s, %d of %d calls failed in its window, %d refused", v.State, v.Failed, v.Calls, v.Refused)
+	state := v.State
+	if v.SinceS > 0 && v.State != breaker.Closed.String() {
+		state += " for " + ms(1000*v.SinceS)
+	}
+	if v.UntilS > 0 {
+		state += ", tries again in " + ms(1000*v.UntilS)
+	}
+	return fmt.Sprintf("%s, %d of %d calls failed in its window, %d refused%s", state, v.Failed, v.Calls, v.Refused, unlessOn(v.Mode))
 }
 
 func (v *budgetJSON) String() string {

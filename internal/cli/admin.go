@@ -124,7 +124,8 @@ func (p *program) explain() *cobra.Command {
 		Use:   "explain SERVICE[/METHOD]",
 		Short: "Say how a program's calls of a service stand, and why",
 		Long: `Ask a program how the nodes of a service that it calls stand with it, what it avoids since when and
-why, how breaker and budget are, and which policies hold with where each value was said.`,
+why, how breaker and budget are, and which policies hold with where each value was said. Of the
+service that it serves itself it says what the server goes by.`,
 		Example: "hull explain greeter --admin 127.0.0.1:7070\nhull explain greeter/greeter.Greeter/Hello --admin 127.0.0.1:7070 -o json",
 		Args:    p.arguments(1, "SERVICE[/METHOD]"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.show(cmd, "explain/"+args[0]) },
@@ -136,9 +137,10 @@ func (p *program) stats() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stats [calls]",
 		Short: "Show a program's nodes, breakers, limits, budgets, queues and connections",
-		Long: `Show what a program's admin page knows: the server's limit and queue, and for each client its
-services with their nodes, budgets, methods and breakers, and its connections. With "calls": the
-last calls that failed, and the slowest.`,
+		Long: `Show what a program's admin page knows: the server's phase, limit and line by class, what it refused
+and why, and its window of idempotency keys; for each client its services with their nodes,
+budgets, limits, throttles and rates, its methods with their breakers, learned timeouts and
+hedges, and its connections. With "calls": the last calls that failed, and the slowest.`,
 		Example:   "hull stats --admin 127.0.0.1:7070\nhull stats calls --admin unix:///run/greeter-admin.sock",
 		ValidArgs: []string{"calls"},
 		Args:      p.arguments(0, "calls"),

@@ -100,20 +100,22 @@ func TestAdminCommands(t *testing.T) {
 		code  int
 		want  []string // lines of either stream
 	}{
-		{"stats", "", 0, []string{"client: N failed calls so far; its document is from the program, with WithSpec, or nobody", " service echo: discovery ok",
+		{"stats", "", 0, []string{"client: N failed calls so far; its document is from nobody: all values are built in", " service echo: discovery ok",
 			" node echo-1 ADDR ready: 0 in flight, SPAN, 2 ok, N failed", " budget N of N tokens left, 0 attempts not paid",
-			" method test.Echo/Say: 3 calls, 0 refused, 3 attempts (0 retries, 0 hedges)", " breaker closed, 1 of 3 calls failed in its window, 0 refused",
+			" method test.Echo/Say: 3 calls, 0 refused, 3 attempts (0 retries, 0 hedges)", " breaker closed, 1 of 3 calls failed in its window, 0 refused", " concurrency 0 in use of at most ", " throttle holds back P% ", " attempt timeout SPAN, nothing learned yet",
 			" connections to ADDR (speaks hull/1, grpc, http): 1, 0 in flight"}},
 		{"stats calls", "", 0, []string{"1 calls have failed so far. The last:", " TIME echo test.Echo/Say: internal in SPAN", " TIME echo test.Echo/Say: ok in SPAN, answered by echo-1 (ADDR)", " attempt 1 at +SPAN to echo-1 (ADDR): internal in SPAN"}},
-		{"explain echo/test.Echo/Say", "", 0, []string{"service echo: discovery ok", "policies, from the program, with WithSpec, or nobody", "FIELD VALUE FROM", "retry.attempts 3 built-in"}},
-		{"explain ehco", "", 3, []string{`hull: no client here has called "ehco"; did you mean echo?`}},
-		{"top", "", 0, []string{"SERVICE METHOD CALLS/S REFUSED/S RETRIES/S BREAKER BUDGET", "echo test.Echo/Say 0 0 0 closed P% "}},
+		{"explain echo/test.Echo/Say", "", 0, []string{"service echo: discovery ok", "policies, from nobody: all values are built in", "FIELD VALUE FROM", "retry.attempts 3 built-in"}},
+		{"explain ehco", "", 3, []string{`hull: this program neither serves "ehco" nor has called it; did you mean echo?`}},
+		{"top", "", 0, []string{"SERVICE METHOD CALLS/S REFUSED/S RETRIES/S BREAKER BUDGET LIMIT THROTTLE TIMEOUT", "echo test.Echo/Say 0 0 0 closed P% 0/", " SPAN?"}},
 		{"policy validate " + file, "", 0, []string{"valid"}},
 		{"policy validate -", "services: {echo: {retyr: 1}}", 2, []string{"did you mean retry?"}},
 		{"policy diff " + file, "", 0, []string{"echo: retry.attempts: 3 -> 2"}},
 		{"policy set " + file, "", 0, []string{"in force", "echo: retry.attempts: 3 -> 2"}},
-		{"policy get", "", 0, []string{"# from the admin page at TIME", ` "attempts": 2`}},
+		{"policy get", "", 0, []string{"# client, from the admin page at TIME", ` "attempts": 2`}},
 		{"policy set", "", 2, []string{"FILE is missing"}},
+		{"policy set -", "", 2, []string{"it is empty: write {} for the defaults"}},
+		{"policy validate -", "# nothing\n", 2, []string{"it is empty: write {} for the defaults"}},
 		{"policy set " + file + " --canary 100ms", "", 0, []string{"in force", "nothing changes"}},
 		{"policy diff " + file + " --canary 1s", "", 2, []string{"--canary"}},
 		{"policy burn", "", 2, []string{`"burn" is not known`}},
@@ -142,5 +144,60 @@ func TestAdminCommands(t *testing.T) {
 	}
 	if _, stderr, code := hullCLI(t, "", "stats", "--admin", "127.0.0.1:1"); code != 4 || !strings.Contains(stderr, "no admin page") {
 		t.Errorf("nobody there: %d %s", code, stderr)
+	}
+}
+
+// TestAdminOfAServer is that the commands show a program that only serves, and whose page is a Unix socket.
+func TestAdminOfAServer(t *testing.T) {
+	dir, err := os.MkdirTemp("", "hull") // a test's own directory has too long a name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	admin := "unix://" + filepath.Join(dir, "admin.sock")
+	reg, err := registry.New(memregistry.New(), registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reg.Close()
+	s, err := hull.NewServer("echo", hull.WithRegistry(reg), hull.Drain(0, time.Second), hull.NodeID("echo-1"), hull.WithAdmin(admin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hull.Handle(s, "test.Echo/Say", func(_ context.Context, w *word) (*word, error) { return w, nil })
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-s.Ready():
+	case err := <-done:
+		done <- err
+		t.Fatal(err)
+	}
+	const doc = "services: {echo: {server_limit: {max: 60}}}"
+	for _, tt := range []struct {
+		args, stdin string
+		want        []string
+	}{
+		{"stats", "", []string{"server echo, node echo-1 at ADDR: ready", " limit 0 running of at most ", " refused 0 calls (0 for want of a place, "}},
+		{"top", "", []string{"serves echo as echo-1, ready: 0 calls/s", "refuses 0/s for want of a place"}},
+		{"policy get", "", []string{"# server echo, from nobody: all values are built in\n{}"}},
+		{"policy diff -", doc, []string{"echo: server_limit.max: "}},
+		{"policy set -", doc, []string{"in force", "echo: server_limit.max: "}},
+		{"policy get", "", []string{"# server echo, from the admin page at TIME", `"max": 60`}},
+		{"explain echo", "", []string{"server echo, node echo-1", "server_limit.max 60"}},
+	} {
+		stdout, stderr, code := hullCLI(t, tt.stdin, append(strings.Fields(tt.args), "--admin", admin)...)
+		for _, w := range tt.want {
+			if got := steady(stdout + stderr); code != 0 || !strings.Contains(got, w) {
+				t.Errorf("%s: exit %d, no %q in\n%s", tt.args, code, w, got)
+			}
+		}
 	}
 }

@@ -25,14 +25,18 @@ type (
 	topServer struct {
 		Service   string `json:"service"`
 		Node      string `json:"node"`
+		Phase     string `json:"phase"`
+		Why       string `json:"why"`
 		InFlight  int64  `json:"inFlight"`
 		Calls     int64  `json:"calls"`
 		Failures  int64  `json:"failures"`
 		Admission struct {
 			Running, Limit, Waiting, Queue, Abandoned int64
+			Refused                                   topRefused
 		} `json:"admission"`
 	}
-	topClient struct {
+	topRefused struct{ Limit, Rate, Pressure int64 }
+	topClient  struct {
 		Services []topService `json:"services"`
 	}
 	topService struct {
@@ -43,6 +47,10 @@ type (
 			Tokens   int64 `json:"tokens"`
 			Capacity int64 `json:"capacity"`
 		} `json:"budget"`
+		Concurrency *struct{ InUse, Limit, Waiting int64 } `json:"concurrency"`
+		Throttle    *struct {
+			Share float64 `json:"share"`
+		} `json:"throttle"`
 	}
 	topNode struct {
 		ID       string        `json:"id"`
@@ -62,6 +70,10 @@ type (
 		Breaker struct {
 			State string `json:"state"`
 		} `json:"breaker"`
+		Timeout *struct {
+			MS      float64 `json:"ms"`
+			Learned bool    `json:"learned"`
+		} `json:"attemptTimeout"`
 	}
 )
 
@@ -71,7 +83,9 @@ func (p *program) top() *cobra.Command {
 		Use:   "top",
 		Short: "Watch a program's calls, nodes and breakers, live",
 		Long: `Show, every second, how many calls a program makes and serves, how its nodes, breakers and budgets
-stand, and who is avoided and why. On a terminal the picture is drawn anew until it is
+stand, and who is avoided and why. LIMIT is how many attempts are under way of how many, plus those
+that wait, THROTTLE the share of calls that is held back, TIMEOUT that of an attempt, with a
+question mark while nothing is learned. On a terminal the picture is drawn anew until it is
 interrupted; anywhere else one picture of one second is printed.`,
 		Example: "hull top --admin 127.0.0.1:7070",
 		Args:    p.arguments(0),
@@ -139,9 +153,19 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 		if before.Server != nil {
 			calls, failures = before.Server.Calls, before.Server.Failures
 		}
-		fmt.Fprintf(w, "\nserves %s as %s: %s calls/s, %s failed/s, %d in flight, %d of at most %d running, %d of at most %d waiting, %d abandoned\n", plain(s.Service),
-			plain(s.Node), rate(s.Calls, calls), rate(s.Failures, failures), s.InFlight, s.Admission.Running, s.Admission.Limit, s.Admission.Waiting,
+		phase := plain(s.Phase)
+		if s.Why != "" {
+			phase += " (" + plain(s.Why) + ")"
+		}
+		fmt.Fprintf(w, "\nserves %s as %s, %s: %s calls/s, %s failed/s, %d in flight, %d of at most %d running, %d of at most %d waiting, %d abandoned\n", plain(s.Service),
+			plain(s.Node), phase, rate(s.Calls, calls), rate(s.Failures, failures), s.InFlight, s.Admission.Running, s.Admission.Limit, s.Admission.Waiting,
 			s.Admission.Queue, s.Admission.Abandoned)
+		now, old := s.Admission.Refused, topRefused{}
+		if before.Server != nil {
+			old = before.Server.Admission.Refused
+		}
+		fmt.Fprintf(w, "refuses %s/s for want of a place, %s/s above their caller's rate, %s/s under pressure\n", rate(now.Limit, old.Limit), rate(now.Rate, old.Rate),
+			rate(now.Pressure, old.Pressure))
 	}
 	was := map[[2]string]topMethod{}
 	for i, c := range before.Clients {
@@ -151,7 +175,7 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 			}
 		}
 	}
-	methods := table{head: []string{"SERVICE", "METHOD", "CALLS/S", "REFUSED/S", "RETRIES/S", "BREAKER", "BUDGET"}, paint: func(column int, cell string) colour {
+	methods := table{head: []string{"SERVICE", "METHOD", "CALLS/S", "REFUSED/S", "RETRIES/S", "BREAKER", "BUDGET", "LIMIT", "THROTTLE", "TIMEOUT"}, paint: func(column int, cell string) colour {
 		if column == 5 {
 			return standing(cell, "closed")
 		}
@@ -169,9 +193,25 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 			if s.Budget != nil && s.Budget.Capacity > 0 {
 				budget = fmt.Sprintf("%d%%", 100*s.Budget.Tokens/s.Budget.Capacity)
 			}
+			limit, held := "", ""
+			if c := s.Concurrency; c != nil {
+				limit = fmt.Sprintf("%d/%d", c.InUse, c.Limit)
+				if c.Waiting > 0 {
+					limit += fmt.Sprintf("+%d", c.Waiting)
+				}
+			}
+			if t := s.Throttle; t != nil {
+				held = fmt.Sprintf("%.0f%%", 100*t.Share)
+			}
 			for _, m := range s.Methods {
+				timeout := ""
+				if t := m.Timeout; t != nil {
+					if timeout = (time.Duration(t.MS * float64(time.Millisecond))).Round(100 * time.Microsecond).String(); !t.Learned {
+						timeout += "?"
+					}
+				}
 				old := was[[2]string{strconv.Itoa(i) + s.Name, m.Name}]
-				methods.add(s.Name, m.Name, rate(m.Calls, old.Calls), rate(m.Refused, old.Refused), rate(m.Retries, old.Retries), m.Breaker.State, budget)
+				methods.add(s.Name, m.Name, rate(m.Calls, old.Calls), rate(m.Refused, old.Refused), rate(m.Retries, old.Retries), m.Breaker.State, budget, limit, held, timeout)
 			}
 			for _, n := range s.Nodes {
 				nodes.add(s.Name, n.ID, n.Address, n.State, strconv.Itoa(n.InFlight), n.Latency.Round(10*time.Microsecond).String(), strconv.FormatInt(n.OK, 10),
