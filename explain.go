@@ -21,7 +21,7 @@ func (c *Conn) Explain() []balance.NodeState {
 type MethodState struct {
 	// Breaker is its breaker, whatever its mode.
 	Breaker breaker.Snapshot
-	// Unary and Stream count calls since the specification last changed.
+	// Unary and Stream count all of the client's calls of the method, also those that were made through other Conns.
 	Unary, Stream policy.Snapshot
 }
 
