@@ -256,9 +256,9 @@ func (t *TwoArm) look(now policy.Time, seen *tally) {
 // service needs does not answer at all. The second shows in that it does not help, so it ends at an eighth.
 func (t *TwoArm) retreat() float64 {
 	if t.lateFrom == 0 {
-		t.lateFrom = t.places
+		t.lateFrom = max(t.places, t.high)
 	}
-	return max(t.places/2, t.lateFrom/8, float64(t.opt.Min))
+	return min(t.places, max(t.places/2, t.lateFrom/8, float64(t.opt.Min)))
 }
 
 // fall takes places away at once: who would come in would be late as well.
@@ -292,7 +292,9 @@ func (t *TwoArm) begin(now policy.Time, p phase) {
 
 // enter begins a window.
 func (t *TwoArm) enter(now policy.Time, p phase) {
-	t.phase = p
+	if t.phase = p; p == calm {
+		t.high = 0
+	}
 	t.comparing.Store(p != calm)
 	need := max(windowEnded, int64(t.places))
 	var limit float64

@@ -42,8 +42,8 @@
 // That is too slow for callers in a hurry: a limit that begins far too high is filled within a second, everybody then waits in the service for longer than
 // callers do, and all that it does is for nobody. So permits remember how many places were taken when they were given, and how long their
 // callers were willing to wait. A regression line through the latest 64 attempts that took an eighth of that or more says what one that begins now would
-// take. If that is three quarters of what callers wait or more, and it grows with the places so evenly (R² ≥ 0.85, at least 0.75 % for one per cent more)
-// that fewer of them cost no throughput, places are taken away at once, down to where attempts take six tenths. The line that forms then serves the important
+// take. If that is six tenths of what callers wait or more, and it grows with the places so evenly (R² ≥ 0.75, at least 0.75 % for one per cent more)
+// that fewer of them cost no throughput, places are taken away at once, down to where attempts take 0.55 of it, but not below an eighth of what there was. The line that forms then serves the important
 // calls first, which refusing those that would be late could not. Where attempts are slow for another reason more places do not make them slower, or more
 // ends than the line says is possible, and nothing is taken away.
 //

@@ -45,15 +45,15 @@ const (
 	strainLasts = time.Second
 	// strainWide is how much the places that were taken must vary (σ over mean), strainSure how much of what attempts take they must explain (R²).
 	strainWide = 0.15
-	strainSure = 0.85
+	strainSure = 0.75
 	// strainSlope is how much longer, in per cent, attempts must take for one per cent more places: then those bring next to nothing.
 	strainSlope = 0.75
 	// strainPace is how many times what the line says the service can do in a second may have ended in one lately. If more did, it is something
 	// else that takes its time, such as what one method of several waits for.
 	strainPace = 1.25
 	// strainMuch is the share of their callers' patience that attempts which begin now must be about to take, strainGoal the share that they shall.
-	strainMuch = 0.75
-	strainGoal = 0.6
+	strainMuch = 0.6
+	strainGoal = 0.55
 )
 
 // strain is the regression line of what attempts took over how many places were taken when they began, the latest with the most weight. The zero
@@ -107,9 +107,15 @@ func (t *TwoArm) strained(now policy.Time, s *Sample) {
 		return // places are being taken away
 	}
 	to, ok := t.strain.relief(s.InUse, t.pace)
-	if to = max(to, float64(t.opt.Min)); !ok || to >= 0.9*float64(limit) {
+	high := t.high
+	if high == 0 {
+		high = t.places
+	}
+	// Not below an eighth of what there was, like retreat: where attempts are late however few there are, places are not the reason.
+	if to = max(to, high/8, float64(t.opt.Min)); !ok || to >= 0.9*float64(limit) {
 		return
 	}
+	t.high = high
 	t.climb.ceiling, t.climb.ceilingLeft = t.places, ceilingLasts
 	t.ended.Store(0)
 	t.late.Store(0)

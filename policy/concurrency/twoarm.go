@@ -94,6 +94,7 @@ type TwoArm struct {
 	arms   [2]tally      // down, up
 	climb  climb
 	strain strain
+	high   float64 // where strain first took places away since the latest calm time, 0 when it has not
 	// lateFrom is where the retreat began, 0 when there is none.
 	lateFrom float64
 }
