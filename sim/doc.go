@@ -35,6 +35,6 @@
 //
 // # The scenarios
 //
-// Scenarios returns the nineteen that docs/scenarios.md shows the results of. Each is a function of its own that can be read as the description
+// Scenarios returns the twenty that docs/scenarios.md shows the results of. Each is a function of its own that can be read as the description
 // of an experiment. "hull simulate" plays them.
 package sim

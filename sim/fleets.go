@@ -141,8 +141,9 @@ func FanOutHedge() Scenario {
 			{Name: "p2c", With: Bare(Balance("p2c")), Expect: Never},
 			{Name: "hedged after 10 ms", With: Bare(Hedge(10*time.Millisecond, 0.05)), Expect: Often},
 			{Name: "Hull", With: Hull(), Expect: Never,
-				Note: "Hedging is off unless a document asks for it. The learned timeout and one retry do what they can."},
-			{Name: "Hull, hedged", With: Hull(Hedge(0, 0.05)), Expect: Often},
+				Note: "By contract: hedging doubles what some calls cause, so it is off unless a document asks for it. The learned timeout and one retry do what they can; the next row is what the scenario is about."},
+			{Name: "Hull with hedging declared", With: Hull(Hedge(0, 0.05)), Expect: Often,
+				Note: "The document says hedge: {mode: on}, and that these methods have no side effects."},
 		},
 	}
 }

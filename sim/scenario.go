@@ -31,6 +31,8 @@ type Scenario struct {
 	Rows []Row
 	// Parts divides the seeds: an experiment that is long or large is repeated less often. 0 = 1.
 	Parts int
+
+	first uint64 // seed
 }
 
 // Span is a time from one moment until another.
@@ -309,7 +311,7 @@ func (sc *Scenario) Measure(ctx context.Context, seeds, workers int) ([]Result, 
 		wg.Go(func() {
 			for i := range next {
 				o := &all[i]
-				r, err := sc.Play(&sc.Rows[i/seeds], uint64(i%seeds))
+				r, err := sc.Play(&sc.Rows[i/seeds], sc.first+uint64(i%seeds))
 				if o.err = err; err != nil {
 					continue
 				}

@@ -5,6 +5,6 @@ func Scenarios() []Scenario {
 	return []Scenario{
 		RetryStorm(), CPUThrottle(), OpenLoopSpike(), OpenLoopRamp(), RetryPolicyCurve(), LayeredRetry(), BimodalDeadline(), CacheWipe(), LoadRamp(),
 		GrayReplica(), FanOutHedge(), DemandJump(), PriorityShed(), ShardedBreaker(), TimeoutMismatch(), RegistryBlackout(), RollingRestart(), HalfDead(),
-		Titanic(),
+		Titanic(), BreakersInSeries(),
 	}
 }

@@ -262,10 +262,46 @@ func Titanic() Scenario {
 			{Name: "remaining time travels", With: Bare(Travel), Expect: Never},
 			{Name: "timeout of 1 s", With: Bare(Timeout(time.Second)), Expect: Never},
 			{Name: "breaker + fallback", With: Bare(Breaker, Fallback), Expect: Never},
-			{Name: "Hull's servers", With: Bare(Admission), Expect: Never},
+			{Name: "Hull's servers", With: Bare(Admission), Expect: Often,
+				Note: "The servers see that carts take longer the more of them there are, and take places away before the news have none."},
 			{Name: "Hull", With: Hull(), Expect: Often,
-				Note: "No cart is served, though the lowest service could do ten a second: it now needs 0.4 s for each, and callers give an attempt what they have learned while it was fast. What saves the news is that nobody waits for longer."},
+				Note: "Hardly a cart is served, though the lowest service could do ten a second: it now needs 0.4 s for each, and callers give an attempt what they have learned while it was fast. What saves the news is that nobody waits for longer."},
 			{Name: "Hull + fallback", With: Hull(Fallback), Expect: Often},
 		},
 	}
+}
+
+// BreakersInSeries is scenario 20.
+func BreakersInSeries() Scenario {
+	const from, until = 10 * time.Second, 70 * time.Second
+	layer := func(name, below string) Service {
+		return Service{Name: name, Work: Every(time.Millisecond), Calls: []string{below}, Timeout: time.Second, Tries: 2}
+	}
+	return Scenario{
+		Number: 20, Name: "breakers-in-series",
+		Story:  "Three layers above a store that fails for a minute. Each has a breaker, and a breaker takes another one that is open below it for a failure.",
+		Source: "a model of our own",
+
+		Services: []Service{layer("web", "orders"), layer("orders", "stock"), layer("stock", "store"), {Name: "store", Work: Every(time.Millisecond), Timeout: time.Second, Tries: 2}},
+		Load:     []Load{{Name: "calls", To: "web", Rate: Steady(100)}},
+		Faults:   []Fault{{At: from, For: until - from, Do: Fail("store", 1)}},
+		Trouble:  Span{from, until},
+		Last:     until + 60*time.Second,
+		Parts:    2,
+
+		Figures: recovery("calls", "store"), Promise: promised, Holds: recovered,
+		Rows: []Row{
+			{Name: "none", With: Bare(), Expect: Always},
+			{Name: "breaker", With: Bare(Breaker), Expect: Always},
+			{Name: "breaker, open for 30 s at most", With: Bare(Breaker, openCap(30*time.Second)), Expect: Rather},
+			{Name: "Hull", With: Hull(), Expect: Always},
+			{Name: "Hull, open for 30 s at most", With: Hull(openCap(30 * time.Second)), Expect: Never},
+			{Name: "Hull, one layer", With: Hull(), Expect: Always, Vary: func(sc *Scenario) { sc.Load[0].To = "store" }},
+		},
+	}
+}
+
+// openCap lets the time for which breakers stay open grow.
+func openCap(d time.Duration) Cure {
+	return Client(func(s *spec.Service) { s.Breaker.OpenCap = spec.Duration(d) })
 }
