@@ -81,8 +81,11 @@ func (r *run) quantile(load string, q float64, s span) float64 {
 	return took[min(len(took)-1, int(q*float64(len(took))))].Seconds()
 }
 
-// before is the time before the trouble, the first second left out, after some time after it.
-func (r *run) before() span { return span{time.Second, r.sc.trouble.from} }
+// before is the 10 s before the trouble, but for the first second of all; after is some time after it.
+func (r *run) before() span {
+	return span{max(time.Second, r.sc.trouble.from-10*time.Second), r.sc.trouble.from}
+}
+
 func (r *run) after(from, long time.Duration) span {
 	return span{r.sc.trouble.until + from, r.sc.trouble.until + from + long}
 }
