@@ -144,7 +144,7 @@ func TestAdminShowsServer(t *testing.T) {
 	}
 	for _, want := range []string{"plant-1 at 127.0.0.1:", ": ready\n", "calls     3 so far, 0 failed, 1 in flight", "refused   1 calls (1 for want of a place, 0 above their caller's rate, 0 under pressure)",
 		"limit     1 running of at most 1, 0 of them in reserve\n", "line      0 waiting of at most 0,", "rate      1000 per 1s for each caller [dry-run]", "pressure  none: ",
-		"method    plant.S/Get: 1 running,", "keys      1 kept for 10m0s in ", "; 1 calls ran, 1 got an earlier answer,"} {
+		"method    plant.S/Get: 1 running,", "keys      1 kept for 10m0s in ", ", 1 calls ran, 1 got an earlier answer\n"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in\n%s", want, body)
 		}

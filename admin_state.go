@@ -54,11 +54,16 @@ type limitJSON struct {
 }
 
 type throttleJSON struct {
-	Mode     string  `json:"mode"`
-	Share    float64 `json:"share"` // of critical calls that are held back
-	Accepted int64   `json:"accepted"`
-	Rejected int64   `json:"rejected"`
-	Refused  int64   `json:"refused"` // ever; the others are of late
+	Mode     string      `json:"mode"`
+	Shares   []shareJSON `json:"shares"` // that are held back
+	Accepted int64       `json:"accepted"`
+	Rejected int64       `json:"rejected"`
+	Refused  int64       `json:"refused"` // ever; the others are of late
+}
+
+type shareJSON struct {
+	Class string  `json:"class"`
+	Share float64 `json:"share"`
 }
 
 type rateJSON struct {
@@ -159,7 +164,10 @@ func (s *serviceState) fill(b *spec.ServiceState) {
 		s.Concurrency = &limitJSON{string(b.Mode["concurrency"]), c.InUse, c.Limit, c.Waiting, c.Queue, c.Refused, c.Vain, millis(c.LongestWaited)}
 	}
 	if t := b.Throttle; t != nil {
-		s.Throttle = &throttleJSON{string(b.Mode["throttle"]), t.Share, t.Accepted, t.Rejected, t.RefusedEver}
+		s.Throttle = &throttleJSON{Mode: string(b.Mode["throttle"]), Accepted: t.Accepted, Rejected: t.Rejected, Refused: t.RefusedEver}
+		for _, c := range classes {
+			s.Throttle.Shares = append(s.Throttle.Shares, shareJSON{c.String(), t.Shares[c]})
+		}
 	}
 	if r := b.Rate; r != nil {
 		s.Rate = &rateJSON{string(b.Mode["rate"]), r.Limit, millis(r.Per), r.Burst, r.Refused, r.Delayed}
@@ -184,6 +192,9 @@ func (s *serviceState) fill(b *spec.ServiceState) {
 		s.Methods = append(s.Methods, v)
 	}
 }
+
+// classes are the criticalities, the most important first.
+var classes = [...]policy.Criticality{policy.CriticalPlus, policy.Critical, policy.SheddablePlus, policy.Sheddable}
 
 // origin is who said the document that is in force, and when.
 type origin struct {

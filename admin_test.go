@@ -245,9 +245,9 @@ func TestAdminPage(t *testing.T) {
 	for url, want := range map[string][]string{
 		client + "/hull/": {"GET  /hull/state"},
 		client + "/hull/state": {"client: 1 failed", "service shop: discovery ok", "node shop-1 ", "method shop.S/Get: 2 calls", "breaker closed", "connections to 127.0.0.1:",
-			"its document is from nobody: all values are built in", "budget ", "concurrency 0 in use of at most ", "throttle holds back 0%; the service took on ", "attempt timeout 1s, nothing learned yet"},
+			"its document is from nobody: all values are built in", "budget ", "concurrency 0 in use of at most ", "throttle holds back nothing; the service took on ", "attempt timeout 1s, nothing learned yet"},
 		server + "/hull/state": {"server shop, node shop-1 at 127.0.0.1:", ": ready\n", "document  from nobody: all values are built in\n", "refused   0 calls (0 for want of a place, 0 above",
-			"limit     0 running of at most ", "line      0 waiting of at most 1000,", "pressure  none:", "keys      0 kept for 10m0s in 0 bytes", "port      1 connections now", "service store"},
+			"limit     0 running of at most ", "line      0 waiting of at most 1000,", "pressure  none:", "keys      0 kept for 10m0s in 0 bytes\n", "port      1 connections now", "service store"},
 		server + "/hull/state?format=json":        {`"phase": "ready"`, `"class": "sheddable-plus"`, `"keepS": 600`, `"lagMs"`},
 		server + "/hull/explain/shop":             {"server shop, node shop-1", "server_limit.max"},
 		server + "/hull/spec":                     {"# server shop, from nobody: all values are built in\n# client, from nobody"},

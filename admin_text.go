@@ -83,8 +83,16 @@ func (s *serverState) writeText(w io.Writer, method string) {
 	if k.Shared {
 		fmt.Fprintf(w, ", shared, %d results not stored yet", k.Unstored)
 	}
-	fmt.Fprintf(w, "; %d calls ran, %d got an earlier answer, %d waited for one, %d in doubt, %d with another request, %d without room\n", k.Started, k.Replayed, k.Waited,
-		k.Doubtful, k.Mismatched, k.Full)
+	for _, c := range []struct {
+		n    int64
+		what string
+	}{{k.Started, "calls ran"}, {k.Replayed, "got an earlier answer"}, {k.Waited, "waited for one"}, {k.Doubtful, "in doubt"}, {k.Mismatched, "with another request"},
+		{k.Full, "without room"}, {k.Released, "had done nothing"}} {
+		if c.n > 0 {
+			fmt.Fprintf(w, ", %d %s", c.n, c.what)
+		}
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "  port      %d connections now; %d native, %d gRPC, %d HTTP so far", s.Port.Conns, s.Port.Native, s.Port.GRPC, s.Port.HTTP)
 	for _, c := range []struct {
 		n    int64
@@ -131,7 +139,7 @@ func (s *serviceState) writeText(w io.Writer, in string) {
 			c.Refused, c.Vain, unlessOn(c.Mode))
 	}
 	if t := s.Throttle; t != nil {
-		fmt.Fprintf(w, "%s  throttle holds back %s; the service took on %d and turned away %d of late, %d held back so far%s\n", in, percent(t.Share), t.Accepted, t.Rejected,
+		fmt.Fprintf(w, "%s  throttle holds back %s; the service took on %d and turned away %d of late, %d held back so far%s\n", in, t.held(), t.Accepted, t.Rejected,
 			t.Refused, unlessOn(t.Mode))
 	}
 	if r := s.Rate; r != nil {
@@ -140,6 +148,20 @@ func (s *serviceState) writeText(w io.Writer, in string) {
 	for i := range s.Methods {
 		s.Methods[i].writeText(w, in+"  ")
 	}
+}
+
+// held says who is held back.
+func (t *throttleJSON) held() string {
+	var out []string
+	for _, s := range t.Shares {
+		if s.Share > 0 {
+			out = append(out, percent(s.Share)+" of "+s.Class+" calls")
+		}
+	}
+	if len(out) == 0 {
+		return "nothing"
+	}
+	return strings.Join(out, ", ")
 }
 
 func (m *methodState) writeText(w io.Writer, in string) {

@@ -181,7 +181,10 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 	verdicts := s.Verdicts
 	tell := func(until float64) { // whatever policies said before
 		for len(verdicts) > 0 && verdicts[0].BeganMS <= until {
-			fmt.Fprintf(b, "%s%s\n", in, &verdicts[0])
+			// A refusal that ended the call stands in its error, or in why nothing followed.
+			if v := &verdicts[0]; v.Reason == "" || v.DryRun || !strings.Contains(s.Error, v.Reason) && !strings.Contains(s.Stopped, v.Reason) {
+				fmt.Fprintf(b, "%s%s\n", in, v)
+			}
 			verdicts = verdicts[1:]
 		}
 	}
@@ -207,7 +210,7 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 	tell(math.Inf(1))
 	if s.Stopped != "" {
 		fmt.Fprintf(b, "%sstopped   %s", in, s.Stopped)
-		if s.By != "" {
+		if !strings.Contains(s.Stopped, s.By) {
 			fmt.Fprintf(b, " (%s)", s.By)
 		}
 		b.WriteByte('\n')

@@ -102,7 +102,7 @@ func TestAdminCommands(t *testing.T) {
 	}{
 		{"stats", "", 0, []string{"client: N failed calls so far; its document is from nobody: all values are built in", " service echo: discovery ok",
 			" node echo-1 ADDR ready: 0 in flight, SPAN, 2 ok, N failed", " budget N of N tokens left, 0 attempts not paid",
-			" method test.Echo/Say: 3 calls, 0 refused, 3 attempts (0 retries, 0 hedges)", " breaker closed, 1 of 3 calls failed in its window, 0 refused", " concurrency 0 in use of at most ", " throttle holds back P% ", " attempt timeout SPAN, nothing learned yet",
+			" method test.Echo/Say: 3 calls, 0 refused, 3 attempts (0 retries, 0 hedges)", " breaker closed, 1 of 3 calls failed in its window, 0 refused", " concurrency 0 in use of at most ", " throttle holds back nothing; ", " attempt timeout SPAN, nothing learned yet",
 			" connections to ADDR (speaks hull/1, grpc, http): 1, 0 in flight"}},
 		{"stats calls", "", 0, []string{"1 calls have failed so far. The last:", " TIME echo test.Echo/Say: internal in SPAN", " TIME echo test.Echo/Say: ok in SPAN, answered by echo-1 (ADDR)", " attempt 1 at +SPAN to echo-1 (ADDR): internal in SPAN"}},
 		{"explain echo/test.Echo/Say", "", 0, []string{"service echo: discovery ok", "policies, from nobody: all values are built in", "FIELD VALUE FROM", "retry.attempts 3 built-in"}},

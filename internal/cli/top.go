@@ -49,7 +49,9 @@ type (
 		} `json:"budget"`
 		Concurrency *struct{ InUse, Limit, Waiting int64 } `json:"concurrency"`
 		Throttle    *struct {
-			Share float64 `json:"share"`
+			Shares []struct {
+				Share float64 `json:"share"`
+			} `json:"shares"`
 		} `json:"throttle"`
 	}
 	topNode struct {
@@ -84,8 +86,8 @@ func (p *program) top() *cobra.Command {
 		Short: "Watch a program's calls, nodes and breakers, live",
 		Long: `Show, every second, how many calls a program makes and serves, how its nodes, breakers and budgets
 stand, and who is avoided and why. LIMIT is how many attempts are under way of how many, plus those
-that wait, THROTTLE the share of calls that is held back, TIMEOUT that of an attempt, with a
-question mark while nothing is learned. On a terminal the picture is drawn anew until it is
+that wait, THROTTLE the share of the least important calls that is held back, TIMEOUT that of an attempt,
+with a question mark while nothing is learned. On a terminal the picture is drawn anew until it is
 interrupted; anywhere else one picture of one second is printed.`,
 		Example: "hull top --admin 127.0.0.1:7070",
 		Args:    p.arguments(0),
@@ -201,7 +203,11 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 				}
 			}
 			if t := s.Throttle; t != nil {
-				held = fmt.Sprintf("%.0f%%", 100*t.Share)
+				most := 0.0
+				for _, s := range t.Shares {
+					most = max(most, s.Share)
+				}
+				held = fmt.Sprintf("%.0f%%", 100*most)
 			}
 			for _, m := range s.Methods {
 				timeout := ""
