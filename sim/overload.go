@@ -12,7 +12,8 @@ import (
 const before = 10 * time.Second
 
 // recovery are the figures of scenarios in which a service has to come back.
-func recovery(load, service string) []Figure {
+func recovery(service string) []Figure {
+	const load = "calls"
 	return []Figure{
 		{Name: "answered before", Of: func(r *Run) float64 { return r.OK(load, r.Before(before)) }, Scale: 100, Format: "%.0f %%"},
 		{Name: "5–10 s after", Of: func(r *Run) float64 { return r.OK(load, r.After(5*time.Second, 5*time.Second)) }, Scale: 100, Format: "%.0f %%"},
@@ -49,7 +50,7 @@ func RetryStorm() Scenario {
 		Last:     28 * time.Second,
 		Parts:    2,
 
-		Figures: recovery("calls", "store"), Promise: promised, Holds: recovered,
+		Figures: recovery("store"), Promise: promised, Holds: recovered,
 		Rows: []Row{
 			{Name: "none", With: Bare(), Expect: Never},
 			{Name: "none, half the load, 150 s later", With: Bare(), Expect: Always, Vary: later(140, 150*time.Second)},
@@ -84,7 +85,7 @@ func CPUThrottle() Scenario {
 		Last:     28 * time.Second,
 		Parts:    2,
 
-		Figures: recovery("calls", "store"), Promise: promised, Holds: recovered,
+		Figures: recovery("store"), Promise: promised, Holds: recovered,
 		Rows: []Row{
 			{Name: "none", With: Bare(), Expect: Never},
 			{Name: "none, 70 % for 10 s", With: Bare(), Expect: Always, Vary: func(sc *Scenario) { sc.Faults[0].Do = Slow("store", 1/0.3) }},
@@ -123,7 +124,7 @@ func OpenLoopSpike() Scenario {
 		Trouble:  Span{30 * time.Second, 35 * time.Second},
 		Last:     75 * time.Second,
 
-		Figures: append(recovery("calls", "store"), Figure{Name: "in the first 10 s of all", Of: func(r *Run) float64 {
+		Figures: append(recovery("store"), Figure{Name: "in the first 10 s of all", Of: func(r *Run) float64 {
 			return r.OK("calls", Span{0, 10 * time.Second})
 		}, Scale: 100, Format: "%.0f %%"}),
 		Promise: promised, Holds: recovered,
@@ -139,7 +140,7 @@ func OpenLoopSpike() Scenario {
 			{Name: "limit of 150", With: Bare(Limit(150)), Expect: Always},
 			{Name: "Hull's server", With: Bare(Admission), Expect: Often},
 			{Name: "Hull", With: Hull(), Expect: Mostly,
-				Note: "In the first seconds half of the calls fail, long before the spike: while nothing is known of a service an attempt gets 1 s, which this one never keeps. That doubles after a handful of attempts, but the service works on for those that were given up, and the budget pays for fifty more only. Of the runs that do not hold each answers four fifths or more from 5 s after the spike on; what it is compared with is all."},
+				Note: "In the first seconds half of the calls fail, long before the spike: while nothing is known of a service an attempt gets 1 s, which this one never keeps. That doubles after a handful of attempts, but the service works on for those that were given up, and the budget pays for fifty more only. Runs that do not hold answer three quarters or more from 5 s after the spike on: the limit that the server found in the spike is a little low for what follows."},
 		},
 	}
 }
