@@ -170,3 +170,30 @@ func TestQueryOfDeath(t *testing.T) {
 		t.Errorf("%d of %d calls failed", failed, made)
 	}
 }
+
+// TestNoCallWaitsForALostNode: of a node that answers nothing any more, not even a dial, calls notice nothing once it is down; when it is back it serves.
+func TestNoCallWaitsForALostNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, c := three(t)
+		var l load
+		l.run(t, c, 100, 5*time.Second)
+		w.Node("b").Cut(true)
+		w.Network.Pair("b", "caller").Cut()
+		l.run(t, c, 100, 5*time.Second)
+		l.allOK(t, "losing a node")
+		var lost load
+		lost.run(t, c, 100, 30*time.Second)
+		lost.allOK(t, "while it is lost")
+		if lost.longest > 10*time.Millisecond {
+			t.Errorf("a call took %v while a node was lost", lost.longest)
+		}
+		w.Node("b").Cut(false)
+		time.Sleep(time.Second)
+		var back load
+		back.run(t, c, 100, 5*time.Second)
+		back.allOK(t, "after its return")
+		if back.nodes["b"] == 0 {
+			t.Errorf("it has not come back: %v", back.nodes)
+		}
+	})
+}

@@ -41,7 +41,12 @@ func openTill() (conn *hull.Conn, stop func()) {
 		done := make(chan error, 1)
 		go func() { done <- srv.Run(ctx) }()
 		<-srv.Ready()
-		stops = append(stops, func() { cancel(); <-done })
+		stops = append(stops, func() {
+			cancel()
+			if err := <-done; err != nil {
+				log.Fatal(err)
+			}
+		})
 	}
 	client, err := hull.NewClient(hull.WithRegistry(reg))
 	if err != nil {

@@ -49,6 +49,7 @@ func newService(c *Client, name string) *service {
 		s.picker, s.err = c.book.Picker(name)
 	}
 	if s.err == nil {
+		s.picker.Knock(func(n *balance.Node) bool { return s.node(n).Ask() })
 		s.budget, s.err = newBudget(c.book, name)
 	}
 	return s

@@ -222,6 +222,12 @@ func (k *core) probe(now policy.Time, rnd rand.Source, c *policy.Call, s *set) *
 	return chosen
 }
 
+// connects reports whether a call may go to n as a probe, or else has the client knock at it.
+func (k *core) connects(n *Node) bool {
+	f := k.knock.Load()
+	return f == nil || n.link.Load() != linkDown || n.flags.Load()&isDown == 0 || (*f)(n)
+}
+
 // unprobe takes back a probe that never started.
 func (k *core) unprobe(now policy.Time, n *Node) {
 	k.mu.Lock()

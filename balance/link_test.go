@@ -116,3 +116,40 @@ func TestSpare(t *testing.T) {
 		t.Error("there is no node")
 	}
 }
+
+// TestKnock: no call goes to a node that is down before the client has a connection to it.
+func TestKnock(t *testing.T) {
+	d := newDriver(t, Options{}, fleet(3)...)
+	asked, connected := 0, false
+	d.p.Knock(func(n *Node) bool {
+		if n.ID() != "n00" {
+			t.Errorf("asked for %s", n.ID())
+		}
+		asked++
+		return connected
+	})
+	d.node("n00").Down(d.now, d.rnd)
+	run := func(long time.Duration) (there int) {
+		for end := d.now.Add(long); d.now < end; {
+			if d.call(time.Millisecond, policy.ClassOK) == "n00" {
+				there++
+			}
+			d.wait(9 * time.Millisecond)
+		}
+		return there
+	}
+	if there := run(10 * time.Second); there != 0 || asked < 9 || asked > 12 {
+		t.Errorf("%d calls went there in 10 s, asked %d times", there, asked)
+	}
+	connected = true // and yet it is not told that it is up: only a call can show whether it holds
+	if there := run(5 * time.Second); there == 0 || d.state("n00").State != Ready {
+		t.Errorf("%d calls, %v", there, d.state("n00"))
+	}
+	asked = 0
+	d.node("n01").flags.Store(0)
+	d.force("n01", 0, policy.ClassUnsent) // its connections have said nothing
+	connected = false
+	if run(3 * time.Second); asked != 0 || d.state("n01").State != Ready {
+		t.Errorf("asked %d times, %v", asked, d.state("n01"))
+	}
+}

@@ -39,6 +39,7 @@ type core struct {
 	slowStart atomic.Int64
 	limit     atomic.Int32 // Ejection.Consecutive; the largest number = never
 	reports   atomic.Bool  // the strategy is a reported one
+	knock     atomic.Pointer[func(*Node) bool]
 
 	mu        sync.Mutex
 	opt       Options
@@ -82,6 +83,11 @@ func New(o Options) (*Picker, error) {
 	p.release()
 	return p, nil
 }
+
+// Knock has f see to the nodes that Node.Down was told of, instead of calls: when it is time for a probe of one, f is asked whether the client has a
+// connection to it by now. If it says no it sees to it that one is tried, and the call goes elsewhere; no call waits for a node that does not answer. f is
+// called without locks held and must not block. Without f calls are the probes.
+func (p *Picker) Knock(f func(*Node) bool) { p.knock.Store(&f) }
 
 // With returns a Picker for the nodes that match sel too. It shares nodes, statistics and configuration with p; for
 // calls that choose, make it once and keep it.
@@ -205,7 +211,7 @@ func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 			return nil, policy.Verdict{Decision: policy.Refuse, State: "tried", Reason: "no node can be reached, and this call has tried each of them twice"}
 		}
 	case s.probeDue(now, c):
-		if n = k.probe(now, rnd, c, s); n != nil {
+		if n = k.probe(now, rnd, c, s); n != nil && k.connects(n) {
 			slot = slotProbe
 			break
 		}

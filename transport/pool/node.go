@@ -114,6 +114,15 @@ func (n *Node) Get(ctx context.Context, deadline policy.Time) (transport.Conn, *
 	return n.wait(ctx, deadline)
 }
 
+// Ask reports whether the node has a connection for calls. If not, one is tried as if a call had asked for it, in its time, and nobody waits.
+func (n *Node) Ask() bool {
+	if n.pick() != nil {
+		return true
+	}
+	_, _ = n.ask(policy.Now())
+	return false
+}
+
 // pick returns the usable connection with the fewest calls in flight, the first of equals, or nil.
 func (n *Node) pick() transport.Conn {
 	list := n.conns.Load()
