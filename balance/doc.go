@@ -15,7 +15,8 @@
 // Three things speak against a node. They differ in how sure they are, and so in how they end:
 //
 //   - It is down: a connection was refused, or a request could not leave, or the node said that it is draining. That
-//     is a fact; one answer to a later attempt refutes it. Until then a probe goes once a second.
+//     is a fact; one answer to a later attempt refutes it, and so does a connection that the client has again (Node.Up).
+//     Until then a probe goes once a second, or the client itself looks once a second, if it says that it will (Knock).
 //   - It is a suspect: calls are in flight and nothing has been heard from it for max(3 × p99, 100 ms), or an attempt
 //     timed out with nothing heard since it began, or its connection broke. An answer lifts it; probes as above.
 //   - It is ejected, which is a judgement: 5 failures in a row, a success rate below the fleet's mean − 1.9σ, or one
