@@ -70,7 +70,7 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 		left := min((deadline.Sub(now)+time.Millisecond-1)/time.Millisecond, maxTimeout) // up, or the server gives up first
 		hr.Header.Set(httppolicy.HeaderConnect, strconv.FormatInt(int64(left), 10))
 	}
-	if e := c.enter(); e != nil {
+	if e := c.enter(ctx); e != nil {
 		return e
 	}
 	defer c.leave()
@@ -79,9 +79,7 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 		return c.failure(parent, ctx, at, err)
 	}
 	defer resp.Body.Close()
-	if resp.Close {
-		c.brief.Store(true)
-	}
+	c.answered(resp.Close)
 	limit := c.d.opt.MaxMessage
 	if req.MaxReply > 0 {
 		limit = min(limit, req.MaxReply)
@@ -190,10 +188,12 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, err error) *sta
 		c.lose()
 		return needsTLS(c.addr)
 	default:
+		// The network connection is gone, and others need not be: settle finds out whether there are any.
 		if e.Fate == status.NotSent {
 			e.Kind, e.Message = status.Unsent, "connection lost before the request was sent"
+		} else {
+			c.serve()
 		}
-		c.lose()
 	}
 	return e
 }

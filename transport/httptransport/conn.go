@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -25,13 +26,21 @@ type conn struct {
 	inFlight atomic.Int64
 	unusable atomic.Bool // lost or draining
 	lost     atomic.Bool
-	broken   atomic.Bool // the last network connection that ended was ended by the other side
+	broken   atomic.Bool // the last network connection that ended was ended by the other side …
+	idle     atomic.Bool // … and no call had used it
+	parting  atomic.Bool // the server has said that it closes one, which it had not done before
+	served   atomic.Bool // a call was answered, or sent at least
+	heard    atomic.Bool // … answered
 	brief    atomic.Bool // the server closes connections after each answer, which says nothing about its health
+	proves   bool        // the server is asked what it speaks
+	doubtful atomic.Bool // see doubt
 
-	mu    sync.Mutex
-	ended bool
-	conns map[*netConn]struct{}
-	first *spare // made by Dial, until the first call takes it
+	mu      sync.Mutex
+	ended   bool
+	looking *look
+	looked  policy.Time // when the last look began
+	conns   map[*netConn]struct{}
+	first   *spare // made by Dial, until the first call takes it
 }
 
 var _ transport.Conn = (*conn)(nil)
@@ -65,12 +74,21 @@ func (c *conn) Close() error {
 }
 
 // enter counts a call in, unless the Conn takes no more.
-func (c *conn) enter() *status.Error {
+func (c *conn) enter(ctx context.Context) *status.Error {
 	c.inFlight.Add(1)
+	var e *status.Error
 	if !c.unusable.Load() {
-		return nil
+		if !c.doubtful.Load() {
+			return nil
+		}
+		if e = c.await(ctx); e == nil {
+			return nil
+		}
 	}
 	c.leave()
+	if e != nil {
+		return e
+	}
 	if c.lost.Load() {
 		return &status.Error{Code: status.Unavailable, Kind: status.Unsent, Fate: status.NotSent, Message: "connection lost before the call was sent"}
 	}
@@ -82,13 +100,31 @@ func (c *conn) leave() {
 	c.settle()
 }
 
+// serve notes that the Conn was of use.
+func (c *conn) serve() {
+	if !c.served.Load() { // a look spares all other cores the write
+		c.served.Store(true)
+	}
+}
+
+// answered notes that the server has answered, and whether it closes the connection.
+func (c *conn) answered(closes bool) {
+	if !c.heard.Load() {
+		c.brief.Store(closes)
+		c.heard.Store(true)
+	} else if closes && !c.brief.Load() {
+		c.parting.Store(true)
+	}
+	c.serve()
+}
+
 // lose keeps further calls away.
 func (c *conn) lose() {
 	c.lost.Store(true)
 	c.unusable.Store(true)
 }
 
-// settle ends the Conn if no call is under way and none can come, or if the other side has closed all there was.
+// settle ends the Conn if no call is under way and none can come, and sees to it that the server is looked at again if it has closed all there was.
 func (c *conn) settle() {
 	if c.inFlight.Load() > 0 {
 		return
@@ -96,7 +132,11 @@ func (c *conn) settle() {
 	c.mu.Lock()
 	gone := len(c.conns) == 0 && c.broken.Load() && !c.brief.Load()
 	c.mu.Unlock()
-	if gone && !c.unusable.Load() {
+	switch {
+	case !gone || c.unusable.Load():
+	case c.served.Load() && !c.idle.Load():
+		c.doubt()
+	default:
 		c.lose()
 	}
 	if c.unusable.Load() && c.inFlight.Load() == 0 {
@@ -141,13 +181,14 @@ func (c *conn) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 			return nc, nil
 		}
 	}
-	nc, err := c.open(ctx)
+	nc, raw, err := c.open(ctx)
 	if err != nil {
 		if err.Kind != status.Cancelled {
 			c.lose()
 		}
 		return nil, err
 	}
+	raw.used.Store(true)
 	return nc, nil
 }
 
@@ -165,7 +206,8 @@ func (c *conn) add(nc *netConn) {
 func (c *conn) remove(nc *netConn) {
 	c.mu.Lock()
 	delete(c.conns, nc)
-	c.broken.Store(nc.failed.Load())
+	c.broken.Store(nc.failed.Load() || c.parting.Load())
+	c.idle.Store(!nc.used.Load())
 	last := len(c.conns) == 0
 	c.mu.Unlock()
 	if last {
@@ -178,6 +220,7 @@ type netConn struct {
 	net.Conn
 	c              *conn
 	closed, failed atomic.Bool
+	used           atomic.Bool // by a call, or to ask what the server speaks
 	once           sync.Once
 }
 
@@ -206,13 +249,14 @@ func (n *netConn) Close() error {
 // spare is a connection that no call has needed yet. It is read from, so that its end is noticed.
 type spare struct {
 	nc   net.Conn
+	raw  *netConn
 	idle chan struct{} // closed when it is read from no more
 	bad  error
 }
 
 // keep puts a connection aside for the first call.
-func (c *conn) keep(nc net.Conn) {
-	s := &spare{nc: nc, idle: make(chan struct{})}
+func (c *conn) keep(nc net.Conn, raw *netConn) {
+	s := &spare{nc: nc, raw: raw, idle: make(chan struct{})}
 	c.mu.Lock()
 	c.first = s
 	c.mu.Unlock()
@@ -242,6 +286,7 @@ func (s *spare) take() net.Conn {
 	if s.bad != nil {
 		return nil
 	}
+	s.raw.used.Store(true)
 	_ = s.nc.SetReadDeadline(time.Time{})
 	return s.nc
 }

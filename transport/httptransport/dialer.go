@@ -50,6 +50,7 @@ func (d *Dialer) Prove(ctx context.Context, addr string) (transport.Conn, *statu
 	if e != nil {
 		return nil, e
 	}
+	c.proves = d.opt.TLS == nil
 	if e = c.prove(ctx); e != nil {
 		_ = c.Close()
 		return nil, e
@@ -90,10 +91,9 @@ func (c *conn) prove(ctx context.Context) *status.Error {
 	if c.d.opt.TLS == nil && transport.WantsTLS(body) {
 		return needsTLS(c.addr)
 	}
-	if resp.Close {
-		c.brief.Store(true)
-	}
-	c.broken.Store(false)
+	c.answered(resp.Close)
+	c.brief.Store(resp.Close)
+	c.anew()
 	return nil
 }
 
@@ -136,17 +136,17 @@ func (d *Dialer) start(ctx context.Context, addr string) (*conn, *status.Error) 
 	default:
 		c.rt.Protocols.SetHTTP1(true)
 	}
-	nc, err := c.open(ctx)
+	nc, raw, err := c.open(ctx)
 	if err != nil {
 		c.cancel()
 		return nil, err
 	}
-	c.keep(nc)
+	c.keep(nc, raw)
 	return c, nil
 }
 
-// open makes a network connection with its handshakes.
-func (c *conn) open(ctx context.Context) (net.Conn, *status.Error) {
+// open makes a network connection with its handshakes, and returns what it is made of too.
+func (c *conn) open(ctx context.Context) (net.Conn, *netConn, *status.Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.d.opt.HandshakeTimeout)
 	defer cancel()
 	stop := context.AfterFunc(c.ctx, cancel)
@@ -157,11 +157,11 @@ func (c *conn) open(ctx context.Context) (net.Conn, *status.Error) {
 		nc := &netConn{Conn: plain, c: c}
 		c.add(nc)
 		if c.d.opt.TLS == nil {
-			return nc, nil
+			return nc, nc, nil
 		}
 		secure := tls.Client(nc, c.tlsConfig())
 		if err = secure.HandshakeContext(ctx); err == nil {
-			return secure, nil
+			return secure, nc, nil
 		}
 		secure.Close()
 		e.Kind, e.Message = status.Handshake, "handshake with "+c.addr
@@ -169,7 +169,7 @@ func (c *conn) open(ctx context.Context) (net.Conn, *status.Error) {
 	if e.Cause = err; errors.Is(ctx.Err(), context.Canceled) {
 		e.Code, e.Kind = status.Canceled, status.Cancelled
 	}
-	return nil, e
+	return nil, nil, e
 }
 
 func (c *conn) tlsConfig() *tls.Config {

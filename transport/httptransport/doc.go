@@ -8,8 +8,10 @@
 // Unimplemented.
 //
 // One transport.Conn stands for the connections that HTTP needs to carry its calls: one with HTTP/2, one for each call under way
-// with HTTP/1.1, up to Options.MaxConns. It is done when the last of them has been closed by the other side, or one could not be made;
-// the pool then dials again, which tells at once whether the node lives.
+// with HTTP/1.1, up to Options.MaxConns. A server may end one of them for the sake of the call that it carries, as net/http does when a handler
+// panics: that is this call's failure only. When the last of them has been closed by the other side the server is looked at again, as when the Conn was made,
+// before any other call is sent to it. The Conn is done when that fails, when a connection could not be made, or when the server closes one that
+// no call has used yet; the pool then dials again, which tells whether the node lives.
 //
 // # Fate
 //

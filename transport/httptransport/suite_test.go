@@ -23,6 +23,7 @@ func harness(h2c bool) transporttest.Harness {
 		Unordered: true,
 		CallsWait: true,
 		NoGoAway:  true,
+		Replaces:  true,
 	}
 }
 

@@ -44,6 +44,8 @@ type Harness struct {
 	CallsWait bool
 	// NoGoAway declares that a server cannot tell its callers that it goes away: calls that come later find it gone.
 	NoGoAway bool
+	// Replaces declares that a Conn replaces network connections that have ended: it is gone only when it can make no other.
+	Replaces bool
 }
 
 // Run runs the suite, each case as a subtest.
