@@ -229,7 +229,7 @@ func (r toHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.c.Transport.RoundTrip(req)
 }
 
-// TestGoexitEndsOnlyItsCall: in every protocol the caller gets an answer, or at least an end.
+// TestGoexitEndsOnlyItsCall: in every protocol the caller gets an answer.
 func TestGoexitEndsOnlyItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
@@ -259,9 +259,13 @@ func TestGoexitEndsOnlyItsCall(t *testing.T) {
 				t.Fatal(err)
 			}
 			res, err := web.Do(req)
-			if err == nil {
-				res.Body.Close()
-				t.Errorf("HTTP/2 %v: %s", h2, res.Status)
+			if err != nil { // once it had no answer, and callers took the node for ill
+				t.Fatalf("HTTP/2 %v: %v", h2, err)
+			}
+			body, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if res.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), "Goexit") || !h2 && err != nil {
+				t.Errorf("HTTP/2 %v: %s %s, %v", h2, res.Status, body, err)
 			}
 		}
 		if err := conn.Invoke(t.Context(), "/typed.Greeter/Hello", []byte(`{"Name":"Ada"}`), &rep, opt); err != nil || !strings.Contains(string(rep), "typed Ada") {

@@ -46,7 +46,7 @@ func (h *Handler) json(w http.ResponseWriter, r *http.Request, m *served, c net.
 		return
 	}
 	in.Codec, in.Payload = "json", *buf
-	out := h.caller.Unary(ctx, in, nil) // net/http ends the exchange itself when its goroutine ends
+	out := h.caller.Unary(ctx, in, h.gone(w, r))
 	head := w.Header()
 	foreign.AddHeader(head, "", out.Header)
 	foreign.AddHeader(head, "Trailer-", out.Trailer)
