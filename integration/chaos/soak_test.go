@@ -14,7 +14,6 @@ import (
 
 	"github.com/hull-go/hull/internal/invariant"
 	"github.com/hull-go/hull/policy"
-	"github.com/hull-go/hull/policy/admission"
 )
 
 const (
@@ -183,7 +182,7 @@ func (n *nodeProcess) rests(check *invariant.Checker) {
 	var state struct {
 		Server struct {
 			InFlight  int
-			Admission admission.Snapshot
+			Admission struct{ Running, Reserved, Waiting, Abandoned int }
 		}
 	}
 	n.w.until(fmt.Sprintf("node %d is at rest", n.config.Number), func() error {
@@ -200,8 +199,8 @@ func (n *nodeProcess) rests(check *invariant.Checker) {
 	})
 	http.DefaultClient.CloseIdleConnections()
 	who, a := fmt.Sprintf("node %d's ", n.config.Number), &state.Server.Admission
-	for what, value := range map[string]int{"calls in flight": state.Server.InFlight, "places taken": int(a.Running), "places in reserve taken": int(a.Reserved),
-		"calls in line": int(a.Waiting), "abandoned handlers": int(a.Abandoned)} {
+	for what, value := range map[string]int{"calls in flight": state.Server.InFlight, "places taken": a.Running, "places in reserve taken": a.Reserved,
+		"calls in line": a.Waiting, "abandoned handlers": a.Abandoned} {
 		check.Gauge(who+what, value, 0)
 	}
 }
