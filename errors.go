@@ -50,7 +50,7 @@ func fromHandler(err error) *status.Error {
 	}
 	e, ok := err.(*status.Error) //nolint:errorlint // a nil one must not be asked for its chain
 	if !ok {
-		if r, ok := errors.AsType[notBegun](err); ok {
+		if r, ok := errors.AsType[notBegunError](err); ok {
 			refused := *r.err
 			return &refused
 		}

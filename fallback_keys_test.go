@@ -69,7 +69,9 @@ func TestFallbacksAreRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
 		failing := func(s *hull.Server) {
-			hull.Handle(s, "s.S/Price", func(context.Context, *payRequest) (*payReply, error) { return nil, status.Errorf(status.Internal, "bad") })
+			hull.Handle(s, "s.S/Price", func(context.Context, *payRequest) (*payReply, error) {
+				return nil, status.Errorf(status.Internal, "bad")
+			})
 		}
 		w.Serve("shop", "a", failing)
 		w.Serve("cart", "b", failing)

@@ -48,15 +48,15 @@ func (s *Server) withKeys() []grpc.UnaryServerInterceptor {
 			return next(ctx, req)
 		})
 		if e, ok := err.(*status.Error); ok && !begun && e.Fate == status.NotSent { //nolint:errorlint // the guard's own
-			return nil, notBegun{e}
+			return nil, notBegunError{e}
 		}
 		return rep, err
 	})
 }
 
-// notBegun is the guard's refusal of a call whose handler was not run. What a handler returns is never one, whatever it was told by others.
-type notBegun struct{ err *status.Error }
+// notBegunError is the guard's refusal of a call whose handler was not run. What a handler returns is never one, whatever it was told by others.
+type notBegunError struct{ err *status.Error }
 
-func (e notBegun) Error() string { return e.err.Error() }
+func (e notBegunError) Error() string { return e.err.Error() }
 
-func (e notBegun) Unwrap() error { return e.err }
+func (e notBegunError) Unwrap() error { return e.err }
