@@ -93,7 +93,7 @@ func (x *Exec) run(now Time, k int) {
 		left, _ := x.call.Left(now)
 		last := x.p.last(&x.call, int(x.n), x.probe)
 		if a.own = o.Timeouts.Attempt(now, &x.call, left, last); a.own > 0 {
-			a.own = max(a.own, x.longer(k))
+			a.own = max(a.own, x.longer(k, left))
 			a.deadline = Earliest(x.call.Deadline, now.Add(a.own))
 		}
 	}
@@ -117,15 +117,14 @@ func (x *Exec) run(now Time, k int) {
 	}
 }
 
-// longer is what attempt k gets at least because earlier ones of its call timed out: twice as much as the latest of those, if timeouts are learned.
-// That so much is not enough here is the newest there is to know.
-func (x *Exec) longer(k int) time.Duration {
-	if !x.p.grows {
+// longer is what attempt k gets at least because an earlier one of its call timed out. That so much is not enough here is the newest there is to know.
+func (x *Exec) longer(k int, left time.Duration) time.Duration {
+	if x.p.grows == nil {
 		return 0
 	}
 	for i := k - 1; i >= 0; i-- {
 		if a := &x.att[i]; a.stage == stageEnded && a.class == ClassTimeout {
-			return 2 * a.own
+			return x.p.grows.Longer(a.own, left)
 		}
 	}
 	return 0

@@ -46,11 +46,11 @@ type Timeouts interface {
 	Done(now Time, e Ended)
 }
 
-// Growing are Timeouts that are a guess: an attempt that follows one that timed out gets at least twice as much as that had.
+// Growing are Timeouts that are a guess: an attempt that follows one that timed out may get longer.
 type Growing interface {
 	Timeouts
-	// Grows reports whether they are.
-	Grows() bool
+	// Longer returns what an attempt gets at least that follows one which timed out after d, if the caller has left for it (0 = no deadline).
+	Longer(d, left time.Duration) time.Duration
 }
 
 // Retries says whether a failed attempt is followed by another, and when.
@@ -148,9 +148,9 @@ type Pipeline struct {
 	line   [maxGates + 1]Line
 	plain  bool // calls of Do can go straight
 	pass   [maxGates + 1]passer
-	shows  bool // policies look at calls
-	blind  bool // the timeouts do not
-	grows  bool // the timeouts are a guess
+	shows  bool    // policies look at calls
+	blind  bool    // the timeouts do not
+	grows  Growing // the timeouts, if they are a guess
 	dry    *dryRun
 	n      *Counters
 	pool   sync.Pool // of *drive
@@ -248,9 +248,7 @@ func New(o Options) (*Pipeline, error) {
 	p.addLine(concurrencyBit, o.Concurrency.Gate)
 	p.applyModes()
 	p.findPassers()
-	if t, ok := p.opt.Timeouts.(Growing); ok {
-		p.grows = t.Grows()
-	}
+	p.grows, _ = p.opt.Timeouts.(Growing)
 	p.plain = p.opt.Classify(nil) == ClassOK && p.straightens()
 	return p, nil
 }

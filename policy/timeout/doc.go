@@ -11,7 +11,7 @@
 // at most Fall.
 //
 // While it is Cold, T does not wait for a step: it doubles as soon as four attempts, and half of those since the last step, were cut off. And an
-// attempt that follows one that timed out gets at least twice as long as that had, also when more is known (policy.Growing).
+// attempt that follows one that timed out gets at least twice as long as that had, or 70 % of what is left, also when more is known (policy.Growing).
 //
 // All attempts means: also those that T itself cut off. They enter as longer than anything. If only the finished ones counted, a
 // service that becomes slower would seem to get faster, because only its fastest answers come in time, and T would follow them down to

@@ -96,8 +96,16 @@ func (t *Timeouts) Attempt(now policy.Time, _ *policy.Call, left time.Duration, 
 // Blind returns t: its own Attempt does not look at the call.
 func (t *Timeouts) Blind() policy.Timeouts { return t }
 
-// Grows implements policy.Growing: what is learned is a guess, what is fixed is not.
-func (t *Timeouts) Grows() bool { return t.opt.Fixed == 0 }
+// Longer implements policy.Growing: twice as long, as far as that leaves room for another attempt. What is fixed stays so.
+func (t *Timeouts) Longer(d, left time.Duration) time.Duration {
+	switch {
+	case t.opt.Fixed > 0:
+		return 0
+	case left > 0:
+		return min(2*d, time.Duration(float64(left)*t.opt.Share))
+	}
+	return 2 * d
+}
 
 // Fair implements policy.Timeouts.
 func (t *Timeouts) Fair(now policy.Time, d time.Duration) bool {
