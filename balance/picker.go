@@ -22,8 +22,9 @@ type Picker struct {
 }
 
 var (
-	_ policy.Nodes  = (*Picker)(nil)
-	_ policy.Spares = (*Picker)(nil)
+	_ policy.Nodes    = (*Picker)(nil)
+	_ policy.Spares   = (*Picker)(nil)
+	_ policy.Versions = (*Picker)(nil)
 )
 
 // core is what the Pickers of one service share: the nodes and what is known about them.
@@ -275,13 +276,7 @@ func connected(nodes []*Node) []*Node {
 // Spare implements policy.Spares: it reports whether a node is left that is none of tried and that may be reached. If none may be, those
 // count that have not been tried.
 func (p *Picker) Spare(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) bool {
-	s := p.cur.Load()
-	if s == nil || s.gen != p.gen.Load() {
-		s = p.refresh(now, rnd)
-	}
-	if s.methods != nil {
-		s = s.serving(c.Method)
-	}
+	s := p.serving(now, rnd, c)
 	for _, nodes := range [...][]*Node{s.pool, s.spare} {
 		for _, n := range nodes {
 			if !slices.Contains(tried, policy.Node(n)) {

@@ -45,7 +45,7 @@ func (x *Exec) advance(now Time, rnd rand.Source, k int) {
 	}
 	if a.stage == stageNode {
 		if o.Nodes != nil {
-			n, v := o.Nodes.Pick(now, rnd, &x.call, x.triedNodes(k))
+			n, v := x.pick(now, rnd, k)
 			if !v.Decision.Admits() || n == nil {
 				x.attemptRefused(now, rnd, k, nodesName, v)
 				return
@@ -82,6 +82,27 @@ func (x *Exec) triedNodes(k int) (tried []Node) {
 		}
 	}
 	return tried
+}
+
+// pick chooses the node of attempt k.
+func (x *Exec) pick(now Time, rnd rand.Source, k int) (Node, Verdict) {
+	nodes, tried := x.p.opt.Nodes, x.triedNodes(k)
+	if k > 0 && x.att[k-1].class == ClassNoMethod {
+		if v, ok := nodes.(Versions); ok {
+			return v.Other(now, rnd, &x.call, tried, x.lacking(k))
+		}
+	}
+	return nodes.Pick(now, rnd, &x.call, tried)
+}
+
+// lacking are the nodes of the attempts before k that do not know the method.
+func (x *Exec) lacking(k int) (nodes []Node) {
+	for i := range x.att[:k] {
+		if a := &x.att[i]; a.node != nil && a.class == ClassNoMethod {
+			nodes = append(nodes, a.node)
+		}
+	}
+	return nodes
 }
 
 // run sets attempt k's timeout and lets it start.
@@ -161,7 +182,7 @@ func (x *Exec) hedge(now Time, rnd rand.Source) {
 	if int(x.n) >= x.p.most(&x.call) || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
 		return
 	}
-	if b := x.p.opt.Budget; b != nil && !b.Spend(now, ClassLoser.Counts().Cost) {
+	if !Pay(x.p.opt.Budget, now, &x.call, ClassLoser.Counts().Cost) {
 		x.p.n.budgetEmpty.Add(1)
 		x.note(now, budgetName, int(x.n), Verdict{Decision: Refuse, State: "empty", Reason: "it could not pay for a hedge"}, On)
 		return
@@ -437,6 +458,10 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop(retryName, why)
 		return
 	}
+	if v, ok := o.Nodes.(Versions); ok && a.class == ClassNoMethod && !v.HasOther(now, rnd, &x.call, x.lacking(int(x.n))) {
+		stop(nodesName, "no node of another version is there, which might serve the method")
+		return
+	}
 	at := now.Add(wait)
 	if x.call.Deadline != 0 && at >= x.call.Deadline {
 		stop(retryName, "the deadline would pass before the next attempt")
@@ -446,7 +471,7 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop(x.breakerName(), "the breaker opened meanwhile")
 		return
 	}
-	if cost := a.class.Counts().Cost; cost > 0 && o.Budget != nil && !o.Budget.Spend(now, cost) {
+	if !Pay(o.Budget, now, &x.call, a.class.Counts().Cost) {
 		x.p.n.budgetEmpty.Add(1)
 		stop(budgetName, "the retry budget is empty")
 		return

@@ -28,6 +28,16 @@ type Spares interface {
 	Spare(now Time, rnd rand.Source, c *Call, tried []Node) bool
 }
 
+// Versions is a Nodes that knows which nodes run the same program. What one of them does not serve none of the others does: a call whose method is unknown
+// (ClassNoMethod) is made again only if another version is there, and goes to that.
+type Versions interface {
+	Nodes
+	// Other is Pick among the nodes that run another version than any of lacking. It refuses if there is none.
+	Other(now Time, rnd rand.Source, c *Call, tried, lacking []Node) (Node, Verdict)
+	// HasOther reports whether Other would find one.
+	HasOther(now Time, rnd rand.Source, c *Call, lacking []Node) bool
+}
+
 // Node is a place that can serve attempts. Implementations are pointers, compared by identity.
 type Node interface {
 	// ID is the instance's name in discovery.
@@ -77,6 +87,25 @@ type Budget interface {
 	Spend(now Time, tokens int) bool
 	// Earn puts tokens in.
 	Earn(now Time, tokens int)
+}
+
+// ClassBudget is a Budget that keeps some of its tokens for calls that are not to be shed: sheddable ones come in masses when a service is
+// overloaded, and would leave nothing.
+type ClassBudget interface {
+	Budget
+	// SpendFor is Spend for a call of a class.
+	SpendFor(now Time, c Criticality, tokens int) bool
+}
+
+// Pay takes from a budget what an extra attempt of a call costs, or reports that there is not enough for it.
+func Pay(b Budget, now Time, c *Call, tokens int) bool {
+	if tokens <= 0 || b == nil {
+		return true
+	}
+	if k, ok := b.(ClassBudget); ok {
+		return k.SpendFor(now, c.Criticality, tokens)
+	}
+	return b.Spend(now, tokens)
 }
 
 // Slot is a gate in its place in a pipeline.
