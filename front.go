@@ -47,7 +47,8 @@ func newFront(ln net.Listener, s *Server) (*front, error) {
 	}
 	methods := s.foreignMethods()
 	f := &front{wire: wire, log: s.log, conns: oneport.NewHanded(ln.Addr())}
-	f.web, err = webfront.New(h, methods, webfront.Options{MaxMessage: mux.MaxMessage, SlowSender: s.opt.limits.slowSender(), Origins: s.opt.origins,
+	f.web, err = webfront.New(h, methods, webfront.Options{MaxMessage: mux.MaxMessage, SlowSender: s.opt.limits.slowSender(),
+		SlowReader: s.opt.limits.slowReader(), Origins: s.opt.origins,
 		Next: s.opt.http, Service: s.service, Hidden: s.opt.hidden, Unknown: h.unknownCall, Logger: panics})
 	if err != nil {
 		return nil, err

@@ -22,9 +22,11 @@ type Limits struct {
 	Header int
 	// Handshake is how long a connection may take to say what it speaks, and a request's headers to come; 0 = 5 s.
 	Handshake time.Duration
-	// SlowSender is how long the body of a unary request over HTTP may take to come; 0 = 30 s.
+	// SlowSender is how long the body of a request with one message may take to come over HTTP, and over gRPC through a proxy; 0 = 30 s, or
+	// the call's deadline if that is sooner.
 	SlowSender time.Duration
-	// SlowReader is how long a peer may take nothing at all of what is sent to it; 0 = 10 s.
+	// SlowReader is how long a peer may take nothing at all of what is sent to it; 0 = 10 s. Over HTTP/2 it counts for each answer too,
+	// and thirty times as much for a stream's messages; see docs/protocols.md.
 	SlowReader time.Duration
 	// Resets and ControlFrames are how many streams an HTTP/2 peer may reset, and how many PING, SETTINGS, PRIORITY and empty DATA frames it
 	// may send, in one second; 0 = 5000 and 20000.
@@ -39,6 +41,7 @@ const (
 	defaultStreams    = 1000
 	defaultHandshake  = 5 * time.Second
 	defaultSlowSender = 30 * time.Second
+	defaultSlowReader = 10 * time.Second
 )
 
 // WithLimits sets the limits of a server's port.
@@ -68,6 +71,10 @@ func (l *Limits) streams() int             { return orDefault(l.StreamsPerConn, 
 func (l *Limits) handshake() time.Duration { return orDefault(l.Handshake, defaultHandshake) }
 func (l *Limits) slowSender() time.Duration {
 	return orDefault(l.SlowSender, defaultSlowSender)
+}
+
+func (l *Limits) slowReader() time.Duration {
+	return orDefault(l.SlowReader, defaultSlowReader)
 }
 
 func orDefault[T comparable](v, def T) T {

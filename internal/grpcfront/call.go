@@ -39,7 +39,7 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 		if err := finish(ctx, &in, &out); err != nil {
 			return nil, err
 		}
-		return outgoing{out.Codec, out.Message}, nil
+		return &outgoing{codec: out.Codec, v: out.Message, large: func() { await(ctx, answerPatience) }}, nil
 	}
 }
 
@@ -54,6 +54,7 @@ func (s *Server) stream(name string) grpc.StreamHandler {
 		if len(out.Header) > 0 {
 			_ = ss.SetHeader(toMD(out.Header))
 		}
+		await(ctx, streamPatience) // what has not gone out yet stays although the handler has returned
 		return finish(ctx, &in, &out)
 	}
 }
@@ -83,8 +84,10 @@ func (s *Server) incoming(ctx context.Context, in *transport.Incoming) (context.
 	}
 	if p, ok := peer.FromContext(ctx); ok {
 		in.Peer = p.Addr
-		if t, ok := p.AuthInfo.(credentials.TLSInfo); ok {
-			in.TLS = &t.State
+		if a, ok := p.AuthInfo.(authInfo); ok {
+			if t, ok := a.AuthInfo.(credentials.TLSInfo); ok {
+				in.TLS = &t.State
+			}
 		}
 	}
 	in.Metadata = make(transport.Metadata, 0, len(md))
@@ -194,7 +197,17 @@ func (s *stream) SendHeader(h transport.Metadata) *status.Error {
 }
 
 // Send implements transport.Stream.
-func (s *stream) Send(v any) *status.Error { return fromGRPC(s.s.SendMsg(outgoing{s.codec, v})) }
+func (s *stream) Send(v any) *status.Error {
+	awaited := false
+	err := s.s.SendMsg(&outgoing{codec: s.codec, v: v, large: func() {
+		awaited = true
+		await(s.ctx, streamPatience)
+	}})
+	if awaited {
+		await(s.ctx, 0) // the handler goes on, and has a deadline
+	}
+	return fromGRPC(err)
+}
 
 // Recv implements transport.Stream.
 func (s *stream) Recv(v any) error {

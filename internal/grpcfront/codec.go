@@ -39,6 +39,7 @@ type target struct {
 type outgoing struct {
 	codec codec.Codec
 	v     any
+	large func() // told of a large one before it is sent
 }
 
 // Name implements encoding.CodecV2. Nobody sees it: answers carry the content type of the request.
@@ -46,13 +47,16 @@ func (rawCodec) Name() string { return "hull" }
 
 // Marshal implements encoding.CodecV2.
 func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
-	m, ok := v.(outgoing)
+	m, ok := v.(*outgoing)
 	if !ok {
 		return nil, fmt.Errorf("a message of type %T instead of one of the server's own", v)
 	}
 	b, err := m.codec.Append(nil, m.v)
 	if err != nil {
 		return nil, err
+	}
+	if len(b) >= largeAnswer {
+		m.large()
 	}
 	return mem.BufferSlice{mem.SliceBuffer(b)}, nil
 }

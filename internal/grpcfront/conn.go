@@ -23,10 +23,12 @@ func (established) ClientHandshake(context.Context, string, net.Conn) (net.Conn,
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (established) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, _ := c.(*oneport.Conn)
 	if state := oneport.TLSState(c); state != nil {
-		return c, credentials.TLSInfo{State: *state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}, nil
+		return c, authInfo{credentials.TLSInfo{State: *state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}, conn}, nil
 	}
-	return insecure.NewCredentials().ServerHandshake(c)
+	c, info, err := insecure.NewCredentials().ServerHandshake(c)
+	return c, authInfo{info, conn}, err
 }
 
 // Info implements credentials.TransportCredentials.

@@ -93,6 +93,7 @@ type Conn struct {
 	tls   *tls.ConnectionState
 	head  []byte // not read by the server yet
 	guard *guard // nil for HTTP/1.1
+	flows *flows // nil for all but gRPC
 	// userDeadline is what the server set as write deadline, and armed when the port last set its own, in nanoseconds since the port was made;
 	// 0 = none.
 	userDeadline, armed atomic.Int64
@@ -135,6 +136,9 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		}
 		m, err := c.Conn.Write(b[:min(len(b), writePiece)])
 		n += m
+		if c.flows != nil {
+			c.flows.wrote(b[:m])
+		}
 		if err != nil {
 			if own && errors.Is(err, os.ErrDeadlineExceeded) {
 				c.port.n.slowReaders.Add(1)
@@ -145,6 +149,22 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 			return n, nil
 		}
 	}
+}
+
+// Await bounds how long the peer may leave no room for what was handed to the gRPC server as an answer on a stream: patience times Options.SlowReader, or no
+// longer at all if patience is 0. When the time is up the connection is closed, and counted. The stream's end ends it too.
+func (c *Conn) Await(stream uint32, patience int) {
+	if c.flows != nil {
+		c.flows.await(stream, time.Duration(patience)*c.port.opt.SlowReader)
+	}
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	if c.flows != nil {
+		c.flows.close()
+	}
+	return c.Conn.Close()
 }
 
 // arm sets the deadline of a write, and says whether it is the port's own. To set one costs more than a small write's bookkeeping, so one that was set a

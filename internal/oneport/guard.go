@@ -1,6 +1,7 @@
 package oneport
 
 import (
+	"encoding/binary"
 	"errors"
 	"time"
 )
@@ -38,12 +39,12 @@ const (
 // the port sent it takes that out of the stream; from then on it only counts.
 type guard struct {
 	port  *Port
+	flows *flows // nil = how much may be sent is nobody's business here
 	acked bool
 
-	left int               // bytes of the present frame's payload that have not come yet
-	hdr  [frameHeader]byte // the next frame's header, as far as it has come
-	have int
+	framing
 	out  []byte // of hdr, what the server has still to be given; only before acked
+	part []byte // of a payload that flows must know, what has come; at most one setting
 
 	window          time.Time
 	resets, control int
@@ -62,17 +63,10 @@ func (g *guard) read(b []byte, from func([]byte) (int, error)) (int, error) {
 	n, err := from(b)
 	for p := b[:n]; len(p) > 0; {
 		if g.left > 0 {
-			k := min(g.left, len(p))
-			g.left -= k
-			p = p[k:]
-			continue
+			g.payload(p[:min(g.left, len(p))])
 		}
-		k := copy(g.hdr[g.have:], p)
-		g.have += k
-		p = p[k:]
-		if g.have == frameHeader {
-			g.have = 0
-			g.left = payloadLen(g.hdr[:])
+		rest, header := g.next(p)
+		if p = rest; header {
 			if ferr := g.count(); ferr != nil {
 				return 0, ferr
 			}
@@ -85,6 +79,7 @@ func (g *guard) read(b []byte, from func([]byte) (int, error)) (int, error) {
 func (g *guard) filter(b []byte, from func([]byte) (int, error)) (int, error) {
 	if g.left > 0 {
 		n, err := from(b[:min(len(b), g.left)])
+		g.payload(b[:n])
 		g.left -= n
 		return n, err
 	}
@@ -107,9 +102,45 @@ func (g *guard) filter(b []byte, from func([]byte) (int, error)) (int, error) {
 	return k, err
 }
 
+// payload looks at what the present frame carries, before left is reduced by it.
+func (g *guard) payload(p []byte) {
+	unit := 6 // a setting
+	switch {
+	case g.flows == nil:
+		return
+	case g.hdr[3] == frameWindow:
+		unit = 4
+	case g.hdr[3] != frameSettings:
+		return
+	}
+	for len(p) > 0 {
+		k := min(unit-len(g.part), len(p))
+		g.part = append(g.part, p[:k]...)
+		if p = p[k:]; len(g.part) < unit {
+			return
+		}
+		v := g.part
+		g.part = g.part[:0]
+		switch {
+		case unit == 4:
+			g.flows.granted(streamOf(g.hdr[:]), int64(binary.BigEndian.Uint32(v)&^(1<<31)))
+		case binary.BigEndian.Uint16(v) == settingWindow:
+			g.flows.resized(int64(binary.BigEndian.Uint32(v[2:])))
+		}
+	}
+}
+
 // count judges the frame whose header has come.
 func (g *guard) count() error {
 	flags := g.hdr[4]
+	if g.part = g.part[:0]; g.flows != nil {
+		switch g.hdr[3] {
+		case frameHeaders:
+			g.flows.opened(streamOf(g.hdr[:]))
+		case frameReset:
+			g.flows.ended(streamOf(g.hdr[:]))
+		}
+	}
 	switch g.hdr[3] {
 	case frameReset:
 		g.tick()

@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
+	"sync/atomic"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -81,7 +81,7 @@ func (h *Handler) connectHandler(m *served) http.Handler {
 		}, opts...)
 	case m.ClientStreams && !m.ServerStreams:
 		return connect.NewClientStreamHandler(path, func(ctx context.Context, s *connect.ClientStream[raw]) (*connect.Response[raw], error) {
-			st := &stream{conn: s.Conn(), once: true}
+			st := &stream{conn: s.Conn(), once: true, large: &h.tooLarge}
 			if err := h.connectStream(ctx, m, st); err != nil {
 				return nil, err
 			}
@@ -96,43 +96,30 @@ func (h *Handler) connectHandler(m *served) http.Handler {
 		}, opts...)
 	}
 	return connect.NewBidiStreamHandler(path, func(ctx context.Context, s *connect.BidiStream[raw, raw]) error {
-		return h.connectStream(ctx, m, &stream{conn: s.Conn()})
+		return h.connectStream(ctx, m, &stream{conn: s.Conn(), large: &h.tooLarge})
 	}, opts...)
 }
 
 type requestKey struct{}
 
-// request is what connect-go's handlers must know of the HTTP request.
+// request is what connect-go's handlers must know of the HTTP request, and say of it.
 type request struct {
-	r     *http.Request
-	codec string
+	r      *http.Request
+	codec  string
+	called bool   // the method's handler is being called
+	whole  func() // ends the time that the body has; nil = it has no end
 }
 
 // byConnect lets connect-go serve a request.
 func (h *Handler) byConnect(w http.ResponseWriter, r *http.Request, m *served, k kind) {
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, &request{r: r, codec: codecName(r)}))
-	if k != kindStream && r.Method != http.MethodGet { // the body is one message
-		rc := http.NewResponseController(w)
-		if rc.SetReadDeadline(time.Now().Add(h.opt.SlowSender)) == nil {
-			r.Body = &timely{ReadCloser: r.Body, done: func() { _ = rc.SetReadDeadline(time.Time{}) }}
-		}
+	q := &request{codec: codecName(r)}
+	q.r = r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
+	if !m.ClientStreams && r.Method != http.MethodGet { // the body is one message
+		h.bound(w, q)
 	}
-	m.connect.ServeHTTP(w, r)
-}
-
-// timely is a body whose read deadline ends with it.
-type timely struct {
-	io.ReadCloser
-	done func()
-}
-
-func (t *timely) Read(b []byte) (int, error) {
-	n, err := t.ReadCloser.Read(b)
-	if errors.Is(err, io.EOF) && t.done != nil {
-		t.done()
-		t.done = nil
-	}
-	return n, err
+	e := &early{ResponseWriter: w, h: h, q: q, method: m, kind: k}
+	m.connect.ServeHTTP(e, q.r)
+	e.finish()
 }
 
 // codecName reads the codec from the content type, or from the query of a GET.
@@ -155,6 +142,9 @@ func codecName(r *http.Request) string {
 // call prepares a call that connect-go has read.
 func (h *Handler) call(ctx context.Context, m *served) (context.Context, context.CancelFunc, *transport.Incoming, *status.Error) {
 	q := ctx.Value(requestKey{}).(*request)
+	if q.called = true; q.whole != nil {
+		q.whole() // what comes behind the message is of no interest
+	}
 	c, _ := ctx.Value(connKey{}).(net.Conn)
 	in := &transport.Incoming{Method: m.Name, Codec: q.codec, Metadata: foreign.FromHeader(q.r.Header, q.r.Host), Received: policy.Now(), TLS: q.r.TLS}
 	if c != nil {
@@ -231,11 +221,12 @@ type stream struct {
 	ctx   context.Context
 	conn  connect.StreamingHandlerConn
 	codec codec.Codec
-	first *raw // the request of a method that has one, until it is received
-	given bool // first was received
-	once  bool // the method answers with one message, which connect-go sends
-	last  *raw // that message
-	sent  bool // the header has gone out
+	first *raw          // the request of a method that has one, until it is received
+	given bool          // first was received
+	once  bool          // the method answers with one message, which connect-go sends
+	last  *raw          // that message
+	sent  bool          // the header has gone out
+	large *atomic.Int64 // counts messages that are too large
 }
 
 var _ transport.ServerStream = (*stream)(nil)
@@ -292,7 +283,11 @@ func (s *stream) Recv(v any) error {
 	if errors.Is(err, io.EOF) {
 		return io.EOF
 	}
-	return fromConnect(err)
+	e := fromConnect(err)
+	if e.Kind == status.TooLarge {
+		s.large.Add(1)
+	}
+	return e
 }
 
 // fromConnect turns an error of connect-go's into one of Hull's.

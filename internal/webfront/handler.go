@@ -27,6 +27,8 @@ type Options struct {
 	MaxMessage int
 	// SlowSender is how long the body of a unary request may take.
 	SlowSender time.Duration
+	// SlowReader is how long a peer may take nothing of an answer over HTTP/2; of a stream's messages, thirty times as long.
+	SlowReader time.Duration
 	// Origins are the origins whose pages may call methods although they come from elsewhere, such as https://example.com.
 	Origins []string
 	// Next serves what is no call; nil = a message that says so.
@@ -45,8 +47,8 @@ type Options struct {
 type Counters struct {
 	foreign.CallerCounters
 	// CrossOrigin calls were refused because a page from elsewhere made them; TooLarge because of their size; SlowSenders because their
-	// body did not come in time.
-	CrossOrigin, TooLarge, SlowSenders int64
+	// body did not come in time; SlowReaders of HTTP/2 because they did not take their answer.
+	CrossOrigin, TooLarge, SlowSenders, SlowReaders int64
 }
 
 // Handler serves calls over HTTP. It is safe for concurrent use.
@@ -62,7 +64,7 @@ type Handler struct {
 	jsonType []string
 	bodies   sync.Pool // of *[]byte
 
-	crossOrigin, tooLarge, slowSenders atomic.Int64
+	crossOrigin, tooLarge, slowSenders, slowReaders atomic.Int64
 }
 
 // served is one method and its handler for other protocols than plain JSON.
@@ -97,7 +99,7 @@ func New(h transport.Handler, methods []foreign.Method, o Options) (*Handler, er
 // Counters reads the counters.
 func (h *Handler) Counters() Counters {
 	return Counters{CallerCounters: h.caller.Counters(), CrossOrigin: h.crossOrigin.Load(), TooLarge: h.tooLarge.Load(),
-		SlowSenders: h.slowSenders.Load()}
+		SlowSenders: h.slowSenders.Load(), SlowReaders: h.slowReaders.Load()}
 }
 
 // Wait waits until no method's handler runs, or ctx ends.
@@ -118,10 +120,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	m := h.methods[name]
+	p, paced := h.pace(w, r)
+	if p != nil {
+		defer p.finish()
+		if m != nil && m.Stream {
+			p.limit *= streamPatience
+		}
+	}
 	if m == nil {
-		h.noMethod(w, r, name, c)
+		h.noMethod(paced, w, r, name, c)
 		return
 	}
+	w = paced
 	if r.Method == http.MethodOptions && r.Header["Origin"] != nil {
 		h.preflight(w, r)
 		return
@@ -214,8 +224,8 @@ func unlessBrowser(r *http.Request) kind {
 	return kindJSON
 }
 
-// noMethod answers for a path that is no method's.
-func (h *Handler) noMethod(w http.ResponseWriter, r *http.Request, name string, c net.Conn) {
+// noMethod answers for a path that is no method's. What the user serves writes its answer to plain.
+func (h *Handler) noMethod(w, plain http.ResponseWriter, r *http.Request, name string, c net.Conn) {
 	get := (r.Method == http.MethodGet || r.Method == http.MethodHead) && !h.opt.Hidden
 	if get && name == "hull/methods" {
 		h.describe(w, r, c, h.all())
@@ -229,7 +239,7 @@ func (h *Handler) noMethod(w http.ResponseWriter, r *http.Request, name string, 
 	ours := slash > 0 && h.services[name[:slash]] != nil && r.Method == http.MethodPost
 	if k := contentType(r); !ours && k != kindStream && (h.opt.Next != nil || k != kindUnary) {
 		if h.opt.Next != nil {
-			h.opt.Next.ServeHTTP(w, r)
+			h.opt.Next.ServeHTTP(plain, r)
 			return
 		}
 		if slash <= 0 || r.Method != http.MethodPost {

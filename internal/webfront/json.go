@@ -18,6 +18,7 @@ import (
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/internal/foreign"
+	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
@@ -39,7 +40,7 @@ func (h *Handler) json(w http.ResponseWriter, r *http.Request, m *served, c net.
 	ctx, cancel, in, e := h.incoming(r, m, c)
 	defer cancel()
 	if e == nil {
-		*buf, e = h.body(w, r, (*buf)[:0])
+		*buf, e = h.body(w, r, (*buf)[:0], in.Deadline)
 	}
 	if e != nil {
 		h.writeError(w, e, 0)
@@ -72,8 +73,8 @@ func (h *Handler) json(w http.ResponseWriter, r *http.Request, m *served, c net.
 	_, _ = w.Write(b) // if the caller is gone nobody is left to tell
 }
 
-// body reads a request's body behind buf, within limits.
-func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte) ([]byte, *status.Error) {
+// body reads a request's body behind buf, within limits and before the deadline, if there is one.
+func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte, deadline policy.Time) ([]byte, *status.Error) {
 	if r.ContentLength > int64(h.opt.MaxMessage) {
 		return buf, h.bodyTooLarge(w)
 	}
@@ -81,7 +82,11 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte) ([]by
 		buf = make([]byte, 0, min(r.ContentLength, keepBody)+1)
 	}
 	rc := http.NewResponseController(w)
-	slow := rc.SetReadDeadline(time.Now().Add(h.opt.SlowSender)) == nil
+	until, late := time.Now().Add(h.opt.SlowSender), false
+	if deadline != 0 && deadline.Clock().Before(until) {
+		until, late = deadline.Clock(), true
+	}
+	slow := rc.SetReadDeadline(until) == nil
 	for {
 		if len(buf) == cap(buf) {
 			buf = slices.Grow(buf, 512)
@@ -97,10 +102,7 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte) ([]by
 			}
 			return buf, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			h.slowSenders.Add(1)
-			w.Header().Set("Connection", "close")
-			return buf, &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent,
-				Message: fmt.Sprintf("the request's body did not come within %v", h.opt.SlowSender)}
+			return buf, h.slow(w, late)
 		case err != nil:
 			return buf, &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Message: "the request's body did not come whole: " + err.Error()}
 		}
