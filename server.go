@@ -61,7 +61,8 @@ type Server struct {
 	calls, failures atomic.Int64
 	faults          atomic.Int64 // failures that are not what a caller asked for, such as NotFound
 	inFlight        atomic.Int64
-	decoders        sync.Pool // of *decoder
+	streams         atomic.Int64 // of those
+	decoders        sync.Pool    // of *decoder
 
 	desk    *admission.Desk
 	asks    sync.Pool                 // of *admission.Ask
@@ -211,7 +212,7 @@ func (s *Server) Snapshot() ServerSnapshot {
 
 // Run listens, warms up, registers, serves, and returns when ctx has ended and the server is drained: it marks itself as draining in
 // discovery, waits until callers know, deregisters, lets calls under way finish, and closes. Each step has its time and is a Phase. It returns nil after a
-// clean drain. A Server runs once. See Serve for programs that end by a signal.
+// clean drain, and if only streams and pages without an end were cut off. A Server runs once. See Serve for programs that end by a signal.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.running {
@@ -305,7 +306,11 @@ func (s *Server) live(ctx context.Context, reg *registry.Registry, ln net.Listen
 	s.begin(Ready, "")
 	close(s.ready)
 	err = s.serveUntil(ctx, registration, failed)
-	return errors.Join(err, s.leaveGently(reg, registration, front))
+	left := s.leaveGently(reg, registration, front)
+	if errors.Is(left, err) { // both say that the server was closed
+		return left
+	}
+	return errors.Join(err, left)
 }
 
 func (s *Server) listen() (net.Listener, error) {
@@ -428,12 +433,14 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 		return transport.Outgoing{Status: refusal, Trailer: self}
 	}
 	ss := &serverStream{c: c, s: st, srv: s.Server}
+	s.streams.Add(1)
 	returned := false
 	defer func() {
 		if !returned {
 			s.died(c)
 		}
 		ss.talk()
+		s.streams.Add(-1)
 		s.inFlight.Add(-1)
 	}()
 	if c.over() {

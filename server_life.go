@@ -261,13 +261,30 @@ func (s *Server) leaveGently(reg *registry.Registry, r announcement, f *front) e
 	cancelGone()
 
 	s.begin(Draining, "")
-	finish, cancelFinish := context.WithTimeoutCause(all, s.opt.drainTimeout, fmt.Errorf("they may take %v at most", s.opt.drainTimeout))
-	defer cancelFinish()
-	if err := f.drain(finish); err != nil {
-		return fmt.Errorf("calls were cut off: %w", err)
+	finish, cut := context.WithCancelCause(all)
+	defer cut(nil)
+	var calls, streams int64 // that are under way when the time is up
+	late := time.AfterFunc(s.opt.drainTimeout, func() {
+		streams = s.streams.Load()
+		calls = max(s.inFlight.Load()-streams, 0)
+		cut(errLate)
+	})
+	defer late.Stop()
+	err := f.drain(finish)
+	switch cause := context.Cause(finish); {
+	case err == nil || cause == nil:
+		return err
+	case !errors.Is(cause, errLate):
+		return cause
+	case calls > 0:
+		return fmt.Errorf("%d calls under way were cut off: they may take %v at most, see hull.Drain", calls, s.opt.drainTimeout)
 	}
+	s.log.Warn("what has no end was cut off", "service", s.service, "streams", streams, "after", s.opt.drainTimeout)
 	return nil
 }
+
+// errLate is why calls are cut off that take longer than Drain says.
+var errLate = errors.New("the time to finish is up")
 
 // spread tells discovery that the server leaves, and waits until callers know: twice as long as it took to come back to the server itself, and at least the
 // time that Drain has set.
