@@ -152,7 +152,9 @@ func (sh *shared) forget() {
 }
 
 // called is how many calls there have been.
-func (k *kept) called() int64 { return k.calls.unary.Snapshot().Calls + k.calls.stream.Snapshot().Calls }
+func (k *kept) called() int64 {
+	return k.calls.unary.Snapshot().Calls + k.calls.stream.Snapshot().Calls
+}
 
 // called is how many calls the service has had, as far as is known.
 func (sh *shared) called() int64 {

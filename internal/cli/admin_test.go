@@ -149,12 +149,7 @@ func TestAdminCommands(t *testing.T) {
 
 // TestAdminOfAServer is that the commands show a program that only serves, and whose page is a Unix socket.
 func TestAdminOfAServer(t *testing.T) {
-	dir, err := os.MkdirTemp("", "hull") // a test's own directory has too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	admin := "unix://" + filepath.Join(dir, "admin.sock")
+	admin := "unix://" + filepath.Join(t.TempDir(), "a")
 	reg, err := registry.New(memregistry.New(), registry.Options{})
 	if err != nil {
 		t.Fatal(err)

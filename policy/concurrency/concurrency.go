@@ -297,7 +297,7 @@ func (l *Limiter) Snapshot() Snapshot {
 	}
 	for k := range s.Shed {
 		s.Shed[k] = float64(l.shed.level[k].Load()) / math.MaxUint32
-		s.WaitingOf[k], s.LostOf[k] = int(l.classes[k].waiting), l.shed.lost[k].Load()
+		s.WaitingOf[k], s.LostOf[k] = l.classes[k].waiting, l.shed.lost[k].Load()
 	}
 	return s
 }
