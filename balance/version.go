@@ -11,15 +11,15 @@ import (
 // one version.
 func (p *Picker) HasOther(now policy.Time, rnd rand.Source, c *policy.Call, lacking []policy.Node) bool {
 	s := p.serving(now, rnd, c)
-	return len(other(nil, s.pool, lacking)) > 0 || len(other(nil, s.spare, lacking)) > 0
+	return len(other(s.pool, lacking)) > 0 || len(other(s.spare, lacking)) > 0
 }
 
 // Other implements policy.Versions. Nodes that the call has not tried come first, and of those the ones that the client is connected to.
 func (p *Picker) Other(now policy.Time, rnd rand.Source, c *policy.Call, tried, lacking []policy.Node) (policy.Node, policy.Verdict) {
 	s := p.serving(now, rnd, c)
-	from := other(nil, s.pool, lacking)
+	from := other(s.pool, lacking)
 	if len(from) == 0 {
-		from = other(nil, s.spare, lacking)
+		from = other(s.spare, lacking)
 	}
 	if len(from) == 0 {
 		return nil, policy.Verdict{Decision: policy.Refuse, State: "versions", Reason: "no node of another version is there"}
@@ -44,8 +44,8 @@ func (p *Picker) serving(now policy.Time, rnd rand.Source, c *policy.Call) *set 
 	return s
 }
 
-// other appends the nodes that run another version than all of lacking.
-func other(to, nodes []*Node, lacking []policy.Node) []*Node {
+// other returns the nodes that run another version than all of lacking.
+func other(nodes []*Node, lacking []policy.Node) (to []*Node) {
 	for _, n := range nodes {
 		same := func(l policy.Node) bool {
 			b, ok := l.(*Node)

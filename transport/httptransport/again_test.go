@@ -84,11 +84,11 @@ func inTown(t *testing.T, f func(t *testing.T, w *town)) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				make := d.Dial
+				dial := d.Dial
 				if how == "proved" {
-					make = d.Prove
+					dial = d.Prove
 				}
-				c, e := make(t.Context(), "server:80")
+				c, e := dial(t.Context(), "server:80")
 				if e != nil {
 					t.Fatal(e)
 				}

@@ -12,6 +12,7 @@
 // again by itself, after Backoff × 1.6ⁿ ± 20 %, at most MaxBackoff apart while somebody asks for the node and at most
 // IdleBackoff otherwise, so that Options.OnState tells of its return without a call being risked. A connection that is lost within a
 // second, twice in a row, counts as a failed dial: a peer that hangs up on everybody is not dialled in a circle.
+// One that has answered within MaxBackoff (see Node.Answered) is dialled again after a tenth of Backoff, growing to all of it, for which calls wait.
 //
 // Every error has fate NotSent. What failed by a dial has kind Dial (or Handshake) and code Unavailable; the waiter's own
 // deadline is DeadlineExceeded of kind Timeout, its own context's end Canceled; a node that was forgotten is Draining.

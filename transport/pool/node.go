@@ -42,6 +42,7 @@ type Node struct {
 	fails    int         // failed dials in a row
 	short    int         // how many times in a row no connection held, see held
 	lostAt   policy.Time // when the last one was lost that short counts
+	servedAt policy.Time // when one was lost that had answered; 0 = never
 	failedAt policy.Time
 	next     policy.Time   // when the next dial is due; 0 = not backing off
 	soon     time.Duration // the pause if somebody asks
@@ -249,7 +250,11 @@ func (n *Node) renew() {
 // replaceLocked dials for a connection that was lost or that the peer drains.
 func (n *Node) replaceLocked(e *entry) {
 	now := policy.Now()
-	if n.serves.Swap(false) || n.held(now.Sub(e.since)) {
+	served := n.serves.Swap(false)
+	if served {
+		n.servedAt = now
+	}
+	if served || n.held(now.Sub(e.since)) {
 		n.short = 0
 	} else if e.since >= n.lostAt { // what takes several at once counts once, however soon after one another
 		n.short, n.lostAt = n.short+1, now
@@ -258,6 +263,9 @@ func (n *Node) replaceLocked(e *entry) {
 	case n.gone || n.dialing != nil || (n.next != 0 && n.conns.Load() != nil):
 	case n.short <= 1:
 		n.dialLocked(nil)
+	case n.conns.Load() == nil && n.servedAt != 0 && now.Sub(n.servedAt) < n.p.opt.MaxBackoff:
+		// It has answered a moment ago, and nobody may have called since: what comes waits for the next dial, which is not made at once.
+		n.dialAfterLocked(n.pacing())
 	case n.conns.Load() == nil:
 		n.fails = max(n.fails, n.short-2)
 		n.dialLocked(n.shortLived())
@@ -267,6 +275,13 @@ func (n *Node) replaceLocked(e *entry) {
 		n.steady.Store(true)
 		n.backOffLocked()
 	}
+}
+
+// pacing is how long the dial waits after connections that did not hold, of a node that answers all the same: a tenth of the first pause after a failed
+// dial, growing up to that pause.
+func (n *Node) pacing() time.Duration {
+	first := float64(n.p.opt.Backoff)
+	return time.Duration(min(first/10*math.Pow(growth, float64(min(n.short-2, 64))), first))
 }
 
 // shortLived is the error of a node whose connections do not hold.
@@ -284,7 +299,12 @@ func (n *Node) held(lived time.Duration) bool {
 }
 
 // dialLocked begins an attempt. If failed is set, the attempt consists of that failure only.
-func (n *Node) dialLocked(failed *status.Error) {
+func (n *Node) dialLocked(failed *status.Error) { n.attemptLocked(0, failed) }
+
+// dialAfterLocked begins an attempt that waits before it dials.
+func (n *Node) dialAfterLocked(pause time.Duration) { n.attemptLocked(pause, nil) }
+
+func (n *Node) attemptLocked(pause time.Duration, failed *status.Error) {
 	n.p.stop(n.timer)
 	n.timer, n.next = nil, 0
 	n.steady.Store(true)
@@ -296,6 +316,14 @@ func (n *Node) dialLocked(failed *status.Error) {
 		if failed != nil {
 			n.settle(a, nil, failed)
 			return
+		}
+		if pause > 0 {
+			t := time.NewTimer(pause)
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
 		}
 		began := policy.Now()
 		c, err := n.dial(ctx)

@@ -566,7 +566,7 @@ func TestKnown(t *testing.T) {
 }
 
 // TestLostConnectionsOfANodeThatAnswers: a node whose connections are cut as soon as they have carried an answer is dialled again at once, each time. When
-// there are no more answers it is one that ends connections.
+// there are no more answers for a second it is one that ends connections.
 func TestLostConnectionsOfANodeThatAnswers(t *testing.T) {
 	inBubble(t, pool.Options{PerNode: 1}, func(t *testing.T, b *bubble) {
 		cut := func(answered bool) {
@@ -584,8 +584,19 @@ func TestLostConnectionsOfANodeThatAnswers(t *testing.T) {
 		if n := b.d.dials(); n != 21 || !b.Node(addr).Up() {
 			t.Fatalf("%d dials, up %v", n, b.Node(addr).Up())
 		}
-		for range 2 {
+		// Regression: those that nobody had used yet counted against it, and calls failed although each dial succeeded.
+		last, dials := time.Now(), b.d.dials()
+		for time.Since(last) < 800*time.Millisecond {
 			cut(false)
+		}
+		if n := b.d.dials() - dials; n > 20 {
+			t.Errorf("%d dials in 0.8 s: want pauses between them", n)
+		}
+		for time.Since(last) < 1500*time.Millisecond {
+			if c, err := b.get(0); err == nil {
+				c.end()
+			}
+			time.Sleep(20 * time.Millisecond)
 		}
 		if _, err := b.get(0); err == nil || err.Kind != status.Dial || b.Node(addr).Up() {
 			t.Errorf("a node that ends connections: %v, up %v", err, b.Node(addr).Up())
