@@ -3,19 +3,31 @@ package hull_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/codec"
 	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
 	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/status"
+	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/grpctransport"
+	"github.com/hull-go/hull/transport/httptransport"
 )
 
 // starving is an HTTP/2 client that says itself how much it takes.
@@ -175,4 +187,184 @@ func TestSlowlyTakenAnswersArrive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTooLargeInEveryProtocol: each message over the limit is counted once, and HTTP says 413.
+func TestTooLargeInEveryProtocol(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) }, hull.MaxRequest(1<<20))
+		req := &pb.HelloRequest{Name: strings.Repeat("x", 2<<20)}
+		counted := int64(0)
+		check := func(name string, err error) {
+			counted++
+			code := grpcstatus.Code(err)
+			if c := (*connect.Error)(nil); errors.As(err, &c) {
+				code = codes.Code(c.Code())
+			}
+			if p := n.Server.Snapshot().Port; code != codes.ResourceExhausted || p.TooLarge != counted {
+				t.Errorf("%s: %v; %d were counted, want %d", name, err, p.TooLarge, counted)
+			}
+		}
+		_, err := pb.NewGreeterClient(dialGRPC(t, w)).Hello(t.Context(), req)
+		check("gRPC", err)
+		web := dialHTTP(t, w, false)
+		for name, opts := range map[string][]connect.ClientOption{"Connect": nil, "Connect, a bomb": {connect.WithSendGzip()},
+			"gRPC-Web": {connect.WithGRPCWeb()}, "gRPC-Web, a bomb": {connect.WithGRPCWeb(), connect.WithSendGzip()}} {
+			c := connect.NewClient[pb.HelloRequest, pb.HelloReply](web, "http://a:80/greeter.Greeter/Hello", opts...)
+			_, err = c.CallUnary(t.Context(), connect.NewRequest(req))
+			check(name, err)
+		}
+		for _, version := range []string{"", "1"} {
+			res, body := post(t, web, "/greeter.Greeter/Hello", `{"name":"`+req.GetName()+`"}`, "Connect-Protocol-Version", version)
+			if counted++; res.StatusCode != http.StatusRequestEntityTooLarge || res.Header.Get("Hull-Kind") != "too-large" ||
+				n.Server.Snapshot().Port.TooLarge != counted {
+				t.Errorf("version %q: %s %v %s", version, res.Status, res.Header, body)
+			}
+		}
+	})
+}
+
+// TestSlowSenders: the one message of a request has SlowSender's time to come, or the call's if that is less.
+func TestSlowSenders(t *testing.T) {
+	for _, tt := range []struct {
+		contentType, timeout string
+		status               int
+		counted              int64
+	}{
+		{"application/json", "", 499, 1},
+		{"application/json", "1000", http.StatusGatewayTimeout, 0},
+		{"application/proto", "", 499, 1},
+		{"application/proto", "1000", http.StatusGatewayTimeout, 0},
+		{"application/grpc-web", "", http.StatusOK, 1},
+		{"application/grpc", "", http.StatusOK, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := hulltest.New(t)
+			n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) },
+				hull.WithLimits(hull.Limits{SlowSender: 5 * time.Second}))
+			pr, pw := io.Pipe()
+			defer pw.Close()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://a:80/greeter.Greeter/Hello", pr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = 100
+			req.Header.Set("Content-Type", tt.contentType)
+			want := 5 * time.Second
+			if tt.timeout != "" {
+				want = time.Second
+				req.Header.Set("Connect-Timeout-Ms", tt.timeout)
+			}
+			start := time.Now()
+			res, err := dialHTTP(t, w, false).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(res.Body) // the connection may be closed
+			res.Body.Close()
+			took, p := time.Since(start), n.Server.Snapshot().Port
+			if res.StatusCode != tt.status || p.SlowSenders != tt.counted || took < want || took > want+time.Second || strings.Contains(string(body), "i/o") {
+				t.Errorf("%+v: %s %q after %v, %d counted", tt, res.Status, body, took, p.SlowSenders)
+			}
+		})
+	}
+}
+
+// broken encodes protobuf that does not decode.
+type broken struct{ codec.Proto }
+
+func (broken) Append(dst []byte, _ any) ([]byte, error) { return append(dst, 10, 5, 'a', 'b'), nil }
+
+// brokenGRPC is broken for grpc-go, brokenConnect for connect-go.
+type brokenGRPC struct{ brokenConnect }
+
+func (brokenGRPC) Marshal(any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer{10, 5, 'a', 'b'}}, nil
+}
+
+func (c brokenGRPC) Unmarshal(d mem.BufferSlice, v any) error {
+	return c.brokenConnect.Unmarshal(d.Materialize(), v)
+}
+
+type brokenConnect struct{}
+
+func (brokenConnect) Name() string                    { return "proto" }
+func (brokenConnect) Marshal(any) ([]byte, error)     { return broken{}.Append(nil, nil) }
+func (brokenConnect) Unmarshal(b []byte, v any) error { return codec.Proto{}.Unmarshal(b, v) }
+
+// TestUndecodableMessages: what does not decode is its sender's fault, in streams as in unary calls and over every protocol.
+func TestUndecodableMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) })
+		for name, c := range map[string]struct {
+			cc  grpc.ClientConnInterface
+			opt grpc.CallOption
+		}{"native": {w.Client("c").To("greeter"), hull.WithCodec(broken{})}, "gRPC": {dialGRPC(t, w), grpc.ForceCodecV2(brokenGRPC{})}} {
+			g := pb.NewGreeterClient(c.cc)
+			if _, err := g.Hello(t.Context(), &pb.HelloRequest{}, c.opt); grpcstatus.Code(err) != codes.InvalidArgument {
+				t.Errorf("%s: %v", name, err)
+			}
+			s, err := g.Chat(t.Context(), c.opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = s.Send(&pb.ChatMessage{}) // Recv says why it failed
+			if _, err := s.Recv(); grpcstatus.Code(err) != codes.InvalidArgument {
+				t.Errorf("%s, a stream: %v", name, err)
+			}
+		}
+		for name, opt := range map[string]connect.ClientOption{"Connect": connect.WithClientOptions(), "gRPC-Web": connect.WithGRPCWeb()} {
+			c := connect.NewClient[pb.ChatMessage, pb.ChatMessage](dialHTTP(t, w, true), "http://a:80/greeter.Greeter/Chat", connect.WithCodec(brokenConnect{}), opt)
+			s := c.CallBidiStream(t.Context())
+			_ = s.Send(&pb.ChatMessage{})
+			_ = s.CloseRequest()
+			if _, err := s.Receive(); connect.CodeOf(err) != connect.CodeInvalidArgument {
+				t.Errorf("%s: %v", name, err)
+			}
+			_ = s.CloseResponse()
+		}
+	})
+}
+
+// TestLargerAnswersCanBeAskedFor: grpc's option raises the limit of one answer over gRPC and HTTP; over the native protocol the error says what does.
+func TestLargerAnswersCanBeAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) })
+		dial := w.Network.Host("c2").Dial
+		overGRPC, err := grpctransport.NewDialer(grpctransport.Options{Dial: dial, MaxMessage: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		overHTTP, err := httptransport.NewDialer(httptransport.Options{Dial: dial, MaxMessage: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, d := range map[string]transport.Dialer{"gRPC": overGRPC, "HTTP": overHTTP} {
+			c, e := d.Dial(t.Context(), "a:80")
+			if e != nil {
+				t.Fatal(e)
+			}
+			cd := codec.Codec(codec.Proto{})
+			if name == "HTTP" {
+				cd = codec.JSON{}
+			}
+			for limit, want := range map[int]status.Code{0: status.ResourceExhausted, 8 << 20: status.OK} {
+				req := transport.Request{Method: "greeter.Greeter/Hello", Codec: cd, Message: &pb.HelloRequest{}, MaxReply: limit}
+				if e := c.Call(t.Context(), &req, &transport.Reply{Message: &pb.HelloReply{}}); (e == nil) != (want == status.OK) || e != nil && e.Code != want {
+					t.Errorf("%s, limit %d: %v", name, limit, e)
+				}
+			}
+			c.Close()
+			<-c.Done()
+		}
+		w.Serve("echo", "b", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) }, hull.MaxRequest(16<<20))
+		_, err = pb.NewGreeterClient(w.Client("c").To("echo")).Hello(t.Context(), &pb.HelloRequest{Name: strings.Repeat("x", 6<<20)},
+			grpc.MaxCallSendMsgSize(16<<20), grpc.MaxCallRecvMsgSize(16<<20))
+		if err == nil || !strings.Contains(err.Error(), "WithMaxReply") {
+			t.Errorf("native: %v", err)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -26,6 +27,11 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 	return func(_ any, ctx context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		var req received
 		if err := dec(&req); err != nil {
+			if e := fromGRPC(err); e.Kind == status.TooLarge {
+				s.tooLarge.Add(1)
+				e.Fate = status.NotSent
+				_ = grpc.SetTrailer(ctx, toMD(transport.AppendFacts(nil, e))) // fails only outside of a call
+			}
 			return nil, err
 		}
 		defer req.free()
@@ -49,7 +55,7 @@ func (s *Server) stream(name string) grpc.StreamHandler {
 		in := transport.Incoming{Method: name}
 		ctx, cancel := s.incoming(ss.Context(), &in)
 		defer cancel()
-		st := &stream{ctx: ctx, s: ss, codec: codec.Proto{}}
+		st := &stream{ctx: ctx, s: ss, codec: codec.Proto{}, tooLarge: &s.tooLarge}
 		out := s.caller.Stream(ctx, &in, st, func(e *status.Error) { end(ctx, e) })
 		if len(out.Header) > 0 {
 			_ = ss.SetHeader(toMD(out.Header))
@@ -181,6 +187,8 @@ type stream struct {
 	ctx   context.Context
 	s     grpc.ServerStream
 	codec codec.Codec
+	// tooLarge counts messages that are.
+	tooLarge *atomic.Int64
 }
 
 var _ transport.ServerStream = (*stream)(nil)
@@ -211,11 +219,19 @@ func (s *stream) Send(v any) *status.Error {
 
 // Recv implements transport.Stream.
 func (s *stream) Recv(v any) error {
-	err := s.s.RecvMsg(target{s.codec, v})
-	if err == nil || errors.Is(err, io.EOF) {
+	to := target{codec: s.codec, v: v}
+	err := s.s.RecvMsg(&to)
+	switch {
+	case to.bad != nil:
+		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + to.bad.Error()}
+	case err == nil || errors.Is(err, io.EOF):
 		return err
 	}
-	return fromGRPC(err)
+	e := fromGRPC(err)
+	if e.Kind == status.TooLarge {
+		s.tooLarge.Add(1)
+	}
+	return e
 }
 
 // fromGRPC turns an error of grpc-go's into one of Hull's.

@@ -33,6 +33,7 @@ func (r *received) free() {
 type target struct {
 	codec codec.Codec
 	v     any
+	bad   error // why it could not be
 }
 
 // outgoing is a message to be sent.
@@ -67,10 +68,11 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	case *received:
 		v.buf = data.MaterializeToBuffer(mem.DefaultBufferPool())
 		return nil
-	case target:
+	case *target:
 		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
 		defer buf.Free()
-		return v.codec.Unmarshal(buf.ReadOnlyData(), v.v)
+		v.bad = v.codec.Unmarshal(buf.ReadOnlyData(), v.v)
+		return nil // or grpc-go would answer Internal at once
 	}
 	return fmt.Errorf("a target of type %T instead of one of the server's own", v)
 }

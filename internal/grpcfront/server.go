@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,6 +44,8 @@ type Server struct {
 	conns   *oneport.Handed
 	mdKey   any // see mdKey
 
+	tooLarge atomic.Int64
+
 	mu     sync.Mutex
 	grpc   *grpc.Server // nil before the first connection
 	closed bool
@@ -57,6 +60,9 @@ func New(h transport.Handler, methods []foreign.Method, addr net.Addr, o Options
 
 // Counters reads the counters.
 func (s *Server) Counters() foreign.CallerCounters { return s.caller.Counters() }
+
+// TooLarge is how many messages were refused because of their size.
+func (s *Server) TooLarge() int64 { return s.tooLarge.Load() }
 
 // ServeConn takes c over and returns.
 func (s *Server) ServeConn(c net.Conn) {

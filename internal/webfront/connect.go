@@ -27,6 +27,7 @@ type raw struct {
 	payload []byte
 	codec   codec.Codec
 	v       any
+	bad     error // why it could not be decoded
 }
 
 // rawCodec makes connect-go leave messages alone.
@@ -57,7 +58,8 @@ func (rawCodec) Unmarshal(data []byte, v any) error {
 		return fmt.Errorf("a target of type %T instead of one of the server's own", v)
 	}
 	if m.v != nil {
-		return m.codec.Unmarshal(data, m.v)
+		m.bad = m.codec.Unmarshal(data, m.v)
+		return m.bad
 	}
 	m.payload = bytes.Clone(data) // its buffer is used again
 	return nil
@@ -276,9 +278,13 @@ func (s *stream) Recv(v any) error {
 		}
 		return nil
 	}
-	err := s.conn.Receive(&raw{codec: s.codec, v: v})
+	m := &raw{codec: s.codec, v: v}
+	err := s.conn.Receive(m)
 	if err == nil {
 		return nil
+	}
+	if m.bad != nil { // its sender's fault, which connect-go does not say in every protocol
+		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + m.bad.Error()}
 	}
 	if errors.Is(err, io.EOF) {
 		return io.EOF

@@ -78,10 +78,13 @@ func (e *early) Write(b []byte) (int, error) {
 	return e.ResponseWriter.Write(b)
 }
 
-// finish looks at what goes out last: gRPC's trailers.
+// finish looks at what goes out last: the trailers of gRPC, or the header that stands for them in gRPC-Web.
 func (e *early) finish() {
-	if s := e.Header()[http.TrailerPrefix+"Grpc-Status"]; !e.q.called && len(s) == 1 && s[0] == "8" {
-		e.tooLarge(http.TrailerPrefix)
+	for _, prefix := range []string{http.TrailerPrefix, ""} {
+		if s := e.Header()[prefix+"Grpc-Status"]; !e.q.called && len(s) == 1 && s[0] == "8" {
+			e.tooLarge(prefix)
+			return
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func (c *conn) outgoing(req *transport.Request) (metadata.MD, *status.Error) {
 func (c *conn) callOptions(req *transport.Request, wc *wireCodec) []grpc.CallOption {
 	limit := c.d.opt.MaxMessage
 	if req.MaxReply > 0 {
-		limit = min(limit, req.MaxReply)
+		limit = req.MaxReply
 	}
 	opts := []grpc.CallOption{grpc.ForceCodecV2(wc), grpc.MaxCallRecvMsgSize(limit)}
 	if req.Authority != "" {

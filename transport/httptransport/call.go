@@ -82,7 +82,7 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 	c.answered(resp.Close)
 	limit := c.d.opt.MaxMessage
 	if req.MaxReply > 0 {
-		limit = min(limit, req.MaxReply)
+		limit = req.MaxReply
 	}
 	body, err := read(resp, limit)
 	rep.Header, rep.Trailer = incoming(resp.Header, resp.Trailer)

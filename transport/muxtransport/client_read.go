@@ -117,7 +117,7 @@ func (c *clientConn) answerTooLarge(size, unpacked, limit int) *status.Error {
 
 func answerTooLarge(size, limit int) *status.Error {
 	return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.Processed,
-		Message: fmt.Sprintf("answer of %d bytes is over the limit of %d", size, limit)}
+		Message: fmt.Sprintf("answer of %d bytes is over the limit of %d; hull.WithMaxReply raises it", size, limit)}
 }
 
 // deliver ends a call, which has left the table, with an ANSWER in one piece.

@@ -14,13 +14,14 @@ import (
 // stream is what both ends of a stream have in common. The link's mutex guards what is not said to belong to one
 // goroutine.
 type stream struct {
-	l     *link
-	id    uint32
-	ctx   *callctx.Context
-	codec codec.Codec // chosen before the first message
-	limit int         // of a received message
-	out   []byte      // Send's own
-	pack  compression // how messages are compressed
+	l      *link
+	id     uint32
+	ctx    *callctx.Context
+	codec  codec.Codec // chosen before the first message
+	limit  int         // of a received message
+	server bool        // this end is the server's
+	out    []byte      // Send's own
+	pack   compression // how messages are compressed
 	// packed is what Send compresses into, plain what Recv decompresses into.
 	packed, plain []byte
 

@@ -95,6 +95,7 @@ func (c *serverConn) open(f frame) error {
 	}
 	c.running++
 	s := &serverStream{c: c}
+	s.server = true
 	s.init(&c.link, ca.id, ca.ctx)
 	s.pack = ca.pack
 	ca.stream = s
