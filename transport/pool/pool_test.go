@@ -556,7 +556,7 @@ func TestKnown(t *testing.T) {
 		if err := n.Down(); err == nil || err.Kind != status.Dial || n.Up() {
 			t.Errorf("it cannot be reached: %v, up %v", err, n.Up())
 		}
-		b.d.hang = false
+		b.d.set(func() { b.d.hang = false })
 		time.Sleep(time.Second)
 		b.mustGet()
 		if err := n.Down(); err != nil || !n.Up() {
