@@ -31,7 +31,7 @@ func (p *prepared) sameAgain(ctx context.Context, s *service, a policy.Attempt, 
 	last := first
 	for k := 1; k < most; k++ {
 		now := policy.Now()
-		if cost := policy.Classify(last).Counts().Cost; cost > 0 && !s.budget.current().Spend(now, cost) {
+		if !s.budget.current().Spend(now, p.call.Criticality, policy.Classify(last).Counts().Cost) {
 			return first
 		}
 		pause := time.Duration(policy.Source{}.Uint64() % uint64(firstPause<<min(k-1, 3)))

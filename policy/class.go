@@ -92,7 +92,7 @@ var counts = [numClasses]Counts{
 	ClassDownstream:   {Breaker: Failure, Rate: Failure, Throttle: Success, Limit: Success},
 	ClassTooLarge:     {Throttle: Success},
 	ClassProtocol:     {Breaker: Failure, Node: Failure, Rate: Failure, Retry: RetryIdempotent, Cost: 10},
-	ClassStalled:      {Retry: RetryIdempotent, Cost: 20},
+	ClassStalled:      {Retry: RetryIdempotent, Cost: 10},
 }
 
 var classNames = [numClasses]string{"ok", "caller", "aborted", "no-method", "internal", "unavailable", "shed", "overloaded",

@@ -57,7 +57,7 @@ func TestOutcomeTable(t *testing.T) {
 		{name: "an answer from below", err: &status.Error{Code: status.NotFound, Origin: status.Downstream, Fate: status.Processed}, class: policy.ClassCaller, breaker: ok, node: ok, rate: ok, earn: 1, throttle: ok, limit: ok},
 		{name: "too large", err: e(status.ResourceExhausted, status.TooLarge, status.Processed), class: policy.ClassTooLarge, throttle: ok},
 		{name: "protocol", err: e(status.Internal, status.Protocol, status.Maybe), class: policy.ClassProtocol, breaker: fails, node: fails, rate: fails, retry: policy.RetryIdempotent, cost: 10},
-		{name: "own stall", err: e(status.DeadlineExceeded, status.Stalled, status.Maybe), class: policy.ClassStalled, retry: policy.RetryIdempotent, cost: 20},
+		{name: "own stall", err: e(status.DeadlineExceeded, status.Stalled, status.Maybe), class: policy.ClassStalled, retry: policy.RetryIdempotent, cost: 10},
 	}
 	for _, tt := range tests {
 		cl := policy.Classify(tt.err)

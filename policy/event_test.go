@@ -116,8 +116,8 @@ func TestWhatPoliciesTell(t *testing.T) {
 		}, "within exhausted the rate limit is used up\nexhausted exhausted the limit was changed\n"},
 		{"budget", func(t *testing.T) (policy.EventSource, policy.Time) {
 			b := made[*retry.Budget](t)(retry.NewBudget(retry.BudgetOptions{Capacity: 10}))
-			b.Spend(e0, 10)
-			b.Spend(e0, 10)
+			b.Spend(e0, policy.Critical, 10)
+			b.Spend(e0, policy.Critical, 10)
 			return b, e0.Add(time.Minute)
 		}, "paying empty too many extra attempts for so few successes\nempty paying no extra attempt was refused for a while\n"},
 		{"timeout", func(t *testing.T) (policy.EventSource, policy.Time) {

@@ -182,7 +182,7 @@ func (x *Exec) hedge(now Time, rnd rand.Source) {
 	if int(x.n) >= x.p.most(&x.call) || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
 		return
 	}
-	if !Pay(x.p.opt.Budget, now, &x.call, ClassLoser.Counts().Cost) {
+	if b := x.p.opt.Budget; b != nil && !b.Spend(now, x.call.Criticality, ClassLoser.Counts().Cost) {
 		x.p.n.budgetEmpty.Add(1)
 		x.note(now, budgetName, int(x.n), Verdict{Decision: Refuse, State: "empty", Reason: "it could not pay for a hedge"}, On)
 		return
@@ -471,7 +471,7 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop(x.breakerName(), "the breaker opened meanwhile")
 		return
 	}
-	if !Pay(o.Budget, now, &x.call, a.class.Counts().Cost) {
+	if cost := a.class.Counts().Cost; cost > 0 && o.Budget != nil && !o.Budget.Spend(now, x.call.Criticality, cost) {
 		x.p.n.budgetEmpty.Add(1)
 		stop(budgetName, "the retry budget is empty")
 		return

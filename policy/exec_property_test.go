@@ -158,8 +158,8 @@ type ledger struct {
 	paid int
 }
 
-func (l *ledger) Spend(now policy.Time, tokens int) bool {
-	ok := l.Budget.Spend(now, tokens)
+func (l *ledger) Spend(now policy.Time, c policy.Criticality, tokens int) bool {
+	ok := l.Budget.Spend(now, c, tokens)
 	if ok {
 		l.paid++
 	}

@@ -99,7 +99,7 @@ func (fixed) Done(policy.Time, policy.Ended)             {}
 
 type purse struct{ tokens int }
 
-func (b *purse) Spend(_ policy.Time, n int) bool {
+func (b *purse) Spend(_ policy.Time, _ policy.Criticality, n int) bool {
 	if b.tokens < n {
 		return false
 	}

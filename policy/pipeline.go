@@ -83,29 +83,11 @@ type Hedging interface {
 // Budget bounds how many extra attempts there may be. Retries and hedges of one client to one service share it. One that only changes what
 // another is asked has a method Unwrap() Budget, so that the events of that one are shown once.
 type Budget interface {
-	// Spend takes tokens for one extra attempt, or reports that there are not enough.
-	Spend(now Time, tokens int) bool
+	// Spend takes tokens for one extra attempt of a call of class c, or reports that there are not enough for it. What costs nothing is
+	// always paid.
+	Spend(now Time, c Criticality, tokens int) bool
 	// Earn puts tokens in.
 	Earn(now Time, tokens int)
-}
-
-// ClassBudget is a Budget that keeps some of its tokens for calls that are not to be shed: sheddable ones come in masses when a service is
-// overloaded, and would leave nothing.
-type ClassBudget interface {
-	Budget
-	// SpendFor is Spend for a call of a class.
-	SpendFor(now Time, c Criticality, tokens int) bool
-}
-
-// Pay takes from a budget what an extra attempt of a call costs, or reports that there is not enough for it.
-func Pay(b Budget, now Time, c *Call, tokens int) bool {
-	if tokens <= 0 || b == nil {
-		return true
-	}
-	if k, ok := b.(ClassBudget); ok {
-		return k.SpendFor(now, c.Criticality, tokens)
-	}
-	return b.Spend(now, tokens)
 }
 
 // Slot is a gate in its place in a pipeline.

@@ -245,7 +245,9 @@ func (o outage) play(t *testing.T, rows []mechanism) {
 // tenth is a budget of 10 % after timeouts too, where Hull's own is 5 %.
 type tenth struct{ *retry.Budget }
 
-func (b tenth) Spend(now policy.Time, tokens int) bool { return b.Budget.Spend(now, min(tokens, 10)) }
+func (b tenth) Spend(now policy.Time, c policy.Criticality, tokens int) bool {
+	return b.Budget.Spend(now, c, min(tokens, 10))
+}
 
 func budget5() policy.Budget  { return must(retry.NewBudget(retry.BudgetOptions{})) }
 func budget10() policy.Budget { return tenth{must(retry.NewBudget(retry.BudgetOptions{}))} }

@@ -65,7 +65,7 @@ func (c clock) Done(now policy.Time, e policy.Ended) {
 
 type wallet struct{ *scribe }
 
-func (p wallet) Spend(_ policy.Time, tokens int) bool {
+func (p wallet) Spend(_ policy.Time, _ policy.Criticality, tokens int) bool {
 	p.note("spends %d", tokens)
 	return p.r.IntN(4) > 0
 }

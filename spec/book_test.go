@@ -424,7 +424,7 @@ func TestSharedBudgets(t *testing.T) {
 	if budget("b") != both || own == both || budget("d") == own {
 		t.Error("a and b share one, c and d have their own")
 	}
-	both.Spend(policy.Now(), 60)
+	both.Spend(policy.Now(), policy.Critical, 60)
 	mustApply(t, b, strings.ReplaceAll(all, "cost: 3", "cost: 4"))
 	if budget("a") != both || budget("b") != both || budget("c") != own {
 		t.Error("budgets whose options are the same were made anew")

@@ -67,14 +67,14 @@ type priced struct {
 }
 
 // Spend implements policy.Budget.
-func (p priced) Spend(now policy.Time, tokens int) bool {
+func (p priced) Spend(now policy.Time, c policy.Criticality, tokens int) bool {
 	switch {
 	case tokens >= usualTimeout:
 		tokens = tokens * p.timeoutCost / usualTimeout
 	case tokens > 0:
 		tokens = max(1, tokens*p.cost/usual)
 	}
-	return p.Budget.Spend(now, tokens)
+	return p.Budget.Spend(now, c, tokens)
 }
 
 // Unwrap returns the budget that is shared.
@@ -84,8 +84,8 @@ func (p priced) Unwrap() policy.Budget { return p.Budget }
 type lenient struct{ policy.Budget }
 
 // Spend implements policy.Budget.
-func (l lenient) Spend(now policy.Time, tokens int) bool {
-	l.Budget.Spend(now, tokens)
+func (l lenient) Spend(now policy.Time, c policy.Criticality, tokens int) bool {
+	l.Budget.Spend(now, c, tokens)
 	return true
 }
 

@@ -22,7 +22,7 @@ func TestGates(t *testing.T) {
 		{"breaker", func() policy.Gate { return must(breaker.New(breaker.Options{})) },
 			policytest.Caps{Recovers: 40 * time.Second, Generations: true}},
 		{"breaker, consecutive and slow", func() policy.Gate {
-			return must(breaker.New(breaker.Options{Consecutive: 3, Slow: time.Second, SlowCalls: 0.5, OpenCap: 2 * time.Second, Ramp: -1}))
+			return must(breaker.New(breaker.Options{Consecutive: 3, Slow: time.Second, SlowCalls: 0.5, OpenCap: 2 * time.Second, PushbackCap: 2 * time.Second, Ramp: -1}))
 		}, policytest.Caps{Recovers: 15 * time.Second, Generations: true}},
 		{"breaker, the latest calls", func() policy.Gate { return must(breaker.New(breaker.Options{LastCalls: 50})) },
 			policytest.Caps{Recovers: 40 * time.Second, Generations: true}},

@@ -39,7 +39,7 @@ func BenchmarkBudgetSpendEarn(b *testing.B) {
 	var g policy.Budget = budget(b, BudgetOptions{})
 	b.ReportAllocs()
 	for b.Loop() {
-		g.Spend(t0, 10)
+		g.Spend(t0, policy.Critical, 10)
 		g.Earn(t0, 10)
 	}
 }
@@ -49,7 +49,7 @@ func BenchmarkBudgetSpendEarnParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			g.Spend(t0, 10)
+			g.Spend(t0, policy.Critical, 10)
 			g.Earn(t0, 10)
 		}
 	})

@@ -94,15 +94,19 @@ func NewBudget(o BudgetOptions) (*Budget, error) {
 	return b, nil
 }
 
-// Spend implements policy.Budget. Tokens that are not there are not lent.
-func (b *Budget) Spend(now policy.Time, tokens int) bool {
+// Spend implements policy.Budget. Tokens that are not there are not lent, and calls that are sheddable find no more than the upper half.
+func (b *Budget) Spend(now policy.Time, c policy.Criticality, tokens int) bool {
 	if tokens <= 0 {
 		return true
 	}
 	b.refresh(now)
+	kept := int64(0)
+	if c == policy.SheddablePlus || c == policy.Sheddable {
+		kept = b.capacity.Load() / 2
+	}
 	for {
 		t := b.tokens.Load()
-		if t < int64(tokens) {
+		if t-int64(tokens) < kept {
 			b.refused.Add(1)
 			b.spell.Refused(now, 0)
 			return false

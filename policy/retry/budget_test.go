@@ -32,24 +32,24 @@ func TestBudgetSpendsAndEarns(t *testing.T) {
 	b.Earn(t0, 50)
 	wantTokens(t, b, t0, 1000, 1000)
 	for i := range 100 {
-		if !b.Spend(t0, 10) {
+		if !b.Spend(t0, policy.Critical, 10) {
 			t.Fatalf("extra attempt %d is not paid", i)
 		}
 	}
-	if b.Spend(t0, 10) {
+	if b.Spend(t0, policy.Critical, 10) {
 		t.Error("an empty budget pays")
 	}
 	// No trickle: an hour without successes brings nothing.
-	if b.Spend(t0.Add(time.Hour), 1) {
+	if b.Spend(t0.Add(time.Hour), policy.Critical, 1) {
 		t.Error("time alone brought tokens")
 	}
 	for range 19 {
 		b.Earn(t0, 1)
 	}
-	if b.Spend(t0, 20) {
+	if b.Spend(t0, policy.Critical, 20) {
 		t.Error("19 tokens pay for 20")
 	}
-	if b.Spend(t0, 10) != true || !b.Spend(t0, 0) {
+	if b.Spend(t0, policy.Critical, 10) != true || !b.Spend(t0, policy.Critical, 0) {
 		t.Error("19 tokens do not pay for 10, or nothing costs something")
 	}
 	if s := b.Snapshot(t0); s.Spent != 1010 || s.Refused != 3 {
@@ -80,7 +80,7 @@ func TestCapacityFollowsThePeak(t *testing.T) {
 func TestAPeakMakesNoTokens(t *testing.T) {
 	b := budget(t, BudgetOptions{})
 	b.Peak(t0, 1000)
-	for b.Spend(t0, 10) {
+	for b.Spend(t0, policy.Critical, 10) {
 	}
 	now := t0
 	for range 100 {
@@ -88,16 +88,33 @@ func TestAPeakMakesNoTokens(t *testing.T) {
 		b.Snapshot(now)
 		b.Peak(now, 5000)
 	}
-	if b.Spend(now, 1) {
+	if b.Spend(now, policy.Critical, 1) {
 		t.Errorf("%+v after peaks alone", b.Snapshot(now))
 	}
 	b = budget(t, BudgetOptions{})
 	for b.Snapshot(t0).Tokens > 500 {
-		b.Spend(t0, 10)
+		b.Spend(t0, policy.Critical, 10)
 	}
 	b.Peak(t0, 1000)
 	wantTokens(t, b, t0, 10_000, 20_000)
 	wantTokens(t, b, t0.Add(time.Minute), 500, 1000)
+}
+
+// Prefetching that is refused in masses must leave something for users.
+func TestBudgetKeepsHalfForTheCritical(t *testing.T) {
+	b := budget(t, BudgetOptions{})
+	for _, c := range []policy.Criticality{policy.Sheddable, policy.SheddablePlus} {
+		for b.Spend(t0, c, 10) {
+		}
+		if got := b.Snapshot(t0).Tokens; got != 500 {
+			t.Errorf("%v calls left %d tokens, want 500", c, got)
+		}
+	}
+	for _, c := range []policy.Criticality{policy.Critical, policy.CriticalPlus} {
+		if !b.Spend(t0, c, 10) {
+			t.Errorf("nothing is left for %v calls", c)
+		}
+	}
 }
 
 // Check-then-add lets parallel spenders overdraw.
@@ -108,7 +125,7 @@ func TestBudgetIsNeverOverdrawn(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 1000 {
-				if b.Spend(t0, 7) {
+				if b.Spend(t0, policy.Critical, 7) {
 					paid.Add(7)
 				}
 			}
@@ -131,7 +148,7 @@ func TestBudgetParallel(t *testing.T) {
 				now = now.Add(time.Duration(rnd.IntN(1_000_000)))
 				switch rnd.IntN(4) {
 				case 0:
-					b.Spend(now, 10)
+					b.Spend(now, policy.Critical, 10)
 				case 1:
 					b.Peak(now, rnd.IntN(500))
 				default:
@@ -163,7 +180,7 @@ func TestAmplification(t *testing.T) {
 				earned++
 				continue
 			}
-			for tries := 1; tries < 3 && b.Spend(t0, 10); tries++ {
+			for tries := 1; tries < 3 && b.Spend(t0, policy.Critical, 10); tries++ {
 				extra++
 				if rnd.Float64() >= failing {
 					break
@@ -180,7 +197,7 @@ func TestNothingAllocates(t *testing.T) {
 	b, r := budget(t, BudgetOptions{}), must(t, Options{})
 	c := &policy.Call{Idempotent: true}
 	if n := testing.AllocsPerRun(1000, func() {
-		b.Spend(t0, 10)
+		b.Spend(t0, policy.Critical, 10)
 		b.Earn(t0, 1)
 		b.Peak(t0, 10)
 		r.Again(t0, high, c, 1, policy.ClassReset, 0, 0)

@@ -30,5 +30,8 @@
 // 10 tokens × max(100, 2 × the peak in flight to one node within 10 s), which Peak is told. When the peak changes, the tokens change in
 // proportion: a full budget stays full and an empty one empty, so that a peak that comes and goes makes no tokens.
 //
+// Calls that are sheddable find no more than the upper half of the tokens: refused in masses by an overloaded service they would leave
+// nothing for those whose attempts are lost beside them.
+//
 // AWS SDKs (500 tokens, 5 per retry, 10 after a timeout, 1 back) and gRPC's retry throttling are the models.
 package retry

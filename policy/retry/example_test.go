@@ -46,11 +46,11 @@ func ExampleNew() {
 // Tokens are spent by extra attempts and earned by successes.
 func ExampleBudget() {
 	b, _ := retry.NewBudget(retry.BudgetOptions{Capacity: 20})
-	fmt.Println(b.Spend(1, 10), b.Spend(1, 10), b.Spend(1, 10))
+	fmt.Println(b.Spend(1, policy.Critical, 10), b.Spend(1, policy.Critical, 10), b.Spend(1, policy.Critical, 10))
 	for range 10 {
 		b.Earn(1, 1)
 	}
-	fmt.Println(b.Spend(1, 10))
+	fmt.Println(b.Spend(1, policy.Critical, 10))
 	// Output:
 	// true true false
 	// true

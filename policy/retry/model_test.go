@@ -169,7 +169,7 @@ func TestAgainstModel(t *testing.T) {
 				}
 				if ok {
 					cost := cl.Counts().Cost
-					paid := b.Spend(now, cost)
+					paid := b.Spend(now, policy.Critical, cost)
 					if want := m.spend(now, cost); paid != want {
 						t.Fatalf("seed %d run %d step %d, %+v: paid %v, the model says %v", seed, run, step, bo, paid, want)
 					}
