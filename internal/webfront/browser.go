@@ -23,7 +23,11 @@ func (h *Handler) judgeOrigin(r *http.Request, c net.Conn) *status.Error {
 		call := *r
 		call.Method = http.MethodPost // Check lets every GET pass, but here it may be a call
 		if h.cross.Check(&call) != nil {
-			return denied("a page from " + r.Header.Get("Origin") + " may not call this service")
+			page := "a page from elsewhere"
+			if o := r.Header.Get("Origin"); o != "" {
+				page = "a page from " + o
+			}
+			return denied(page + " may not call this service")
 		}
 	}
 	return h.judgeName(r, c)

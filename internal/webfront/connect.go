@@ -119,6 +119,11 @@ func (h *Handler) byConnect(w http.ResponseWriter, r *http.Request, m *served, k
 	if !m.ClientStreams && r.Method != http.MethodGet { // the body is one message
 		h.bound(w, q)
 	}
+	if asText(r) {
+		t := untext(w, q.r)
+		defer t.finish()
+		w = t
+	}
 	e := &early{ResponseWriter: w, h: h, q: q, method: m, kind: k}
 	m.connect.ServeHTTP(e, q.r)
 	e.finish()
