@@ -86,7 +86,7 @@ func answered(e, inner *status.Error) *status.Error {
 	if out.Message == "" {
 		out.Message = strings.TrimPrefix(e.Error(), e.Code.String()+": ")
 		if e.Cause != nil {
-			out.Message = e.Cause.Error()
+			out.Message = strings.TrimPrefix(e.Cause.Error(), e.Code.String()+": ")
 		}
 	}
 	if inner != nil && inner.Kind == status.Quota {

@@ -66,7 +66,7 @@ func (s NodeState) String() string {
 	if s.Zone != "" {
 		where += " in zone " + s.Zone
 	}
-	line := fmt.Sprintf("%s %s %s: %d in flight, ~%v, %d ok, %d failed", s.ID, where, s.State, s.InFlight, s.Latency, s.OK, s.Failed)
+	line := fmt.Sprintf("%s %s %s: %d in flight, ~%v, %d ok, %d failed", s.ID, where, s.State, s.InFlight, short(s.Latency), s.OK, s.Failed)
 	if s.Why != "" {
 		line += ": " + s.Why
 	}
@@ -195,4 +195,14 @@ func strategyName(s Strategy) string {
 		return n.String()
 	}
 	return fmt.Sprintf("%T", s)
+}
+
+// short leaves out the digits of a duration that nobody reads.
+func short(d time.Duration) time.Duration {
+	for unit := time.Duration(1); unit < time.Hour; unit *= 10 {
+		if d < 1000*unit {
+			return d.Round(unit)
+		}
+	}
+	return d
 }

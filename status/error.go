@@ -72,7 +72,11 @@ func (e *Error) Error() string {
 		}
 	}
 	if e.Cause != nil {
-		b.WriteString(": " + e.Cause.Error())
+		head, why := b.String(), e.Cause.Error()
+		if rest, ok := strings.CutPrefix(why, head); ok && (rest == "" || rest[0] == ':' || rest[0] == ';') {
+			return why // it says so itself
+		}
+		b.WriteString(": " + why)
 	}
 	return b.String()
 }

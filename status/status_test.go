@@ -50,6 +50,9 @@ func TestErrorText(t *testing.T) {
 			"Unavailable (refused): refused by breaker of greeter/greeter.Greeter/Hello (open): too many calls failed; retry after 1.9s"},
 		{Errorf(NotFound, "no message %d", 7), "NotFound: no message 7"},
 		{Errorf(Internal, "reading: %w", io.EOF), "Internal: reading: EOF"},
+		{&Error{Code: Unavailable, Cause: &Error{Code: Unavailable, Message: "no"}}, "Unavailable: no"},
+		{&Error{Code: Unavailable, Cause: &Error{Code: Unavailable, Kind: Dial, Message: "no"}}, "Unavailable: Unavailable (dial): no"},
+		{&Error{Code: Unavailable, Kind: Dial, Cause: fmt.Errorf("%w; instead: %w", &Error{Code: Unavailable, Kind: Dial}, io.EOF)}, "Unavailable (dial); instead: EOF"},
 	}
 	for _, tt := range tests {
 		if got := tt.err.Error(); got != tt.want {
