@@ -12,8 +12,8 @@ import (
 const before = 10 * time.Second
 
 // recovery are the figures of scenarios in which a service has to come back.
-func recovery(service string) []Figure {
-	const load = "calls"
+func recovery() []Figure {
+	const load, service = "calls", "store"
 	return []Figure{
 		{Name: "answered before", Of: func(r *Run) float64 { return r.OK(load, r.Before(before)) }, Scale: 100, Format: "%.0f %%"},
 		{Name: "5–10 s after", Of: func(r *Run) float64 { return r.OK(load, r.After(5*time.Second, 5*time.Second)) }, Scale: 100, Format: "%.0f %%"},
@@ -50,7 +50,7 @@ func RetryStorm() Scenario {
 		Last:     28 * time.Second,
 		Parts:    2,
 
-		Figures: recovery("store"), Promise: promised, Holds: recovered,
+		Figures: recovery(), Promise: promised, Holds: recovered,
 		Rows: []Row{
 			{Name: "none", With: Bare(), Expect: Never},
 			{Name: "none, half the load, 150 s later", With: Bare(), Expect: Always, Vary: later(140, 150*time.Second)},
@@ -85,7 +85,7 @@ func CPUThrottle() Scenario {
 		Last:     28 * time.Second,
 		Parts:    2,
 
-		Figures: recovery("store"), Promise: promised, Holds: recovered,
+		Figures: recovery(), Promise: promised, Holds: recovered,
 		Rows: []Row{
 			{Name: "none", With: Bare(), Expect: Never},
 			{Name: "none, 70 % for 10 s", With: Bare(), Expect: Always, Vary: func(sc *Scenario) { sc.Faults[0].Do = Slow("store", 1/0.3) }},
@@ -124,7 +124,7 @@ func OpenLoopSpike() Scenario {
 		Trouble:  Span{30 * time.Second, 35 * time.Second},
 		Last:     75 * time.Second,
 
-		Figures: append(recovery("store"), Figure{Name: "in the first 10 s of all", Of: func(r *Run) float64 {
+		Figures: append(recovery(), Figure{Name: "in the first 10 s of all", Of: func(r *Run) float64 {
 			return r.OK("calls", Span{0, 10 * time.Second})
 		}, Scale: 100, Format: "%.0f %%"}),
 		Promise: promised, Holds: recovered,

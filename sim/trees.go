@@ -289,7 +289,7 @@ func BreakersInSeries() Scenario {
 		Last:     until + 60*time.Second,
 		Parts:    2,
 
-		Figures: recovery("store"), Promise: promised, Holds: recovered,
+		Figures: recovery(), Promise: promised, Holds: recovered,
 		Rows: []Row{
 			{Name: "none", With: Bare(), Expect: Always},
 			{Name: "breaker", With: Bare(Breaker), Expect: Always},
