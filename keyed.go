@@ -17,9 +17,9 @@ import (
 // process that may have run it knows what became of the key. That one is asked again under the rules for any repetition: as often as the document says, if
 // the budget pays and nobody above repeats. In the eyes of the policies all of it is one attempt. The error that comes back is the first one, unless the
 // process has answered.
-func (p *prepared) sameAgain(ctx context.Context, s *service, a policy.Attempt, req *transport.Request, rep *transport.Reply, first *status.Error) *status.Error {
+func (p *prepared) sameAgain(ctx context.Context, s *service, a policy.Attempt, asked *registry.Node, req *transport.Request, rep *transport.Reply, first *status.Error) *status.Error {
 	n := a.Node.(*balance.Node)
-	if !p.mayAskAgain(n.Info(), req, first) {
+	if !p.mayAskAgain(asked, req, first) {
 		return first
 	}
 	most := p.m.Retry.Attempts
@@ -27,7 +27,7 @@ func (p *prepared) sameAgain(ctx context.Context, s *service, a policy.Attempt, 
 		most = min(most, own)
 	}
 	again, message := *req, rep.Message
-	again.Metadata = append(slices.Clip(req.Metadata), transport.Field{Key: headerNode, Value: process(n.Info())})
+	again.Metadata = append(slices.Clip(req.Metadata), transport.Field{Key: headerNode, Value: process(asked)})
 	last := first
 	for k := 1; k < most; k++ {
 		now := policy.Now()

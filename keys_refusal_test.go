@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,44 @@ func TestEmptyKeyIsRefused(t *testing.T) {
 		w.Serve("shop", "a", shop.serve)
 		if _, err := pay(t.Context(), w.Client("caller"), 7, hull.IdempotencyKey("")); status.CodeOf(err) != status.InvalidArgument || shop.count.Load() != 0 {
 			t.Errorf("%v, %d payments", err, shop.count.Load())
+		}
+	})
+}
+
+// TestKeysAreAskedOfTheSameProcess is a regression test: a node was replaced under its name and address while a call was under way, and when the old
+// connection broke the call was made again to the new process, which had never heard of its key.
+func TestKeysAreAskedOfTheSameProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		var ran atomic.Int64
+		release := make(chan struct{})
+		n := w.Serve("shop", "a", func(s *hull.Server) {
+			hull.Handle(s, "shop.Till/Pay", func(context.Context, *payRequest) (*payReply, error) {
+				if ran.Add(1) == 1 {
+					<-release
+				}
+				return &payReply{}, nil
+			})
+		})
+		c := w.Client("caller")
+		done := make(chan error)
+		go func() {
+			_, err := pay(t.Context(), c, 7, hull.IdempotencyKey("one"), hull.Timeout(30*time.Second))
+			done <- err
+		}()
+		time.Sleep(20 * time.Millisecond)
+		w.Network.Pair("caller", "a").Drop(true) // the process ends and is not heard
+		n.Kill()
+		close(release)
+		n.Restart()
+		time.Sleep(500 * time.Millisecond)
+		if _, err := pay(t.Context(), c, 8, hull.Select("zone=none")); err == nil { // any call has the client see what discovery says
+			t.Error("a node of no zone was found")
+		}
+		w.Network.Pair("caller", "a").Drop(false)
+		w.Network.Pair("caller", "a").Cut() // what the machine says to packets of the old connection
+		if err := <-done; ran.Load() != 1 || status.FateOf(err) != status.Maybe {
+			t.Errorf("it ran %d times: %v", ran.Load(), err)
 		}
 	})
 }

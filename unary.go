@@ -88,9 +88,10 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 	if a.N > 0 {
 		u.rep = transport.Reply{Message: u.reply}
 	}
+	asked := a.Node.(*balance.Node).Info() // another process may have taken the name by the time the connection breaks
 	err := u.wished(u.s.send(ctx, a, &u.req, &u.rep))
 	if err != nil {
-		err = u.sameAgain(ctx, u.s, a, &u.req, &u.rep, err)
+		err = u.sameAgain(ctx, u.s, a, asked, &u.req, &u.rep, err)
 	}
 	if err != nil {
 		return err
