@@ -85,7 +85,7 @@ func (a *alternative) settle(p *prepared, err error) error {
 		return all
 	}
 	p.m.Unary.FellBack(policy.On)
-	a.c.s.c.recorder.fellBack(&p.call, p.instead)
+	a.c.s.c.recorder.fellBack(a.began, &p.call, p.instead)
 	return err
 }
 

@@ -98,15 +98,15 @@ func (r *recorder) Call(now policy.Time, c *policy.Call, s *policy.Story) {
 	}
 }
 
-// fellBack notes with the latest failure of such a call what answered instead: it was remembered when it had failed.
-func (r *recorder) fellBack(c *policy.Call, instead string) {
+// fellBack notes with the latest failure of such a call, since the call began, what answered instead: it was remembered when it had failed.
+func (r *recorder) fellBack(began policy.Time, c *policy.Call, instead string) {
 	if !r.mu.TryLock() {
 		return
 	}
 	defer r.mu.Unlock()
 	for k := range r.failures {
 		f := &r.failures[(r.at+keptFailures-1-k)%keptFailures]
-		if i := &f.info; i.Method == c.Method && i.Service == c.Service && i.Fallback == "" {
+		if i := &f.info; f.at >= began && i.Method == c.Method && i.Service == c.Service && i.Fallback == "" {
 			i.Fallback = instead
 			return
 		}

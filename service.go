@@ -251,9 +251,12 @@ func (s *service) linked(now policy.Time, which *pool.Node) (found bool) {
 			continue
 		}
 		found = true
-		if err := link.Down(); err != nil && err.Kind == status.Dial {
+		switch err := link.Down(); {
+		case err != nil && err.Kind == status.Dial:
 			n.Down(now, policy.Source{})
-		} else if link.Up() {
+		case err != nil:
+			n.Unlinked()
+		case link.Up():
 			n.Up(now)
 		}
 	}

@@ -17,6 +17,9 @@ const patience = 3 * time.Second
 // whyDown is why a node is down that cannot be reached.
 const whyDown = "it refuses connections"
 
+// whyLeaving is why a node is down that has said that it is about to end.
+const whyLeaving = "it is going away"
+
 // finding is what one attempt says about its node.
 type finding struct {
 	class             policy.Class
@@ -56,7 +59,7 @@ func (k *core) judge(now policy.Time, rnd rand.Source, n *Node, permit policy.Pe
 	if f.down {
 		why := whyDown
 		if f.class == policy.ClassDraining {
-			why = "it is going away"
+			why = whyLeaving
 		}
 		k.avoid(now, rnd, n, isDown, k.opt.Ejection.Max, why)
 	}

@@ -28,6 +28,23 @@ func TestDownIsTold(t *testing.T) {
 	}
 }
 
+// TestLeavingNodesStayAway is a regression test: a node that had said it was about to end was called again as soon as somebody said that it could be reached.
+func TestLeavingNodesStayAway(t *testing.T) {
+	d := newDriver(t, Options{}, fleet(3)...)
+	for range 100 {
+		n, p := d.pick()
+		if n.ID() == "n00" {
+			d.end(n, p, policy.ClassDraining)
+			break
+		}
+		d.end(n, p, policy.ClassOK)
+	}
+	d.node("n00").Up(d.now)
+	if s := d.state("n00"); s.State != Down || s.Why != whyLeaving {
+		t.Errorf("it can be reached, and is going away: %v", s)
+	}
+}
+
 func TestDownIsToldOfAll(t *testing.T) {
 	d := newDriver(t, Options{}, fleet(3)...)
 	for _, n := range d.p.Nodes() {

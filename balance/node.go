@@ -114,10 +114,15 @@ func (n *Node) Up(now policy.Time) {
 	n.link.Store(linkUp)
 	if n.flags.Load()&isDown != 0 {
 		n.core.mu.Lock()
-		n.core.absolve(now, n, isDown, "it can be reached again")
+		if n.why != whyLeaving { // that it can be reached still is no news then
+			n.core.absolve(now, n, isDown, "it can be reached again")
+		}
 		n.core.release()
 	}
 }
+
+// Unlinked tells the Picker that the client has no connection to the node, for a reason that says nothing about whether it lives.
+func (n *Node) Unlinked() { n.link.Store(0) }
 
 // Down tells the Picker that the client has no connection to the node and cannot make one: from now on it is called only if no other node is left, or
 // with a probe. So not every call has to find out by itself.
