@@ -115,7 +115,7 @@ func TestAdminShowsServer(t *testing.T) {
 			<-end
 		}
 		return &pb.HelloReply{Message: r.Name}, nil
-	}, hull.WithSpec(doc), hull.WithAdmin("127.0.0.1:0"))
+	}, hull.WithSpec(doc), hull.WithAdmin("127.0.0.1:0"), hull.WithSignals(func() hull.Signals { return hull.Signals{} }))
 	c, err := hull.NewClient(hull.WithRegistry(reg), hull.WithAdmin("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)

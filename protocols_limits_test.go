@@ -368,3 +368,81 @@ func TestLargerAnswersCanBeAskedFor(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeWindowsAreOpenedSeldom is a regression test: peers make room by halves of their windows, and one that had large ones and read slowly, but all
+// the time, lost its connection between two halves.
+func TestLargeWindowsAreOpenedSeldom(t *testing.T) {
+	const perSecond, window = 20 << 10, 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) })
+		c := starve(t, w, window)
+		c.must(t, c.f.WriteWindowUpdate(0, window))
+		c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped(nil))
+		got, owed, open := 0, 0, true
+		for credit := perSecond; open && got < 3<<20; credit = min(credit, 0) + perSecond {
+			time.Sleep(time.Second)
+			for idle := false; open && credit > 0 && !idle; {
+				select {
+				case h, ok := <-c.frames:
+					if open = ok; ok && h.Type == http2.FrameData {
+						got, owed, credit = got+int(h.Length), owed+int(h.Length), credit-int(h.Length)
+					}
+				default:
+					idle = true
+				}
+				if owed >= window/2 {
+					_, _ = c.f.WriteWindowUpdate(0, uint32(owed)), c.f.WriteWindowUpdate(1, uint32(owed))
+					owed = 0
+				}
+			}
+		}
+		if s := n.Server.Snapshot().Port.SlowReaders; !open || s != 0 {
+			t.Errorf("it was given up after %d bytes, %d slow readers", got, s)
+		}
+	})
+}
+
+// TestLateBodiesEndTheirStreamsOnly is a regression test: a body that was late or too large had the connection go, which over HTTP/2 others share.
+func TestLateBodiesEndTheirStreamsOnly(t *testing.T) {
+	for _, tt := range []struct{ name, contentType, header, value string }{
+		{"json", "application/json", "connect-timeout-ms", "50"},
+		{"connect", "application/proto", "connect-timeout-ms", "50"},
+		{"grpc behind a proxy", "application/grpc", "grpc-timeout", "50m"},
+		{"large", "application/json", "content-length", "9999999"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) })
+				c := starve(t, w, 70000)
+				var b strings.Builder
+				enc := hpack.NewEncoder(&b)
+				for _, f := range []hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "a"},
+					{Name: ":path", Value: "/greeter.Greeter/Hello"}, {Name: "content-type", Value: tt.contentType}, {Name: "te", Value: "trailers"},
+					{Name: "via", Value: "1.1 proxy"}, {Name: tt.header, Value: tt.value}} {
+					c.must(t, enc.WriteField(f))
+				}
+				c.must(t, c.f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte(b.String()), EndHeaders: true}))
+				c.must(t, c.f.WriteData(1, false, []byte("{")))
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				ended := false
+				for more := true; more; {
+					select {
+					case h, ok := <-c.frames:
+						ended = ended || ok && h.StreamID == 1
+						if more = ok; !ok || h.Type == http2.FrameGoAway {
+							t.Errorf("the connection ends: %v", h)
+						}
+					default:
+						more = false
+					}
+				}
+				if !ended {
+					t.Error("nothing was heard of the stream")
+				}
+			})
+		})
+	}
+}

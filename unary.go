@@ -117,7 +117,7 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 		err = elsewhere(nil)
 	}
 	if err == nil {
-		if err = conn.Call(ctx, req, rep); err == nil {
+		if err = conn.Call(ctx, req, rep); err == nil || err.Fate == status.Processed {
 			at.Answered()
 		}
 		if req.WantLoad && rep.Load.InFlight != 0 {

@@ -86,9 +86,9 @@ func (p *program) top() *cobra.Command {
 		Short: "Watch a program's calls, nodes and breakers, live",
 		Long: `Show, every second, how many calls a program makes and serves, how its nodes, breakers and budgets
 stand, and who is avoided and why. LIMIT is how many attempts are under way of how many, plus those
-that wait, THROTTLE the share of the least important calls that is held back, TIMEOUT that of an attempt,
-with a question mark while nothing is learned. On a terminal the picture is drawn anew until it is
-interrupted; anywhere else one picture of one second is printed.`,
+that wait, THROTTLE the share of the least important calls that is held back, TIMEOUT that of an
+attempt, with a question mark while nothing is learned. On a terminal the picture is drawn anew
+until it is interrupted; anywhere else one picture of one second is printed.`,
 		Example: "hull top --admin 127.0.0.1:7070",
 		Args:    p.arguments(0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.runTop(cmd) },

@@ -15,6 +15,8 @@ const (
 	pace = 64 << 10
 	// sweeps is how often, within Options.SlowReader, awaited answers are looked at.
 	sweeps = 4
+	// mostPatience bounds what large windows give beside that, in times of Options.SlowReader.
+	mostPatience = 30
 )
 
 // flows knows how much a peer lets the server send on each HTTP/2 stream, from the frames that pass both ways. grpc-go keeps an answer until the peer takes
@@ -141,8 +143,9 @@ func (f *flows) resized(first int64) {
 	defer f.mu.Unlock()
 	by := first - f.first
 	f.first = first
+	now := f.now()
 	for _, s := range f.open {
-		s.grant(by, f.now())
+		s.grant(by, now)
 	}
 }
 
@@ -205,6 +208,7 @@ func (f *flows) sweep() {
 	}
 	now, late := f.now(), false
 	whole := f.total.starving()
+	grain := time.Duration(max(f.first/2/pace, 1)) // peers make room by halves of their windows: who has large ones does so less often
 	for _, s := range f.open {
 		if s.limit == 0 {
 			continue
@@ -213,7 +217,7 @@ func (f *flows) sweep() {
 		if whole != 0 && (since == 0 || whole < since) {
 			since = whole
 		}
-		late = late || since != 0 && now-max(since, s.from) >= s.limit
+		late = late || since != 0 && now-max(since, s.from) >= min(s.limit*grain, max(s.limit, mostPatience*f.conn.port.opt.SlowReader))
 	}
 	if !late {
 		f.timer.Reset(f.conn.port.opt.SlowReader / sweeps)

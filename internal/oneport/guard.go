@@ -43,8 +43,9 @@ type guard struct {
 	acked bool
 
 	framing
-	out  []byte // of hdr, what the server has still to be given; only before acked
-	part []byte // of a payload that flows must know, what has come; at most one setting
+	out   []byte // of hdr, what the server has still to be given; only before acked
+	first int64  // the window of streams that a SETTINGS frame sets last, plus one; 0 = it sets none
+	part  []byte // of a payload that flows must know, what has come; at most one setting
 
 	window          time.Time
 	resets, control int
@@ -113,11 +114,12 @@ func (g *guard) payload(p []byte) {
 	case g.hdr[3] != frameSettings:
 		return
 	}
+	last := len(p) == g.left
 	for len(p) > 0 {
 		k := min(unit-len(g.part), len(p))
 		g.part = append(g.part, p[:k]...)
 		if p = p[k:]; len(g.part) < unit {
-			return
+			break
 		}
 		v := g.part
 		g.part = g.part[:0]
@@ -125,8 +127,12 @@ func (g *guard) payload(p []byte) {
 		case unit == 4:
 			g.flows.granted(streamOf(g.hdr[:]), int64(binary.BigEndian.Uint32(v)&^(1<<31)))
 		case binary.BigEndian.Uint16(v) == settingWindow:
-			g.flows.resized(int64(binary.BigEndian.Uint32(v[2:])))
+			g.first = int64(binary.BigEndian.Uint32(v[2:])) + 1
 		}
+	}
+	if last && g.first > 0 {
+		g.flows.resized(g.first - 1)
+		g.first = 0
 	}
 }
 

@@ -121,14 +121,14 @@ func (t *timely) Read(b []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		t.q.whole()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = toConnect(t.h.slow(t.w, t.late))
+		err = toConnect(t.h.slow(t.w, t.q.r, t.late))
 	}
 	return n, err
 }
 
 // slow is the error of a request whose body did not come in time.
-func (h *Handler) slow(w http.ResponseWriter, late bool) *status.Error {
-	w.Header().Set("Connection", "close")
+func (h *Handler) slow(w http.ResponseWriter, r *http.Request, late bool) *status.Error {
+	unread(w, r)
 	if late {
 		return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent,
 			Message: "the deadline passed before the request's body had come"}
@@ -136,4 +136,11 @@ func (h *Handler) slow(w http.ResponseWriter, late bool) *status.Error {
 	h.slowSenders.Add(1)
 	return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent,
 		Message: fmt.Sprintf("the request's body did not come within %v", h.opt.SlowSender)}
+}
+
+// unread has the connection closed, since the rest of a body is not read. Over HTTP/2 that would be the end for the calls of others too.
+func unread(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		w.Header().Set("Connection", "close")
+	}
 }

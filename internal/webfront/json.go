@@ -76,7 +76,7 @@ func (h *Handler) json(w http.ResponseWriter, r *http.Request, m *served, c net.
 // body reads a request's body behind buf, within limits and before the deadline, if there is one.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte, deadline policy.Time) ([]byte, *status.Error) {
 	if r.ContentLength > int64(h.opt.MaxMessage) {
-		return buf, h.bodyTooLarge(w)
+		return buf, h.bodyTooLarge(w, r)
 	}
 	if r.ContentLength > int64(cap(buf)) {
 		buf = make([]byte, 0, min(r.ContentLength, keepBody)+1)
@@ -95,23 +95,23 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte, deadl
 		buf = buf[:len(buf)+n]
 		switch {
 		case len(buf) > h.opt.MaxMessage:
-			return buf, h.bodyTooLarge(w)
+			return buf, h.bodyTooLarge(w, r)
 		case errors.Is(err, io.EOF):
 			if slow {
 				_ = rc.SetReadDeadline(time.Time{}) // it would end the context while the handler runs
 			}
 			return buf, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return buf, h.slow(w, late)
+			return buf, h.slow(w, r, late)
 		case err != nil:
 			return buf, &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Message: "the request's body did not come whole: " + err.Error()}
 		}
 	}
 }
 
-func (h *Handler) bodyTooLarge(w http.ResponseWriter) *status.Error {
+func (h *Handler) bodyTooLarge(w http.ResponseWriter, r *http.Request) *status.Error {
 	h.tooLarge.Add(1)
-	w.Header().Set("Connection", "close") // the rest of it is not read
+	unread(w, r)
 	return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent,
 		Message: fmt.Sprintf("the request is larger than the %d bytes that are accepted here", h.opt.MaxMessage)}
 }

@@ -1,6 +1,7 @@
 package httptransport_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 	"github.com/hull-go/hull/transport/httptransport"
@@ -186,4 +188,61 @@ func TestGoneWithoutCall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeysAreNotSentAgain is a regression test: for a request with a header Idempotency-Key net/http sent it again by itself, when a server had read it and
+// ended the connection.
+func TestKeysAreNotSentAgain(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen atomic.Int64
+	var all sync.WaitGroup
+	serve := func(c net.Conn) {
+		defer c.Close()
+		for br := bufio.NewReader(c); ; {
+			r, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				return
+			}
+			if r.URL.Path == "/a/Die" {
+				if r.Header.Get("Idempotency-Key") == "k" {
+					seen.Add(1)
+				}
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1")
+		}
+	}
+	all.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { serve(c) })
+		}
+	})
+	d, err := httptransport.NewDialer(httptransport.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, e := d.Dial(t.Context(), ln.Addr().String())
+	if e != nil {
+		t.Fatal(e)
+	}
+	if e := ask(t.Context(), c, "a/Well", 0, new(int)); e != nil { // what has answered once may be stale the next time
+		t.Fatal(e)
+	}
+	req := &transport.Request{Method: "a/Die", Codec: codec.JSON{}, Message: 0, Metadata: transport.Metadata{{Key: "idempotency-key", Value: "k"}}}
+	if e := c.Call(t.Context(), req, &transport.Reply{Message: new(int)}); e == nil || e.Fate == status.NotSent || seen.Load() != 1 {
+		t.Errorf("%v; the server got it %d times", e, seen.Load())
+	}
+	c.Close()
+	ln.Close()
+	all.Wait()
 }

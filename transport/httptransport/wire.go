@@ -34,7 +34,12 @@ func outgoing(h http.Header, req *transport.Request) (size int) {
 			v = base64.RawStdEncoding.EncodeToString([]byte(v))
 		}
 		size += len(f.Key) + len(v) + len(": \r\n")
-		h.Add(f.Key, v)
+		switch k := strings.ToLower(f.Key); k {
+		case "idempotency-key", "x-idempotency-key": // by its usual name it has net/http send again what may have been served
+			h[k] = append(h[k], v)
+		default:
+			h.Add(f.Key, v)
+		}
 	}
 	return size
 }

@@ -250,7 +250,7 @@ func (n *Node) renew() {
 // replaceLocked dials for a connection that was lost or that the peer drains.
 func (n *Node) replaceLocked(e *entry) {
 	now := policy.Now()
-	served := n.serves.Swap(false)
+	served := n.conns.Load() == nil && n.serves.Swap(false)
 	if served {
 		n.servedAt = now
 	}

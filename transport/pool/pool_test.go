@@ -603,3 +603,27 @@ func TestLostConnectionsOfANodeThatAnswers(t *testing.T) {
 		}
 	})
 }
+
+// TestOneServesAndOthersEnd is a regression test: where a peer let a client keep one connection and ended every other at once, the answers on the one had the
+// others dialled again without a pause.
+func TestOneServesAndOthersEnd(t *testing.T) {
+	inBubble(t, pool.Options{PerNode: 2}, func(t *testing.T, b *bubble) {
+		b.mustGet()
+		b.d.conn(0).inFlight.Store(5)
+		ended := 1
+		for range 5000 {
+			b.mustGet()
+			b.Node(addr).Answered() // on the first connection
+			time.Sleep(time.Millisecond)
+			made := 0
+			b.d.set(func() { made = len(b.d.conns) })
+			for ; ended < made; ended++ {
+				b.d.conn(ended).end()
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n := b.d.dials(); n > 50 {
+			t.Errorf("%d dials in 10 s", n)
+		}
+	})
+}
