@@ -45,7 +45,14 @@
 // take. If that is six tenths of what callers wait or more, and it grows with the places so evenly (R² ≥ 0.75, at least 0.75 % for one per cent more)
 // that fewer of them cost no throughput, places are taken away at once, down to where attempts take 0.55 of it, but not below an eighth of what there was. The line that forms then serves the important
 // calls first, which refusing those that would be late could not. Where attempts are slow for another reason more places do not make them slower, or more
-// ends than the line says is possible, and nothing is taken away.
+// ends than the line says is possible, and nothing is taken away. Nor is it where fewer than half of what ends comes near what its caller waits for, so that
+// no client with short deadlines takes places from all others, nor with less than a quarter of the places in use.
+//
+// A dependency that gets slower within a second looks the same, by Little's law: places fill in step with what attempts take. So a cut is on trial. If
+// those that begin after it, 16 or as many as there are places, take no less than before instead of what the line promised, the places are given back,
+// and none are taken away for 2 s, the next time 4 s, at most 32 s. The more attempts, up to 256, the smaller the difference that counts: 3.5/√n. It takes no effect while
+// half of them are late. Until then, some 100 ms at 1,000 calls a second and half a second at 400, calls are refused that would have been in time. Callers
+// without deadlines are never the reason for a cut: a server that must not make any has AIMD, or a Limit.
 //
 // There is no baseline of the latency, so none that drifts in long incidents, and no dip to measure one. Min is the floor. Only successes
 // count as throughput; answers that came too late do not. If most do, L is halved at once, down to an eighth: further would not help, it

@@ -93,15 +93,101 @@ func TestStrain(t *testing.T) {
 	}
 }
 
-// Callers with deadlines so short that nobody could keep them do not take places from others for good.
+// Callers with deadlines so short that nobody could keep them do not take places from others for good, though there are calm times in between.
 func TestStrainKeepsAnEighth(t *testing.T) {
 	source := mustTwoArm(t, TwoArmOptions{Start: 160, Min: 4})
-	samples(source, func(i int) (time.Duration, time.Duration, time.Duration, int, int) {
-		n := 1 + i%40
-		return time.Duration(i) * time.Millisecond, time.Duration(n) * time.Millisecond, time.Millisecond, n, min(n, source.Snapshot().Limit)
-	}, 2000)
-	if s := source.Snapshot(); s.Places < 160/8 {
-		t.Errorf("there are %v places, want an eighth of 160 or more", s.Places)
+	for round := range 4 {
+		samples(source, func(i int) (time.Duration, time.Duration, time.Duration, int, int) {
+			n := 1 + i%120
+			return time.Duration(round*2000+i) * time.Millisecond, time.Duration(n) * time.Millisecond, time.Millisecond, n, min(n, source.Snapshot().Limit)
+		}, 1000)
+		if s := source.Snapshot(); s.Places < 160/8 || s.Places > 160/4 {
+			t.Errorf("round %d: there are %v places, want about an eighth of 160, and no less", round, s.Places)
+		}
+		source.begin(t0.Add(time.Duration(round*2000+1000)*time.Millisecond), calm)
+	}
+}
+
+func TestTrial(t *testing.T) {
+	const promised = 55 * time.Millisecond // for 20 places
+	ended := func(after, took time.Duration, entered int, o policy.Outcome) func(*trial) (kept, over bool) {
+		return func(r *trial) (bool, bool) {
+			return r.add(t0.Add(after), &Sample{Took: took, Entered: entered, Outcome: o})
+		}
+	}
+	for _, tt := range []struct {
+		name       string
+		each       func(*trial) (kept, over bool)
+		n          int // after so many it is over, 0 = never
+		keeps      bool
+		notCounted bool
+	}{
+		{"as promised", ended(time.Second, promised, 20, policy.Success), trialMost, true, false},
+		{"shorter", ended(time.Second, promised/2, 20, policy.Success), trialMost, true, false},
+		{"a little longer", ended(time.Second, promised*11/10, 20, policy.Success), trialMost, true, false},
+		{"much longer", ended(time.Second, 2*promised, 20, policy.Success), 20, false, false},
+		{"a third longer", ended(time.Second, promised*4/3, 20, policy.Success), 111, false, false},
+		{"much longer, and all too late", ended(time.Second, 2*promised, 20, policy.TimedOut), trialMost, true, false},
+		{"began before", ended(time.Second, time.Second+1, 20, policy.Success), 0, false, true},
+		{"alone", ended(time.Second, 2*promised, 9, policy.Success), 0, false, true},
+		{"long ago", ended(trialLasts+1, 2*promised, 20, policy.Success), 1, true, true},
+		{"the clock went back", ended(-time.Hour, 2*promised, 20, policy.Success), 1, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := trial{back: 80, began: t0, least: 10, b: promised.Seconds() / 20}
+			n, kept := 0, false
+			for i := 1; i <= 2*trialMost && n == 0; i++ {
+				var over bool
+				if kept, over = tt.each(&r); over {
+					n = i
+				}
+			}
+			if n != tt.n || n > 0 && kept != tt.keeps || (r.n == 0) != tt.notCounted {
+				t.Errorf("over after %d, kept: %v; want %d, %v; %+v", n, kept, tt.n, tt.keeps, r)
+			}
+		})
+	}
+}
+
+// A promise that is not kept is taken back, and the next is waited for ever longer, until one is kept.
+func TestTried(t *testing.T) {
+	source := mustTwoArm(t, TwoArmOptions{Start: 160})
+	now := t0
+	for i, want := range []time.Duration{restLeast, 2 * restLeast, 4 * restLeast, 8 * restLeast, restMost, restMost} {
+		source.trial = trial{back: 160}
+		source.climb.ceilingLeft = ceilingLasts
+		source.fall(now, 40)
+		source.tried(now, false)
+		if s := source.Snapshot(); s.Places != 160 || s.Limit < 160 || s.Saturated || source.climb.ceilingLeft > 0 || source.rest != want || source.trial.back > 0 {
+			t.Errorf("%d: rests %v, want %v; %+v", i, source.rest, want, s)
+		}
+		now = now.Add(want)
+	}
+	source.trial = trial{back: 160}
+	source.fall(now, 40)
+	source.tried(now, true)
+	if s := source.Snapshot(); s.Places != 40 || source.rest != 0 || source.trial.back > 0 {
+		t.Errorf("a promise was kept: rests %v, want 0; %+v, want 40 places", source.rest, s)
+	}
+	source.trial = trial{back: 30} // it has climbed since
+	source.tried(now, false)
+	if s := source.Snapshot(); s.Places != 40 || source.rest != restLeast {
+		t.Errorf("there are %v places and it rests %v, want 40 and %v", s.Places, source.rest, restLeast)
+	}
+}
+
+// As long as it rests nothing is taken away.
+func TestStrainRests(t *testing.T) {
+	for _, rest := range []time.Duration{0, restMost} {
+		source := mustTwoArm(t, TwoArmOptions{Start: 160})
+		source.pace, source.rested, source.rest = 640, t0.Add(-restLeast), rest
+		fell := samples(source, func(i int) (time.Duration, time.Duration, time.Duration, int, int) {
+			n := 8 + i/3
+			return time.Duration(i) * time.Second / 800, time.Duration(n) * time.Second / 800, 100 * time.Millisecond, n, n + n/3
+		}, 210)
+		if fell != (rest == 0) {
+			t.Errorf("rests for %v: places were taken away: %v", rest, fell)
+		}
 	}
 }
 

@@ -95,6 +95,9 @@ type TwoArm struct {
 	climb  climb
 	strain strain
 	high   float64 // where strain first took places away since the latest calm time, 0 when it has not
+	trial  trial
+	rested policy.Time   // when a trial last ended badly
+	rest   time.Duration // for how long strain takes no places away since then
 	// lateFrom is where the retreat began, 0 when there is none.
 	lateFrom float64
 }
