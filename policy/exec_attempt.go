@@ -452,6 +452,9 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop(retryName, "the attempts are used up")
 		return
 	}
+	if a.class.Counts().Retry == RetryAnyOnce {
+		n = x.once() // how others have failed is not counted
+	}
 	e := status.From(a.err)
 	wait, ok, why := o.Retries.Again(now, rnd, &x.call, n, a.class, e.Fate, e.Pushback)
 	if !ok {
@@ -496,6 +499,16 @@ func (x *Exec) breakerName() string {
 		return ""
 	}
 	return x.p.gates[x.p.brk].Name
+}
+
+// once is how many attempts have failed in a way that is tried again only once.
+func (x *Exec) once() (n int) {
+	for i := range x.att[:x.n] {
+		if a := &x.att[i]; a.stage == stageEnded && a.class.Counts().Retry == RetryAnyOnce {
+			n++
+		}
+	}
+	return n
 }
 
 // inVain is how many attempts do not count because they reached nobody, while somebody else may be reached: 0 if nobody is left. At least one counts.

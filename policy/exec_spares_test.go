@@ -62,3 +62,34 @@ func TestNobodyReached(t *testing.T) {
 		})
 	}
 }
+
+// TestShedAfterATimeout is a regression test: "tried again once" counted all attempts, so that a call which was refused by its second node, after its first had
+// been too slow, did not go to the third.
+func TestShedAfterATimeout(t *testing.T) {
+	shed := &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent}
+	slow := &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout}
+	for _, tt := range []struct {
+		name string
+		errs []error
+		made int
+	}{
+		{"slow, shed, well", []error{slow, shed, nil}, 3},
+		{"shed, slow, well", []error{shed, slow, nil}, 3},
+		{"shed twice", []error{shed, shed, nil}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := retry.New(retry.Options{Backoff: retry.Immediate})
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := 0
+			_, err = mustNew(t, policy.Options{Retries: r, Budget: &purse{100}}).Drive(t.Context(), policy.Call{Idempotent: true}, opener(func(context.Context, policy.Attempt) error {
+				made++
+				return tt.errs[made-1]
+			}))
+			if made != tt.made || (err == nil) != (made == 3) {
+				t.Errorf("%d attempts, %v: want %d", made, err, tt.made)
+			}
+		})
+	}
+}
