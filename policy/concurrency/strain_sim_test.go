@@ -69,8 +69,9 @@ func slower(t *testing.T, seed uint64, start int, rate float64, ramp, top time.D
 	const fast, steps = 15 * time.Millisecond, 100
 	w.cores, w.work, w.dep, w.patient = 10_000, time.Microsecond, time.Millisecond, 100*time.Millisecond
 	w.extra = fast
-	for i := time.Duration(1); i <= steps; i++ {
-		w.after(5*time.Second+ramp*i/steps, func() { w.extra = fast + (top-fast)*i/steps })
+	for i := 1; i <= steps; i++ {
+		part := func(d time.Duration) time.Duration { return d / steps * time.Duration(i) }
+		w.after(5*time.Second+part(ramp), func() { w.extra = fast + part(top-fast) })
 	}
 	w.arrive(func() float64 {
 		if w.now >= at(15*time.Second) {
