@@ -208,7 +208,7 @@ func (f *flows) sweep() {
 	}
 	now, late := f.now(), false
 	whole := f.total.starving()
-	grain := time.Duration(max(f.first/2/pace, 1)) // peers make room by halves of their windows: who has large ones does so less often
+	grain := max(f.first/2/pace, 1) // peers make room by halves of their windows: who has large ones does so less often
 	for _, s := range f.open {
 		if s.limit == 0 {
 			continue
@@ -217,7 +217,7 @@ func (f *flows) sweep() {
 		if whole != 0 && (since == 0 || whole < since) {
 			since = whole
 		}
-		late = late || since != 0 && now-max(since, s.from) >= min(s.limit*grain, max(s.limit, mostPatience*f.conn.port.opt.SlowReader))
+		late = late || since != 0 && now-max(since, s.from) >= min(s.limit*time.Duration(grain), max(s.limit, mostPatience*f.conn.port.opt.SlowReader))
 	}
 	if !late {
 		f.timer.Reset(f.conn.port.opt.SlowReader / sweeps)

@@ -22,6 +22,7 @@ func asText(r *http.Request) bool {
 type text struct {
 	http.ResponseWriter
 	began bool
+	plain bool // it is no gRPC-Web: an error that says in JSON why there is none
 	buf   []byte
 }
 
@@ -53,7 +54,8 @@ func (t *text) begin() {
 		return
 	}
 	t.began = true
-	if ct, ok := strings.CutPrefix(t.Header().Get("Content-Type"), typeWeb); ok {
+	ct, web := strings.CutPrefix(t.Header().Get("Content-Type"), typeWeb)
+	if t.plain = !web; web {
 		t.Header().Set("Content-Type", typeWebText+ct)
 	}
 }
@@ -75,7 +77,10 @@ func (t *text) encode(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	_, err := t.ResponseWriter.Write(base64.StdEncoding.AppendEncode(nil, b))
+	if !t.plain {
+		b = base64.StdEncoding.AppendEncode(nil, b)
+	}
+	_, err := t.ResponseWriter.Write(b)
 	return err
 }
 
