@@ -452,7 +452,7 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop(retryName, "the attempts are used up")
 		return
 	}
-	if a.class.Counts().Retry == RetryAnyOnce {
+	if a.class.Counts().Retry == RetryAnyOnce && x.spare(now, rnd) {
 		n = x.once() // how others have failed is not counted
 	}
 	e := status.From(a.err)
@@ -501,6 +501,12 @@ func (x *Exec) breakerName() string {
 	return x.p.gates[x.p.brk].Name
 }
 
+// spare reports whether a node is left that the call has not tried.
+func (x *Exec) spare(now Time, rnd rand.Source) bool {
+	s, ok := x.p.opt.Nodes.(Spares)
+	return ok && s.Spare(now, rnd, &x.call, x.triedNodes(int(x.n)))
+}
+
 // once is how many attempts have failed in a way that is tried again only once.
 func (x *Exec) once() (n int) {
 	for i := range x.att[:x.n] {
@@ -513,8 +519,7 @@ func (x *Exec) once() (n int) {
 
 // inVain is how many attempts do not count because they reached nobody, while somebody else may be reached: 0 if nobody is left. At least one counts.
 func (x *Exec) inVain(now Time, rnd rand.Source) int {
-	s, ok := x.p.opt.Nodes.(Spares)
-	if !ok || x.call.Attempts != 0 || x.p.max < 2 || int(x.n) >= MaxAttempts {
+	if x.call.Attempts != 0 || x.p.max < 2 || int(x.n) >= MaxAttempts {
 		return 0
 	}
 	vain := 0
@@ -524,7 +529,7 @@ func (x *Exec) inVain(now Time, rnd rand.Source) int {
 			vain++
 		}
 	}
-	if vain == 0 || !s.Spare(now, rnd, &x.call, x.triedNodes(int(x.n))) {
+	if vain == 0 || !x.spare(now, rnd) {
 		return 0
 	}
 	return min(vain, int(x.n)-1)

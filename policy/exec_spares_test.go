@@ -69,21 +69,27 @@ func TestShedAfterATimeout(t *testing.T) {
 	shed := &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent}
 	slow := &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout}
 	for _, tt := range []struct {
-		name string
-		errs []error
-		made int
+		name  string
+		nodes int
+		errs  []error
+		made  int
 	}{
-		{"slow, shed, well", []error{slow, shed, nil}, 3},
-		{"shed, slow, well", []error{shed, slow, nil}, 3},
-		{"shed twice", []error{shed, shed, nil}, 2},
+		{"slow, shed, well", 3, []error{slow, shed, nil}, 3},
+		{"slow, shed, and nobody else is there", 2, []error{slow, shed, nil}, 2},
+		{"shed, slow, well", 3, []error{shed, slow, nil}, 3},
+		{"shed twice", 3, []error{shed, shed, nil}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := retry.New(retry.Options{Backoff: retry.Immediate})
 			if err != nil {
 				t.Fatal(err)
 			}
+			s := &spares{}
+			for i := range tt.nodes {
+				s.nodes = append(s.nodes, &place{fmt.Sprint(i)})
+			}
 			made := 0
-			_, err = mustNew(t, policy.Options{Retries: r, Budget: &purse{100}}).Drive(t.Context(), policy.Call{Idempotent: true}, opener(func(context.Context, policy.Attempt) error {
+			_, err = mustNew(t, policy.Options{Nodes: s, Retries: r, Budget: &purse{100}}).Drive(t.Context(), policy.Call{Idempotent: true}, opener(func(context.Context, policy.Attempt) error {
 				made++
 				return tt.errs[made-1]
 			}))
