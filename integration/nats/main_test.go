@@ -1,7 +1,6 @@
 package nats_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/integration/natsserver"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/natsregistry"
 	"github.com/hull-go/hull/registry/registrytest"
@@ -26,24 +25,8 @@ func TestMain(m *testing.M) {
 	engine.Main(m, servers)
 }
 
-// serve runs nats-server with a configuration file, which it reads again on SIGHUP.
-func serve(args []string, listening func(string)) error {
-	o, err := server.ProcessConfigFile(args[0])
-	if err != nil {
-		return err
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		return err
-	}
-	s.Start()
-	if !s.ReadyForConnections(time.Minute) {
-		return errors.New("not ready after a minute")
-	}
-	listening(s.Addr().String())
-	s.WaitForShutdown()
-	return errors.New("shut down")
-}
+// serve runs nats-server with a configuration file.
+func serve(args []string, listening func(string)) error { return natsserver.Serve(args[0], listening) }
 
 const ttl = 4 * time.Second
 

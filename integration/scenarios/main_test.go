@@ -11,16 +11,12 @@
 package scenarios_test
 
 import (
-	"errors"
 	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	"github.com/hull-go/hull/integration/engine"
+	"github.com/hull-go/hull/integration/natsserver"
 )
 
 var (
@@ -39,28 +35,9 @@ func TestMain(m *testing.M) {
 	engine.Main(m, map[string]func([]string, func(string)) error{"nats": serveNATS, "node": serveNode, "caller": serveCaller})
 }
 
-// serveNATS runs nats-server, the registry of one scenario, with its data in a directory.
+// serveNATS runs the registry of one scenario, with its data in a directory.
 func serveNATS(args []string, listening func(string)) error {
-	file := filepath.Join(args[0], "nats.conf")
-	text := "listen: \"" + args[1] + "\"\njetstream { store_dir: \"" + filepath.Join(args[0], "store") + "\" }\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	o, err := server.ProcessConfigFile(file)
-	if err != nil {
-		return err
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		return err
-	}
-	s.Start()
-	if !s.ReadyForConnections(time.Minute) {
-		return errors.New("not ready after a minute")
-	}
-	listening(s.Addr().String())
-	s.WaitForShutdown()
-	return errors.New("shut down")
+	return natsserver.ServeDir(args[0], args[1], listening)
 }
 
 // pass lets time go by.
