@@ -29,5 +29,6 @@
 //
 // The call that came first runs the handler, on its own goroutine and holding its own permits. The handler's context does not end with
 // that call but with the last of those who wait for it, and Options.Linger later: a caller who gives up an attempt and tries again finds
-// its work going on, not cancelled half-way.
+// its work going on, not cancelled half-way. What the handler calls is given more than its callers' deadline for the same reason: as much again as they had, and
+// not more than Options.Linger.
 package idempotency

@@ -30,7 +30,8 @@ type Options struct {
 	MaxBytes int64
 	// MaxResult is the largest answer that is kept, in bytes encoded; 0 = DefaultMaxResult.
 	MaxResult int
-	// Linger is how long a handler may go on after the last of its callers has gone; 0 = DefaultLinger, negative = not at all.
+	// Linger is how long a handler may go on after the last of its callers has gone; 0 = DefaultLinger, negative = not at all. While they wait, calls that
+	// it makes with its context are given as much beyond the latest deadline of its callers; with 0 not more than those had when they came.
 	Linger time.Duration
 	// Store is where nodes share keys; nil = this process alone. The Guard does not close it.
 	Store Store
@@ -50,6 +51,7 @@ type Options struct {
 type Guard struct {
 	opt   Options
 	w     window
+	usual bool   // Linger was not asked for
 	owner string // this instance, in the store
 
 	stop    context.CancelFunc
@@ -78,6 +80,7 @@ func New(o Options) (*Guard, error) {
 	}
 	o.Keep, o.TTL = or(o.Keep, DefaultKeep), or(o.TTL, DefaultTTL)
 	o.MaxBytes, o.MaxResult = or(o.MaxBytes, DefaultMaxBytes), or(o.MaxResult, DefaultMaxResult)
+	usual := o.Linger == 0
 	if o.Linger = or(o.Linger, DefaultLinger); o.Linger < 0 {
 		o.Linger = 0
 	}
@@ -96,7 +99,7 @@ func New(o Options) (*Guard, error) {
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("idempotency: %w", errors.Join(errs...))
 	}
-	g := &Guard{opt: o, owner: rand.Text(), pending: make(chan struct{}, 1)}
+	g := &Guard{opt: o, usual: usual, owner: rand.Text(), pending: make(chan struct{}, 1)}
 	g.w = window{keep: o.Keep, maxBytes: o.MaxBytes, entries: map[string]*entry{}}
 	if o.Store != nil {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -178,7 +181,7 @@ func (g *Guard) Do(ctx context.Context, c Call, fn func(ctx context.Context) (an
 	for {
 		var leave func()
 		e, d := g.w.begin(policy.Now(), at.full, c.Request, func() *run {
-			r := newRun(ctx, at, g.opt.Linger)
+			r := newRun(ctx, at, g.opt.Linger, g.usual)
 			leave = r.join(ctx)
 			return r
 		})
@@ -241,8 +244,8 @@ func (g *Guard) first(ctx context.Context, at key, e *entry, fn func(context.Con
 	)
 	defer func() {
 		// Also after a panic and Goexit, the handler's or the store's.
-		if givenUp := e.run.end(); began {
-			if res = g.resultOf(rep, err, returned, givenUp); res == nil {
+		if givenUp, alone := e.run.end(); began {
+			if res = g.resultOf(rep, err, returned, givenUp || alone && ranOut(err)); res == nil {
 				g.w.count(func(n *counters) { n.released++ })
 			}
 			g.settle(at, claim, res)
@@ -266,6 +269,13 @@ func (g *Guard) first(ctx context.Context, at key, e *entry, fn func(context.Con
 	rep, err = fn(e.run)
 	returned = true
 	return rep, err
+}
+
+// ranOut reports whether a handler failed because its time was over, or that of what it called. When nobody waits for it that is no answer: what it has done
+// by then is not known.
+func ranOut(err error) bool {
+	c := status.CodeOf(err)
+	return c == status.DeadlineExceeded || c == status.Canceled
 }
 
 // unbegun is the error of a call whose time was up before anything was done.

@@ -253,6 +253,7 @@ func TestWorkForNobodyEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		go func() { // waits for a moment, and adds nothing
+			time.Sleep(time.Millisecond) // the other one is first
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			defer cancel()
 			if _, err := g.Do(ctx, call("k"), nil); status.CodeOf(err) != status.DeadlineExceeded {
@@ -274,6 +275,79 @@ func TestWorkForNobodyEnds(t *testing.T) {
 		}
 		if _, err := g.Do(t.Context(), call("k"), nil); !idempotency.InDoubt(err) {
 			t.Error(err)
+		}
+	})
+}
+
+// TestWhatIsCalledBelowDoesNotLinger is a regression test: whatever a handler under a key called was given its caller's deadline and five seconds more, at each
+// level of a tree.
+func TestWhatIsCalledBelowDoesNotLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var deep func(ctx context.Context, level int) (any, error)
+		deep = func(ctx context.Context, level int) (any, error) {
+			g := newGuard(t, idempotency.Options{})
+			return g.Do(ctx, call("k"), func(ctx context.Context) (any, error) {
+				d, ok := ctx.Deadline()
+				if most := 100 * time.Millisecond << level; !ok || d.Sub(began) > most {
+					t.Errorf("level %d: what is called has until %v, want %v at most", level, d.Sub(began), most)
+				}
+				if level < 4 {
+					return deep(ctx, level+1)
+				}
+				return "done", nil
+			})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := deep(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+		// Who comes back has its work not cut off, nor the time for it taken away.
+		g := newGuard(t, idempotency.Options{})
+		work := func(run context.Context) (any, error) {
+			time.Sleep(150 * time.Millisecond)
+			if d, _ := run.Deadline(); time.Until(d) < time.Second || run.Err() != nil {
+				t.Errorf("%v are left, %v", time.Until(d), run.Err())
+			}
+			return "done", nil
+		}
+		short, cancelShort := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancelShort()
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _ = g.Do(short, call("k"), work)
+		}()
+		time.Sleep(120 * time.Millisecond)
+		long, cancelLong := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancelLong()
+		if rep, err := g.Do(long, call("k"), work); err != nil || text(t, rep) != `"done"` {
+			t.Error(rep, err)
+		}
+		<-gone
+	})
+}
+
+// TestTimeThatRanOutIsNoAnswer: a handler whose time, or that of what it called, is over when nobody waits for it leaves its key in doubt.
+func TestTimeThatRanOutIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, waits := range []bool{true, false} {
+			g := newGuard(t, idempotency.Options{})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := g.Do(ctx, call("k"), func(context.Context) (any, error) {
+				if !waits {
+					time.Sleep(1500 * time.Millisecond)
+				}
+				return nil, &status.Error{Code: status.DeadlineExceeded, Message: "below"}
+			})
+			cancel()
+			if status.CodeOf(err) != status.DeadlineExceeded {
+				t.Error(err)
+			}
+			if _, err := g.Do(t.Context(), call("k"), nil); idempotency.InDoubt(err) == waits {
+				t.Errorf("somebody waits: %v, and later: %v", waits, err)
+			}
 		}
 	})
 }

@@ -12,17 +12,18 @@ type run struct {
 	cancel          context.CancelCauseFunc
 	at              key
 	linger          time.Duration
+	usual           bool // nobody has asked for linger: what the handler calls is not given all of it
 
 	mu       sync.Mutex
 	callers  int
-	deadline time.Time // the latest of the callers', and linger; zero = one of them has none
+	deadline time.Time // the latest of the callers', and what is added to it; zero = one of them has none
 	timer    *time.Timer
 	ended    bool
 }
 
 // newRun returns the run of the call with ctx.
-func newRun(ctx context.Context, at key, linger time.Duration) *run {
-	r := &run{at: at, linger: linger}
+func newRun(ctx context.Context, at key, linger time.Duration, usual bool) *run {
+	r := &run{at: at, linger: linger, usual: usual}
 	r.Context, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return r
 }
@@ -62,11 +63,13 @@ func (r *run) join(ctx context.Context) (leave func()) {
 	if r.ended || r.Err() != nil {
 		return nil
 	}
-	switch d, ok := ctx.Deadline(); {
+	d, ok := ctx.Deadline()
+	end := d.Add(r.beyond(d))
+	switch {
 	case !ok:
 		r.deadline = time.Time{}
-	case r.callers == 0 && r.deadline.IsZero(), !r.deadline.IsZero() && d.Add(r.linger).After(r.deadline):
-		r.deadline = d.Add(r.linger)
+	case r.callers == 0 && r.deadline.IsZero(), !r.deadline.IsZero() && end.After(r.deadline):
+		r.deadline = end
 	}
 	r.callers++
 	if r.timer != nil {
@@ -78,6 +81,16 @@ func (r *run) join(ctx context.Context) (leave func()) {
 			r.leave()
 		}
 	}
+}
+
+// beyond is what calls that the handler makes are given beyond a caller's deadline. They need some time more, or an attempt that is given up, and comes back,
+// finds them cut off; but where nothing else was asked for not more than the caller had, or calls of a tenth of a second, one below the other, would go on for
+// five seconds each.
+func (r *run) beyond(deadline time.Time) time.Duration {
+	if !r.usual {
+		return r.linger
+	}
+	return min(r.linger, max(time.Until(deadline), 0))
 }
 
 // leave takes a caller away. After the last one the run has linger left.
@@ -103,8 +116,8 @@ func (r *run) giveUp() {
 	}
 }
 
-// end says that the handler has returned. It reports whether it had been given up before.
-func (r *run) end() (givenUp bool) {
+// end says that the handler has returned. It reports whether it had been given up before, and whether nobody waits for it.
+func (r *run) end() (givenUp, alone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
@@ -113,5 +126,5 @@ func (r *run) end() (givenUp bool) {
 	}
 	givenUp = r.Err() != nil
 	r.cancel(context.Canceled)
-	return givenUp
+	return givenUp, r.callers <= 0
 }
