@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// belief decides which nodes of one service the Registry believes in. It is pure: now is an argument, and nothing in
-// it starts, waits or locks.
+// Belief decides which nodes of one service a Registry believes in. It is pure: now is an argument, and nothing in it starts, waits or
+// locks, so that simulations decide by the same code. Programs have no use for it: a Registry has one for each service, and a View shows what comes of it.
+// It is not safe for concurrent use. New ones come from NewBelief.
 //
 // A node the engine lists is present. One that is missing is gone at once if its departure is proved, if it said that
 // it was draining, if callers fail to reach it, or if its address now belongs to another node. Otherwise it has merely
 // vanished: a few at a time are believed to be gone, but when more than share of the fleet vanish within window, or
 // all of it, they are kept as absent until callers fail to reach them, or grace has passed without a success of which it is certain that the
 // node meant was the one that answered.
-type belief struct {
+type Belief struct {
 	share         float64
 	window, grace time.Duration
 	// probing says that somebody looks at absent nodes that identify themselves.
@@ -47,8 +48,21 @@ type entry struct {
 	failing time.Time
 }
 
+// NewBelief returns a belief in nobody. Of the options TTL, Disbelieve and Grace count, and whether there is a Probe.
+func NewBelief(o Options) (*Belief, error) {
+	if err := o.normalise(); err != nil {
+		return nil, err
+	}
+	b := newBelief(o)
+	return &b, nil
+}
+
+func newBelief(o Options) Belief {
+	return Belief{share: o.Disbelieve, window: o.TTL, grace: o.Grace, probing: o.Probe != nil, entries: map[string]*entry{}}
+}
+
 // adopt takes nodes from the disk, while the engine has not answered.
-func (b *belief) adopt(nodes []*Node) bool {
+func (b *Belief) adopt(nodes []*Node) bool {
 	if b.answered || len(b.entries) > 0 || len(nodes) == 0 {
 		return false
 	}
@@ -59,8 +73,8 @@ func (b *belief) adopt(nodes []*Node) bool {
 	return true
 }
 
-// update takes an engine's answer and reports whether anything changed.
-func (b *belief) update(now time.Time, up Update) bool {
+// Update takes an engine's answer and reports whether anything changed.
+func (b *Belief) Update(now time.Time, up Update) bool {
 	changed := !b.answered
 	b.answered = true
 	if b.disk {
@@ -157,8 +171,8 @@ func (b *belief) update(now time.Time, up Update) bool {
 	return changed
 }
 
-// report takes what a caller has seen of a node, and reports whether anything changed.
-func (b *belief) report(now time.Time, id string, healthy bool) bool {
+// Report takes what a caller has seen of a node, and reports whether anything changed.
+func (b *Belief) Report(now time.Time, id string, healthy bool) bool {
 	e := b.entries[id]
 	if e == nil {
 		return false
@@ -185,8 +199,8 @@ func (b *belief) report(now time.Time, id string, healthy bool) bool {
 	return false
 }
 
-// expire lets go of absent nodes nobody vouches for, and reports whether there were any.
-func (b *belief) expire(now time.Time) bool {
+// Expire lets go of absent nodes nobody vouches for, and reports whether there were any.
+func (b *Belief) Expire(now time.Time) bool {
 	if b.absent == 0 {
 		return false
 	}
@@ -200,8 +214,8 @@ func (b *belief) expire(now time.Time) bool {
 	return changed
 }
 
-// deadline is when expire should be called next; zero = never.
-func (b *belief) deadline() time.Time {
+// Deadline is when Expire should be called next; zero = never.
+func (b *Belief) Deadline() time.Time {
 	var t time.Time
 	if b.absent == 0 {
 		return t
@@ -219,14 +233,14 @@ func (b *belief) deadline() time.Time {
 
 // end is when an absent node goes if nobody vouches for it any more. One that is asked who it is, and does not answer,
 // need not be given as long as one of which nothing is heard.
-func (b *belief) end(e *entry) time.Time {
+func (b *Belief) end(e *entry) time.Time {
 	if b.probing && e.node.Identifies {
 		return e.vouched.Add(min(b.grace, silence))
 	}
 	return e.vouched.Add(b.grace)
 }
 
-func (b *belief) remove(id string) bool {
+func (b *Belief) remove(id string) bool {
 	e := b.entries[id]
 	if e == nil {
 		return false
@@ -241,14 +255,14 @@ func (b *belief) remove(id string) bool {
 	return true
 }
 
-func (b *belief) calm() {
+func (b *Belief) calm() {
 	if b.absent == 0 {
 		b.why, b.since = "", time.Time{}
 	}
 }
 
-// nodes returns what is shown to callers, sorted by ID.
-func (b *belief) nodes() []*Node {
+// Nodes returns what is shown to callers, sorted by ID.
+func (b *Belief) Nodes() []*Node {
 	out := make([]*Node, 0, len(b.entries))
 	for _, e := range b.entries {
 		out = append(out, e.shown)

@@ -65,9 +65,9 @@ func TestBelief(t *testing.T) {
 	for name, steps := range cases {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(1000, 0)
-			b := belief{share: DefaultDisbelieve, window: DefaultTTL, grace: DefaultGrace, entries: map[string]*entry{}}
+			b := Belief{share: DefaultDisbelieve, window: DefaultTTL, grace: DefaultGrace, entries: map[string]*entry{}}
 			for i, step := range steps {
-				before := show(b.nodes())
+				before := show(b.Nodes())
 				first := !b.answered
 				changed := false
 				switch op := step[0]; op[0] {
@@ -77,9 +77,9 @@ func TestBelief(t *testing.T) {
 						t.Fatal(err)
 					}
 					now = now.Add(d)
-					changed = b.expire(now)
+					changed = b.Expire(now)
 				case '!', '?':
-					changed = b.report(now, op[1:], op[0] == '?')
+					changed = b.Report(now, op[1:], op[0] == '?')
 				default:
 					var up Update
 					fields := strings.Fields(op)
@@ -92,12 +92,12 @@ func TestBelief(t *testing.T) {
 						n.Draining = fields[0] == "drain"
 						up.Nodes = append(up.Nodes, n)
 					}
-					changed = b.update(now, up)
+					changed = b.Update(now, up)
 					if fields[0] == "drain" || first {
 						before = "changed anyhow"
 					}
 				}
-				got := show(b.nodes())
+				got := show(b.Nodes())
 				if got != step[1] {
 					t.Fatalf("step %d, %q: %q, want %q", i, step[0], got, step[1])
 				}
@@ -111,7 +111,7 @@ func TestBelief(t *testing.T) {
 }
 
 // check asserts what always holds.
-func check(t *testing.T, b *belief, now time.Time) {
+func check(t *testing.T, b *Belief, now time.Time) {
 	t.Helper()
 	absent, failing := 0, 0
 	for id, e := range b.entries {
@@ -132,43 +132,43 @@ func check(t *testing.T, b *belief, now time.Time) {
 		t.Errorf("%d absent, but why is %q since %v", absent, b.why, b.since)
 	}
 	if absent > 0 {
-		if d := b.deadline(); d.Before(now) || d.After(now.Add(b.grace)) {
+		if d := b.Deadline(); d.Before(now) || d.After(now.Add(b.grace)) {
 			t.Errorf("deadline %v at %v", d, now)
 		}
-	} else if !b.deadline().IsZero() {
-		t.Errorf("a deadline without an absent node: %v", b.deadline())
+	} else if !b.Deadline().IsZero() {
+		t.Errorf("a deadline without an absent node: %v", b.Deadline())
 	}
 }
 
 func TestAnAddressThatIsTakenOver(t *testing.T) {
 	now := time.Unix(1000, 0)
-	b := belief{share: DefaultDisbelieve, window: DefaultTTL, grace: DefaultGrace, entries: map[string]*entry{}}
-	b.update(now, Update{Nodes: testNodes("a", "b")})
+	b := Belief{share: DefaultDisbelieve, window: DefaultTTL, grace: DefaultGrace, entries: map[string]*entry{}}
+	b.Update(now, Update{Nodes: testNodes("a", "b")})
 	heir := testNode("a")
 	heir.ID = "heir"
-	b.update(now, Update{Nodes: []*Node{heir, testNode("b")}})
-	if got := show(b.nodes()); got != "b heir" {
+	b.Update(now, Update{Nodes: []*Node{heir, testNode("b")}})
+	if got := show(b.Nodes()); got != "b heir" {
 		t.Errorf("%q: who lives at another's address has replaced it", got)
 	}
 }
 
 func TestBeliefOfTheDisk(t *testing.T) {
 	now := time.Unix(1000, 0)
-	fresh := func() *belief {
-		b := &belief{share: DefaultDisbelieve, window: DefaultTTL, grace: DefaultGrace, entries: map[string]*entry{}}
+	fresh := func() *Belief {
+		b := &Belief{share: DefaultDisbelieve, window: DefaultTTL, grace: DefaultGrace, entries: map[string]*entry{}}
 		if !b.adopt(testNodes("a", "b", "c")) {
 			t.Fatal("not adopted")
 		}
 		return b
 	}
 	b := fresh()
-	b.update(now, Update{Nodes: testNodes("c", "d")})
-	if got := show(b.nodes()); got != "c d" {
+	b.Update(now, Update{Nodes: testNodes("c", "d")})
+	if got := show(b.Nodes()); got != "c d" {
 		t.Errorf("an answer replaces what the disk remembered: %q", got)
 	}
 	b = fresh()
-	b.update(now, Update{})
-	if got := show(b.nodes()); got != "(a) (b) (c)" {
+	b.Update(now, Update{})
+	if got := show(b.Nodes()); got != "(a) (b) (c)" {
 		t.Errorf("an empty answer is disbelieved: %q", got)
 	}
 	check(t, b, now)

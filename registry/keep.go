@@ -114,7 +114,7 @@ func (w *watch) tend(now time.Time) time.Time {
 	}
 
 	w.mu.Lock()
-	changed := w.b.expire(now)
+	changed := w.b.Expire(now)
 	if w.fromDisk != nil {
 		if end := w.began.Add(patience); end.After(now) {
 			at(end)
@@ -123,7 +123,7 @@ func (w *watch) tend(now time.Time) time.Time {
 			w.fromDisk = nil
 		}
 	}
-	at(w.b.deadline())
+	at(w.b.Deadline())
 	w.publish(changed)
 	at(w.probeDue(now))
 	w.mu.Unlock()

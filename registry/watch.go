@@ -36,7 +36,7 @@ type watch struct {
 	idleSince time.Time
 
 	mu        sync.Mutex
-	b         belief
+	b         Belief
 	failedFor time.Time // when the engine began to fail; zero = it answers
 	err       error     // with what
 	fromDisk  []*Node   // remembered, not shown yet
@@ -50,7 +50,7 @@ type watch struct {
 func newWatch(r *Registry, name string) *watch {
 	w := &watch{r: r, name: name, began: time.Now()}
 	w.ctx, w.cancel = context.WithCancel(r.ctx)
-	w.b = belief{share: r.opt.Disbelieve, window: r.opt.TTL, grace: r.opt.Grace, probing: r.opt.Probe != nil, entries: map[string]*entry{}}
+	w.b = newBelief(r.opt)
 	w.snap.Store(&Service{Name: name, next: make(chan struct{})})
 	return w
 }
@@ -118,7 +118,7 @@ func (w *watch) emit(up Update) {
 	now := time.Now()
 	w.mu.Lock()
 	doubted := w.b.absent
-	changed := w.b.update(now, up)
+	changed := w.b.Update(now, up)
 	recovered := w.err != nil
 	since, twice := w.failedFor, w.b.twice
 	w.err, w.failedFor, w.fromDisk = nil, time.Time{}, nil
@@ -167,7 +167,7 @@ func (w *watch) publish(changed bool) {
 		return
 	}
 	old := w.snap.Load()
-	s := &Service{Name: w.name, Revision: old.Revision + 1, Nodes: w.b.nodes(), Disbelieved: w.b.absent,
+	s := &Service{Name: w.name, Revision: old.Revision + 1, Nodes: w.b.Nodes(), Disbelieved: w.b.absent,
 		Why: w.b.why, Since: w.b.since, next: make(chan struct{})}
 	switch {
 	case w.err != nil:
@@ -186,7 +186,7 @@ func (w *watch) report(id string, healthy bool) {
 		return
 	}
 	w.mu.Lock()
-	changed := w.b.report(time.Now(), id, healthy)
+	changed := w.b.Report(time.Now(), id, healthy)
 	w.publish(changed)
 	w.mu.Unlock()
 	if changed { // a good word only puts off what is due

@@ -118,7 +118,7 @@ func Silence(l *Lab, on bool) {
 	l.silent = on
 	if !on {
 		for _, s := range l.services {
-			l.tell(s, s.known(false))
+			l.tell(s, s.known())
 		}
 		return
 	}
@@ -128,23 +128,22 @@ func Silence(l *Lab, on bool) {
 	l.After(30*time.Second, func() {
 		if l.silent {
 			for _, s := range l.services {
-				l.tell(s, nil)
+				for _, t := range s.targets {
+					t.forget(l)
+				}
 			}
 		}
 	})
 }
 
-// Emptied is a registry that says that there is nobody. Callers that doubt it keep the nodes, as absent ones.
+// Emptied is a registry that says that there is nobody. Callers that doubt it keep the nodes, as absent ones, as long as those answer.
 func Emptied(l *Lab, on bool) {
 	for _, s := range l.services {
-		switch {
-		case !on:
-			l.tell(s, s.known(false))
-		case l.with.doubt:
-			l.tell(s, s.known(true))
-		default:
+		if on {
 			l.tell(s, nil)
+			continue
 		}
+		l.tell(s, s.known())
 	}
 }
 

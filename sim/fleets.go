@@ -197,7 +197,7 @@ func RegistryBlackout() Scenario {
 	failed := func(r *Run, s Span) float64 { _, n := r.Calls("calls", s); return float64(n) }
 	return Scenario{
 		Number: 16, Name: "registry-blackout",
-		Story:  "The registry is silent for an hour. When it is back it says once, for a minute, that there is nobody. What callers believe of a registry is modelled here; package registry decides it.",
+		Story:  "The registry is silent for an hour. When it is back it says once, for a minute, that there is nobody. Those who doubt it decide by the code that programs have.",
 		Source: "Eureka's self-preservation; Envoy's discovery",
 
 		Services: []Service{{Name: "store", Nodes: 5, Work: About(5 * time.Millisecond), Timeout: time.Second, Tries: 2}},

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hull-go/hull/balance"
@@ -57,6 +56,7 @@ type target struct {
 	book     *spec.Book
 	picker   *balance.Picker
 	budget   *retry.Budget
+	belief   belief // of one who doubts
 	service  *service
 	method   int
 }
@@ -154,22 +154,25 @@ func (c *caller) target(to string) (*target, error) {
 		return nil, err
 	}
 	t.pipeline = m.Unary
-	t.picker.Update(c.lab.Now(), s.known(false))
+	if c.lab.with.doubt {
+		if t.belief, err = newBelief(); err != nil {
+			return nil, err
+		}
+	}
+	t.hear(c.lab, s.known())
 	s.targets = append(s.targets, t)
 	c.targets[to] = t
 	return t, nil
 }
 
-// known is what the registry says about the service's nodes, or what is left when nobody believes it.
-func (s *service) known(absent bool) *registry.Service {
-	out := &registry.Service{Name: s.Name}
+// known is what the registry says about the service's nodes.
+func (s *service) known() (nodes []*registry.Node) {
 	for _, n := range s.nodes {
 		if n.announced {
-			out.Nodes = append(out.Nodes, &registry.Node{ID: n.id(), Service: s.Name, Address: fmt.Sprintf("%s-%d:80", s.Name, n.index),
-				Draining: n.draining, Absent: absent})
+			nodes = append(nodes, &registry.Node{ID: n.id(), Service: s.Name, Address: fmt.Sprintf("%s-%d:80", s.Name, n.index), Draining: n.draining})
 		}
 	}
-	return out
+	return nodes
 }
 
 // spreads is how long it takes until callers hear of a change.
@@ -179,21 +182,15 @@ const spreads = 100 * time.Millisecond
 func (l *Lab) announce(s *service) {
 	l.After(spreads, func() {
 		if !l.silent {
-			l.tell(s, s.known(false))
+			l.tell(s, s.known())
 		}
 	})
 }
 
-func (l *Lab) tell(s *service, what *registry.Service) {
+// tell tells callers what the registry says.
+func (l *Lab) tell(s *service, said []*registry.Node) {
 	for _, t := range s.targets {
-		before := t.picker.Nodes()
-		t.picker.Update(l.Now(), what)
-		for _, n := range t.picker.Nodes() {
-			if !slices.Contains(before, n) { // somebody is new, which is news to breakers
-				t.book.Nudge(l.Now(), s.Name)
-				break
-			}
-		}
+		t.hear(l, said)
 	}
 }
 
@@ -228,7 +225,7 @@ func (t *target) serve(l *Lab, r *policytest.Request, e extra) {
 		*counts = append(*counts, 0)
 	}
 	(*counts)[at]++
-	j := &job{n: n, m: t.method, r: r, extra: e}
+	j := &job{n: n, m: t.method, r: r, extra: e, from: t, to: to}
 	if d := t.service.Network; d > 0 {
 		l.After(l.Exponential(d), func() { n.arrive(j) })
 		return

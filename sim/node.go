@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/policy/admission"
 	"github.com/hull-go/hull/policy/policytest"
@@ -63,7 +64,9 @@ type job struct {
 	m      int // method
 	r      *policytest.Request
 	extra  extra
-	place  int // in n.jobs
+	from   *target       // who asks
+	to     *balance.Node // whom
+	place  int           // in n.jobs
 	queued policy.Time
 	held   bool // a thread
 
@@ -128,7 +131,7 @@ func (n *node) arrive(j *job) {
 	l := n.lab
 	switch {
 	case n.down:
-		l.After(200*time.Microsecond, func() { j.r.Answer(errDial) })
+		l.After(200*time.Microsecond, func() { j.reply(errDial) })
 		return
 	case n.stopped:
 		n.frozen = append(n.frozen, func() { n.arrive(j) })
@@ -461,6 +464,14 @@ func (n *node) settle(j *job, err error) {
 	}
 }
 
+// reply is an answer that has arrived.
+func (j *job) reply(err error) {
+	if j.r.Wanted() {
+		j.from.sees(j.n.lab, j.to, err)
+	}
+	j.r.Answer(err)
+}
+
 // answer sends an answer.
 func (j *job) answer(err error) {
 	n := j.n
@@ -468,16 +479,16 @@ func (j *job) answer(err error) {
 		return
 	}
 	if d := n.service.Network; d > 0 {
-		n.lab.After(n.lab.Exponential(d), func() { j.r.Answer(err) })
+		n.lab.After(n.lab.Exponential(d), func() { j.reply(err) })
 		return
 	}
-	j.r.Answer(err)
+	j.reply(err)
 }
 
 // kill ends the node's process: the connections break.
 func (n *node) kill() {
 	for _, j := range n.jobs {
-		j.r.Answer(errReset)
+		j.reply(errReset)
 	}
 	n.life++ // what is under way knows that it is over
 	n.jobs, n.down = nil, true
