@@ -194,6 +194,30 @@ func TestStuckMethodStarvesNoOther(t *testing.T) {
 	})
 }
 
+// TestStuckMethodStarvesNoSheddableCalls is a regression test: only critical calls of other methods got in beside a method that hangs.
+func TestStuckMethodStarvesNoSheddableCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		release := make(chan struct{})
+		var hung atomic.Int64
+		w.Serve("plant", "a", hanging(release, &hung), limited(20))
+		c := w.Client("caller", bare())
+		var wg sync.WaitGroup
+		var stuck, light tally
+		ctx, cancel := context.WithCancel(t.Context())
+		offer(ctx, &wg, c, "plant.Plant/Hang", 100, 20*time.Second, &stuck, hull.Timeout(2*time.Second))
+		offer(ctx, &wg, c, "plant.Plant/Work", 50, 20*time.Second, &light, hull.Timeout(2*time.Second), hull.Criticality(policy.Sheddable))
+		time.Sleep(20 * time.Second)
+		wg.Wait()
+		// It takes a second until it is certain that the method hangs and does not only have much to do.
+		if ok, sent := light.ok.Load(), light.sent.Load(); float64(ok) < 0.85*float64(sent) || sent < 500 {
+			t.Errorf("%d of %d light sheddable calls were served", ok, sent)
+		}
+		cancel()
+		close(release)
+	})
+}
+
 // A handler that panics or ends its goroutine gives its place back.
 func TestPanicFreesItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

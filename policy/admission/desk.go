@@ -25,12 +25,17 @@ type Desk struct {
 	latest  atomic.Int64 // when a call was refused last, give or take refusalsApart
 	dry     [numReasons]atomic.Int64
 	reserve atomic.Int64 // calls that ran in their method's reserve
+	crowded atomic.Bool  // the hall was full at the last Turn
+	ended   atomic.Int64 // calls that gave their place back while it was
+	stands  atomic.Bool  // it stays full, and nobody leaves it
 	late    atomic.Int64 // calls whose time was over when a place came
 	lost    atomic.Int64 // calls that were abandoned, ever
 
 	mu      sync.Mutex // guards what follows, and one change of rules at a time
 	methods []*Method
 	swept   policy.Time
+	left    int64         // ended at the last Turn
+	still   time.Duration // for how long nobody has left the hall
 }
 
 // made is a set of rules and what was made by them. It is immutable.
@@ -189,7 +194,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 		d.dry[ByLimit].Add(1)
 		d.take(now, a.Call.Deadline, m, s, free)
 		return policy.Verdict{}, None
-	case !r.NoReserve && m.entitled(&a.Call):
+	case !r.NoReserve && m.entitled(&a.Call, d.stands.Load()):
 		d.reserve.Add(1)
 		d.take(now, a.Call.Deadline, m, s, reserved)
 		return policy.Verdict{}, None
@@ -291,6 +296,9 @@ func (d *Desk) Done(now policy.Time, rnd rand.Source, m *Method, s *Seat, o poli
 		return
 	}
 	if k == placed {
+		if d.crowded.Load() {
+			d.ended.Add(1)
+		}
 		s.hall.line.Done(now, rnd, policy.Permit{Start: s.start, Gen: s.gen, Slot: uint32(s.slot)}, o)
 		s.hall.next(now, rnd)
 	}
@@ -316,7 +324,9 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 	r := d.rules.Load()
 	took := now.Sub(d.swept)
 	d.swept = now
-	limit := r.hall.line.Snapshot().Limit
+	line := r.hall.line.Snapshot()
+	limit := line.Limit
+	d.watch(now, took, line.InUse >= line.Limit)
 	if r.Limit.Mode == policy.Off {
 		limit = maxAbandoned
 	}
@@ -345,6 +355,23 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 		r.hall.line.Done(now, rnd, policy.Permit{Start: now}, policy.Ignored)
 	}
 	r.hall.next(now, rnd)
+}
+
+// standsAfter is for how long nobody has left a full hall when it counts as standing still. Where handlers run on after their time, which they do for a
+// while before they hang for good, one look is enough.
+const standsAfter = time.Second
+
+// watch finds out whether the hall stands still: it is full of calls that do not end, so that no sheddable call could ever get in, of whatever method. It is
+// called with mu held.
+func (d *Desk) watch(now policy.Time, took time.Duration, full bool) {
+	ended := d.ended.Load()
+	if was := d.crowded.Swap(full); !full || !was || ended != d.left {
+		d.left, d.still = ended, 0
+		d.stands.Store(false)
+		return
+	}
+	d.still += min(max(took, 0), standsAfter/2)
+	d.stands.Store(d.still >= standsAfter || d.abandoned.Load() > 0)
 }
 
 // maxAbandoned is how many handlers may run on where there is no limit.

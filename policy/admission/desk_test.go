@@ -84,6 +84,7 @@ func TestReserve(t *testing.T) {
 	for range 30 {
 		d.arrive(now, stuck, policy.Call{})
 	}
+	extra := int64(0) // sheddable calls that got in when the hall had stood for a second
 	for range 100 {
 		now += second / 10
 		for i := range seats {
@@ -91,8 +92,11 @@ func TestReserve(t *testing.T) {
 				t.Fatalf("at %v call %d of the light method is refused", time.Duration(now-begun), i)
 			}
 		}
-		if s, _ := d.arrive(now, light, policy.Call{Criticality: policy.Sheddable}); s.Taken() {
+		if s, _ := d.arrive(now, light, policy.Call{Criticality: policy.Sheddable}); now <= begun+second && s.Taken() {
 			t.Fatal("a sheddable call got in")
+		} else if s.Taken() {
+			extra++
+			d.done(now, light, s)
 		}
 		d.Turn(now, d.rnd)
 		for _, s := range seats {
@@ -103,7 +107,7 @@ func TestReserve(t *testing.T) {
 		}
 	}
 	s := d.Snapshot()
-	if s.InReserve != 300 || s.Methods[0].Running != 20 || s.Methods[1].Running != 0 {
+	if s.InReserve != 300+extra || s.Methods[0].Running != 20 || s.Methods[1].Running != 0 {
 		t.Errorf("%+v", s)
 	}
 	r := d.Rules()
@@ -113,6 +117,80 @@ func TestReserve(t *testing.T) {
 	}
 	if s, _ := d.arrive(now, light, policy.Call{}); s.Taken() {
 		t.Error("a reserve that is switched off")
+	}
+}
+
+// TestStandingHall: when nobody leaves the hall any more the reserves are for sheddable calls too, which could otherwise never get in, and no longer when
+// somebody does. A method that is full of calls that end keeps its reserve for the others.
+func TestStandingHall(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ends bool // a call of the method that has the hall, now and then
+		want bool
+	}{{"it stands", false, true}, {"it is a flood", true, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDesk(t, fixed(10))
+			full, light := d.Add("full"), d.Add("light")
+			first, _ := d.arrive(begun, light, policy.Call{})
+			d.Turn(begun, d.rnd)
+			d.done(begun, light, first)
+			var seats []*admission.Seat
+			for range 10 {
+				s, _ := d.arrive(begun, full, policy.Call{Deadline: begun + 60*second})
+				seats = append(seats, s)
+			}
+			prefetch := func(now policy.Time, m *admission.Method) bool {
+				s, _ := d.arrive(now, m, policy.Call{Criticality: policy.Sheddable})
+				defer d.done(now, m, s)
+				return s.Taken()
+			}
+			now := begun
+			for i := range 50 {
+				now += second / 5
+				if tt.ends {
+					d.done(now, full, seats[i%10])
+					seats[i%10], _ = d.arrive(now, full, policy.Call{Deadline: now + 60*second})
+				}
+				d.Turn(now, d.rnd)
+				if got := prefetch(now, light); got != (tt.want && now >= begun+second+second/5) {
+					t.Fatalf("after %v a sheddable call of another method got in: %v", time.Duration(now-begun), got)
+				}
+				if prefetch(now, full) {
+					t.Fatal("the method that has the hall got more")
+				}
+			}
+			// It goes on.
+			d.done(now, full, seats[0])
+			seats[0], _ = d.arrive(now, full, policy.Call{Deadline: now + 60*second})
+			now += second / 5
+			if d.Turn(now, d.rnd); prefetch(now, light) {
+				t.Error("a sheddable call got in although the hall moves")
+			}
+		})
+	}
+}
+
+// TestStandingAgain: where handlers run on after their time it is known sooner that the hall stands.
+func TestStandingAgain(t *testing.T) {
+	d := newDesk(t, fixed(4))
+	stuck, light := d.Add("stuck"), d.Add("light")
+	s, _ := d.arrive(begun, light, policy.Call{})
+	d.done(begun, light, s)
+	now, out := begun, 0
+	for range 100 {
+		now += second / 5
+		for range 4 {
+			d.arrive(now, stuck, policy.Call{Deadline: now + second})
+		}
+		d.Turn(now, d.rnd)
+		s, _ := d.arrive(now, light, policy.Call{Criticality: policy.Sheddable})
+		if !s.Taken() && now > begun+3*second {
+			out++
+		}
+		d.done(now, light, s)
+	}
+	if out > 4 {
+		t.Errorf("%d sheddable calls of another method were refused after the first handlers had been abandoned", out)
 	}
 }
 

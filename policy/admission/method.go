@@ -158,10 +158,10 @@ func (m *Method) running() (hall, others int64) {
 	return hall, others
 }
 
-// entitled reports whether a call may run although the hall is full.
-func (m *Method) entitled(c *policy.Call) bool {
+// entitled reports whether a call may run although the hall is full, where stands says that nobody leaves it.
+func (m *Method) entitled(c *policy.Call, stands bool) bool {
 	keeps := m.keeps.Load()
-	if keeps == 0 || c.Criticality != policy.Critical && c.Criticality != policy.CriticalPlus {
+	if keeps == 0 || !stands && c.Criticality != policy.Critical && c.Criticality != policy.CriticalPlus {
 		return false
 	}
 	hall, others := m.running()
