@@ -24,8 +24,8 @@ lint: ## Run golangci-lint over every module.
 	@scripts/lint $(ARGS)
 
 .PHONY: bench
-bench: ## Compare with other libraries and draw docs/img (some minutes; flags as for bench/ in ARGS).
-	cd bench && go run . -svg ../docs/img $(ARGS)
+bench: ## Measure every table of docs/performance.md and draw docs/img (a quarter of an hour; ARGS="-rounds 1 -d 100ms" for a look).
+	cd bench && go run . tables -svg ../docs/img $(ARGS)
 
 .PHONY: microbench
 microbench: ## Run the micro-benchmarks.

@@ -38,6 +38,22 @@ func newMsg(worker, size int) *echopb.Msg {
 	return m
 }
 
+// An answer is a message of whatever kind.
+type answer interface {
+	GetN() int64
+	GetData() []byte
+	GetText() string
+}
+
+// A keeper is a Caller whose messages are of another kind: a worker keeps one
+// of those, so that none has to be copied for each call.
+type keeper interface {
+	Caller
+	// Keep returns what makes a worker's calls, with m's content as it is at
+	// first and its number as it is then.
+	Keep(m *echopb.Msg) func(ctx context.Context) (answer, error)
+}
+
 // A worker calls, waits for the answer and calls again.
 type worker struct {
 	msg  *echopb.Msg
@@ -55,9 +71,13 @@ type worker struct {
 func (w *worker) run(caller Caller, start time.Time, d time.Duration) {
 	// No deadline or cancellation here: those are the rival's own work.
 	ctx := context.Background()
+	call := func(ctx context.Context) (answer, error) { return caller.Call(ctx, w.msg) }
+	if k, ok := caller.(keeper); ok {
+		call = k.Keep(w.msg)
+	}
 	for w.last < d {
 		w.msg.N++
-		answer, err := caller.Call(ctx, w.msg)
+		answer, err := call(ctx)
 		now := time.Since(start)
 		if err == nil {
 			err = check(answer, w.msg)
@@ -82,11 +102,7 @@ func (w *worker) count(start time.Time) {
 
 // check compares in nanoseconds what tells answers apart: the number is the
 // call's own. The tests compare whole messages.
-func check(got interface {
-	GetN() int64
-	GetData() []byte
-	GetText() string
-}, want *echopb.Msg) error {
+func check(got answer, want *echopb.Msg) error {
 	if got.GetN() != want.GetN() || len(got.GetData()) != len(want.GetData()) || len(got.GetText()) != len(want.GetText()) {
 		return fmt.Errorf("wrong answer: sent n=%d with %d bytes, got n=%d with %d bytes",
 			want.GetN(), len(want.GetData()), got.GetN(), len(got.GetData()))

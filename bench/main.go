@@ -5,8 +5,10 @@
 //	go run . -rounds 5 -d 2s -c 1,100,1000
 //	go run . -only grpc,hull -size 100,1024 -json > result.json
 //	go run . -only grpc,hull -c 1 -shape bidi,up,down
-//	go run . -svg ../docs/img
 //	go run . idle-cost -n 19000
+//	go run . tables -svg ../docs/img
+//
+// The last one measures, one after the other, all that docs/performance.md has a table of.
 //
 // Rounds are interleaved: each round measures every rival once at every level,
 // so that a machine that gets slower or faster by the minute does so for all.
@@ -47,6 +49,9 @@ func main() {
 			err = runIdle(ctx, exe, args[1:], os.Stdout, os.Stderr)
 		}
 		exit(err)
+	}
+	if args := os.Args[1:]; len(args) > 0 && args[0] == "tables" {
+		exit(runTables(ctx, rivals(), args[1:], os.Stdout, os.Stderr))
 	}
 	exit(run(ctx, rivals(), os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -66,6 +66,22 @@ func callAndCompare(t testing.TB, caller Caller, m *echopb.Msg) {
 	}
 }
 
+// callKept makes calls as a measured worker does.
+func callKept(t *testing.T, k keeper) {
+	m := newMsg(1, 100)
+	call := k.Keep(m)
+	for range 3 {
+		m.N++
+		got, err := call(context.Background())
+		if err != nil {
+			t.Fatalf("Call: %v", err)
+		}
+		if err := check(got, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestEveryRivalEchoes(t *testing.T) {
 	messages := map[string]*echopb.Msg{
 		"empty":   {},
@@ -80,6 +96,9 @@ func TestEveryRivalEchoes(t *testing.T) {
 			caller := start(t, r)
 			for name, m := range messages {
 				t.Run(name, func(t *testing.T) { callAndCompare(t, caller, m) })
+			}
+			if k, ok := caller.(keeper); ok {
+				t.Run("kept", func(t *testing.T) { callKept(t, k) })
 			}
 		})
 	}
