@@ -187,7 +187,7 @@ func (d *decoder) unmarshal(v any) error {
 		return status.Errorf(status.Internal, "the request was asked for after the handler had returned")
 	}
 	if err := d.codec.Unmarshal(d.in.Payload, v); err != nil {
-		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %v", d.in.Method, err)}
+		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %s", d.in.Method, codec.Reason(err))}
 	}
 	// The last look: all that comes before the handler and can take its time, a goroutine's start and this very reading included, is over.
 	if d.over = d.c.over(); d.over {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/status"
 )
 
@@ -337,7 +338,7 @@ func (s *stream) decode(m message, v any) *status.Error {
 	}
 	if err := s.codec.Unmarshal(b, v); err != nil {
 		if s.server { // its sender's fault, as in every other protocol
-			return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + err.Error()}
+			return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + codec.Reason(err)}
 		}
 		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the message does not decode", Cause: err}
 	}
