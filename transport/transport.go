@@ -104,7 +104,8 @@ type Request struct {
 	Authority string
 	// WantLoad asks for Reply.Load, where nodes say nothing unless they are asked.
 	WantLoad bool
-	// Compressor names how what is sent is compressed, where that is the caller's choice; "" = as the transport likes.
+	// Compressor names how what is sent is compressed, where that is the caller's choice; "" = as the transport likes. A name that the transport does not
+	// know fails the call.
 	Compressor string
 }
 

@@ -171,7 +171,7 @@ func (c *clientConn) checkRequest(req *transport.Request) *status.Error {
 		return &status.Error{Code: status.InvalidArgument, Fate: status.NotSent, Kind: status.Refused,
 			Message: fmt.Sprintf("the method's name has %d bytes; names have 1 to %d", len(req.Method), maxNameLen)}
 	}
-	return nil
+	return checkCompressor(req.Compressor)
 }
 
 // maxSendHeader is the most metadata that leaves room for the rest of a frame's head.

@@ -98,6 +98,15 @@ func (l *link) packWith(name string) compression {
 	return packNone
 }
 
+// checkCompressor refuses a compression that this protocol has no number for. One that it has, but the peer cannot undo, is left away.
+func checkCompressor(name string) *status.Error {
+	if name == "" || name == identity || compressionByName(name) != packNone {
+		return nil
+	}
+	return &status.Error{Code: status.Unimplemented, Kind: status.Refused, Fate: status.NotSent,
+		Message: fmt.Sprintf("the compressor %q is not known to Hull's protocol: use gzip, zstd or identity", name)}
+}
+
 // tryPack compresses msg into dst[:0] as a frame carries it, unless that does not make it smaller.
 func (s *shared) tryPack(dst, msg []byte, c compression) (packed []byte, ok bool) {
 	if c == packNone || len(msg) < s.opts.CompressFrom {
