@@ -57,14 +57,13 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, wc *wireCodec, 
 	case wc.bad != nil:
 		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: wc.bad}
 	case e.Code == status.ResourceExhausted && strings.Contains(e.Message, "larger than max"):
-		// Of an answer that came, or of a request that the server would not take.
-		e.Kind, e.Fate = status.TooLarge, status.Processed
+		// Of an answer that came, which is dropped; or of a request that the server would not take, which then may say more.
+		e.Kind, e.Details = status.TooLarge, details(st)
+		transport.ReadFacts(func(key string) string { return first(trailer, key) }, e)
 		return e
 	case at.answered.Load() && parent.Err() == nil:
 		transport.ReadFacts(func(key string) string { return first(trailer, key) }, e)
-		for _, d := range st.Proto().GetDetails() {
-			e.Details = append(e.Details, status.Detail{TypeURL: d.GetTypeUrl(), Value: d.GetValue()})
-		}
+		e.Details = details(st)
 		return e
 	}
 	sent := at.sent.Load()
@@ -91,6 +90,14 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, wc *wireCodec, 
 		e.Kind = status.Protocol
 	}
 	return e
+}
+
+// details returns what a status says beside its message.
+func details(st *grpcstatus.Status) (list []status.Detail) {
+	for _, d := range st.Proto().GetDetails() {
+		list = append(list, status.Detail{TypeURL: d.GetTypeUrl(), Value: d.GetValue()})
+	}
+	return list
 }
 
 // gaveUp is the error of a call whose context had ended before it began.
