@@ -93,6 +93,24 @@ func (h *health) Check(_ context.Context, req *healthpb.HealthCheckRequest) (*he
 	return &healthpb.HealthCheckResponse{Status: st}, nil
 }
 
+// List implements healthpb.HealthServer. It answers for the whole server, its name in discovery and, unless methods are hidden, each service that it has.
+func (h *health) List(context.Context, *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
+	out := &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{}}
+	add := func(service string) {
+		st, _ := h.now(service)
+		out.Statuses[service] = &healthpb.HealthCheckResponse{Status: st}
+	}
+	add("")
+	add(h.s.service)
+	for name := range h.s.methods { // not changed once the server runs
+		if h.s.opt.hidden {
+			break
+		}
+		add(name[:strings.LastIndexByte(name, '/')])
+	}
+	return out, nil
+}
+
 // Watch implements healthpb.HealthServer. It ends when the server drains, which it would hold up otherwise.
 func (h *health) Watch(req *healthpb.HealthCheckRequest, ss grpc.ServerStreamingServer[healthpb.HealthCheckResponse]) error {
 	last := healthpb.HealthCheckResponse_UNKNOWN

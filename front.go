@@ -47,7 +47,7 @@ func newFront(ln net.Listener, s *Server) (*front, error) {
 	}
 	methods := s.foreignMethods()
 	f := &front{wire: wire, log: s.log, conns: oneport.NewHanded(ln.Addr())}
-	f.web, err = webfront.New(h, methods, webfront.Options{MaxMessage: mux.MaxMessage, SlowSender: s.opt.limits.slowSender(),
+	f.web, err = webfront.New(h, methods, webfront.Options{MaxMessage: mux.MaxMessage, MaxHeader: mux.MaxHeader, SlowSender: s.opt.limits.slowSender(),
 		SlowReader: s.opt.limits.slowReader(), Origins: s.opt.origins,
 		Next: s.opt.http, Service: s.service, Hidden: s.opt.hidden, Unknown: h.unknownCall, Logger: panics})
 	if err != nil {
@@ -56,14 +56,14 @@ func newFront(ln net.Listener, s *Server) (*front, error) {
 	f.grpc = grpcfront.New(h, methods, ln.Addr(), grpcfront.Options{MaxMessage: mux.MaxMessage, MaxHeader: mux.MaxHeader, MaxStreams: mux.MaxCalls,
 		Handshake: s.opt.limits.handshake(), Unknown: h.unknownCall, Logger: panics})
 	f.http = &http.Server{Handler: s.probes(f.web), ReadHeaderTimeout: s.opt.limits.handshake(), IdleTimeout: idleTimeout, MaxHeaderBytes: mux.MaxHeader,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ConnContext: webfront.ConnContext, Protocols: new(http.Protocols),
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ConnContext: webfront.ConnContext, ConnState: webfront.ConnState, Protocols: new(http.Protocols),
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: mux.MaxCalls, SendPingTimeout: time.Minute, PingTimeout: 10 * time.Second}}
 	f.http.Protocols.SetHTTP1(true)
 	f.http.Protocols.SetUnencryptedHTTP2(true) // what was encrypted has been decrypted by the port
 	l := s.opt.limits
 	f.port, err = oneport.New(ln, muxtransport.Magic[0], oneport.Protocols{Native: wire.ServeConn, GRPC: f.grpc.ServeConn, HTTP: f.conns.Hand},
 		oneport.Options{TLS: s.opt.tls, Handshake: l.Handshake, MaxConns: l.Conns, MaxConnsPerPeer: l.ConnsPerPeer, MaxWaiting: l.WaitingConns,
-			SlowReader: l.SlowReader, MaxResets: l.Resets, MaxControl: l.ControlFrames, Logger: s.log})
+			SlowReader: l.SlowReader, MaxResets: l.Resets, MaxControl: l.ControlFrames, MaxHeader: l.header(), MaxStreams: l.streams(), Logger: s.log})
 	if err != nil {
 		return nil, err
 	}

@@ -12,10 +12,14 @@ type PortSnapshot struct {
 	HandshakesFailed int64
 	// SlowReaders and SlowSenders were given up.
 	SlowReaders, SlowSenders int64
-	// ResetFloods and ControlFloods: HTTP/2 connections closed because of Limits.Resets and Limits.ControlFrames.
+	// ResetFloods and ControlFloods: HTTP/2 connections closed because of Limits.Resets and Limits.ControlFrames; ControlFloods also those closed by
+	// grpc-go because of too many pings.
 	ResetFloods, ControlFloods int64
-	// CrossOrigin calls were refused because a page from elsewhere made them; TooLarge because of their size.
-	CrossOrigin, TooLarge int64
+	// OverStreams: HTTP/2 streams refused because of Limits.StreamsPerConn, which their peer was told.
+	OverStreams int64
+	// CrossOrigin calls were refused because a page from elsewhere made them; TooLarge because of their message's size; LargeHeaders because of
+	// Limits.Header; SlowHeaders because their header did not come whole within Limits.Handshake.
+	CrossOrigin, TooLarge, LargeHeaders, SlowHeaders int64
 	// Panicked handlers; Expired and Abandoned calls, which were over before their handler started.
 	Panicked, Expired, Abandoned int64
 }
@@ -25,5 +29,6 @@ func (f *front) snapshot() PortSnapshot {
 	return PortSnapshot{Conns: p.Conns, Waiting: p.Waiting, Native: p.Native, GRPC: p.GRPC, HTTP: p.HTTP, OverConns: p.OverTotal,
 		OverConnsPerPeer: p.OverPeer, OverWaiting: p.OverWaiting, HandshakesFailed: p.HandshakesFailed, SlowReaders: p.SlowReaders + w.SlowReaders,
 		SlowSenders: w.SlowSenders, ResetFloods: p.ResetFloods, ControlFloods: p.ControlFloods, CrossOrigin: w.CrossOrigin, TooLarge: w.TooLarge + f.grpc.TooLarge(),
+		OverStreams: p.OverStreams, LargeHeaders: p.LargeHeaders + w.LargeHeaders, SlowHeaders: p.SlowHeaders,
 		Panicked: w.Panicked + g.Panicked, Expired: w.Expired + g.Expired, Abandoned: w.Abandoned + g.Abandoned}
 }

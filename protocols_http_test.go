@@ -73,7 +73,8 @@ func TestPlainJSON(t *testing.T) {
 		{"text", generated, `{"name":"Ada"}`, []string{"Content-Type", "text/plain"}, 415, "text/plain"},
 		{"nothing", generated, ``, nil, 400, "an empty message is {}"},
 		{"broken", generated, `{"name":`, nil, 400, `"invalid_argument"`},
-		{"a wrong type", typed, `{"Name":7}`, nil, 400, "Name"},
+		{"a wrong type", typed, `{"Name":7}`, nil, 400, `at \"Name\": expected a string, got a number"`},
+		{"an Envoy's bad timeout", typed, `{"Name":"Ada"}`, []string{"X-Envoy-Expected-Rq-Timeout-Ms", "soon"}, 400, "X-Envoy-Expected-Rq-Timeout-Ms"},
 		{"an unknown method", "/greeter.Greeter/Helo", `{}`, nil, 404, "did you mean greeter.Greeter/Hello?"},
 		{"an unknown service", "/other.Service/Hello", `{}`, nil, 404, `"unimplemented"`},
 		{"nothing of ours", "/favicon.ico", `{}`, nil, 404, "GET /hull/methods"},
@@ -290,6 +291,15 @@ func TestHealth(t *testing.T) {
 			rep, err := c.Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
 			if grpcstatus.Code(err) != want || (err == nil && rep.GetStatus() != healthpb.HealthCheckResponse_SERVING) {
 				t.Errorf("%q: %v, %v", service, rep, err)
+			}
+		}
+		list, err := c.List(t.Context(), &healthpb.HealthListRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, service := range []string{"", "greeter", "greeter.Greeter", "typed.Greeter", "grpc.health.v1.Health"} {
+			if st := list.GetStatuses()[service]; st.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+				t.Errorf("%q is listed as %v", service, st)
 			}
 		}
 		watch, err := c.Watch(t.Context(), &healthpb.HealthCheckRequest{})

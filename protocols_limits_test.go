@@ -370,37 +370,44 @@ func TestLargerAnswersCanBeAskedFor(t *testing.T) {
 }
 
 // TestLargeWindowsAreOpenedSeldom is a regression test: peers make room by halves of their windows, and one that had large ones and read slowly, but all
-// the time, lost its connection between two halves.
+// the time, lost its connection or its stream between two halves.
 func TestLargeWindowsAreOpenedSeldom(t *testing.T) {
 	const perSecond, window = 20 << 10, 1 << 20
-	synctest.Test(t, func(t *testing.T) {
-		w := hulltest.New(t)
-		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) })
-		c := starve(t, w, window)
-		c.must(t, c.f.WriteWindowUpdate(0, window))
-		c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped(nil))
-		got, owed, open := 0, 0, true
-		for credit := perSecond; open && got < 3<<20; credit = min(credit, 0) + perSecond {
-			time.Sleep(time.Second)
-			for idle := false; open && credit > 0 && !idle; {
-				select {
-				case h, ok := <-c.frames:
-					if open = ok; ok && h.Type == http2.FrameData {
-						got, owed, credit = got+int(h.Length), owed+int(h.Length), credit-int(h.Length)
+	for _, tt := range []struct{ name, contentType, body string }{
+		{"gRPC", "application/grpc", enveloped(nil)}, {"plain JSON", "application/json", `{}`}, {"Connect", "application/proto", ""},
+		{"gRPC-Web", "application/grpc-web", enveloped(nil)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) })
+				c := starve(t, w, window)
+				c.must(t, c.f.WriteWindowUpdate(0, window))
+				c.ask(t, tt.contentType, "/greeter.Greeter/Hello", tt.body)
+				got, owed, open := 0, 0, true
+				for credit := perSecond; open && got < 3<<20; credit = min(credit, 0) + perSecond {
+					time.Sleep(time.Second)
+					for idle := false; open && credit > 0 && !idle; {
+						select {
+						case h, ok := <-c.frames:
+							if open = ok && h.Type != http2.FrameRSTStream; ok && h.Type == http2.FrameData {
+								got, owed, credit = got+int(h.Length), owed+int(h.Length), credit-int(h.Length)
+							}
+						default:
+							idle = true
+						}
+						if owed >= window/2 {
+							_, _ = c.f.WriteWindowUpdate(0, uint32(owed)), c.f.WriteWindowUpdate(1, uint32(owed))
+							owed = 0
+						}
 					}
-				default:
-					idle = true
 				}
-				if owed >= window/2 {
-					_, _ = c.f.WriteWindowUpdate(0, uint32(owed)), c.f.WriteWindowUpdate(1, uint32(owed))
-					owed = 0
+				if s := n.Server.Snapshot().Port.SlowReaders; !open || s != 0 {
+					t.Errorf("it was given up after %d bytes, %d slow readers", got, s)
 				}
-			}
-		}
-		if s := n.Server.Snapshot().Port.SlowReaders; !open || s != 0 {
-			t.Errorf("it was given up after %d bytes, %d slow readers", got, s)
-		}
-	})
+			})
+		})
+	}
 }
 
 // TestLateBodiesEndTheirStreamsOnly is a regression test: a body that was late or too large had the connection go, which over HTTP/2 others share.

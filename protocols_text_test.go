@@ -44,6 +44,14 @@ func TestGRPCWebAsText(t *testing.T) {
 				}
 			}
 		}
+		// A method that is not served, and an origin that is not allowed, were answered as JSON.
+		for path, want := range map[string]string{"/greeter.Greeter/Helo": "12", "/greeter.Greeter/Hello": "7"} {
+			res, body := post(t, dialHTTP(t, w, false), path, base64.StdEncoding.EncodeToString([]byte(enveloped(nil))),
+				"Content-Type", "application/grpc-web-text", "Origin", map[string]string{"7": "http://evil.example"}[want])
+			if got := untexted(t, body) + "grpc-status: " + res.Header.Get("Grpc-Status"); res.StatusCode != http.StatusOK || !strings.Contains(got, "grpc-status: "+want) {
+				t.Errorf("%s: %s %v %q", path, res.Status, res.Header, got)
+			}
+		}
 		res, body := post(t, dialHTTP(t, w, false), "/greeter.Greeter/Hello", "no base64!", "Content-Type", "application/grpc-web-text")
 		if got := untexted(t, body) + res.Header.Get("Grpc-Status"); got == "" || strings.Contains(got, "grpc-status: 0") {
 			t.Errorf("%s %v %q", res.Status, res.Header, got)

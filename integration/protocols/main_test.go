@@ -233,42 +233,25 @@ func TestGrpcurl(t *testing.T) {
 	}
 }
 
-// TestGrpcJS runs testdata/grpcjs/client.js, which prints one JSON object for each thing it tried.
-func TestGrpcJS(t *testing.T) {
-	addr, g := serve(t)
-	dir := t.TempDir()
+// node runs testdata/<dir>/client.js with its packages, and checks what it prints: one JSON object for each thing it tried.
+func node(t *testing.T, dir string, want map[string]string, args ...string) {
+	t.Helper()
+	tmp := t.TempDir()
 	for _, name := range []string{"package.json", "package-lock.json", "client.js"} {
-		b, err := os.ReadFile(filepath.Join("testdata", "grpcjs", name))
+		b, err := os.ReadFile(filepath.Join("testdata", dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(tmp, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out, errs, err := run(t, dir, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
+	if out, errs, err := run(t, tmp, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
 		t.Fatalf("npm ci: %v: %s%s", err, out, errs)
 	}
-	proto, err := filepath.Abs(filepath.Join("..", "..", "examples", "greeter", "greeterpb", "greeter.proto"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, errs, err := run(t, dir, "node", "client.js", addr, proto)
+	out, errs, err := run(t, tmp, "node", append([]string{"client.js"}, args...)...)
 	if err != nil {
 		t.Fatalf("%v: %s%s", err, out, errs)
-	}
-	want := map[string]string{
-		"unary":    "Hello, Ada answer 00ff",
-		"large":    "3145735",
-		"gzip":     "107",
-		"server":   "1 2 3",
-		"client":   "6",
-		"bidi":     "re: a,re: b",
-		"failure":  "5 nobody called \"fäil\" GONE 00ff",
-		"deadline": "ended",
-		"cancel":   "1",
-		"unknown":  "12",
-		"toolarge": "8",
 	}
 	for line := range strings.Lines(out) {
 		var r struct{ Name, Got string }
@@ -283,6 +266,52 @@ func TestGrpcJS(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not tried: %v", want)
 	}
+}
+
+// TestGrpcWeb runs Google's client for browsers: as text, which it speaks unless it is told otherwise, and as bytes.
+func TestGrpcWeb(t *testing.T) {
+	addr, g := serve(t)
+	want := map[string]string{"text stream": "1 2 3"}
+	for _, format := range []string{"text ", "binary "} {
+		for name, got := range map[string]string{
+			"unary":    "Hello, Ada answer AP8",
+			"large":    "1048583",
+			"failure":  "5 nobody called \"fäil\"",
+			"deadline": "4",
+			"unknown":  "12",
+			"toolarge": "8",
+		} {
+			want[format+name] = got
+		}
+	}
+	node(t, "grpcweb", want, addr)
+	select {
+	case <-g.cancelled:
+	case <-time.After(limit):
+		t.Error("the handler whose time was up was not cancelled")
+	}
+}
+
+// TestGrpcJS runs grpc-js.
+func TestGrpcJS(t *testing.T) {
+	addr, g := serve(t)
+	proto, err := filepath.Abs(filepath.Join("..", "..", "examples", "greeter", "greeterpb", "greeter.proto"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node(t, "grpcjs", map[string]string{
+		"unary":    "Hello, Ada answer 00ff",
+		"large":    "3145735",
+		"gzip":     "107",
+		"server":   "1 2 3",
+		"client":   "6",
+		"bidi":     "re: a,re: b",
+		"failure":  "5 nobody called \"fäil\" GONE 00ff",
+		"deadline": "ended",
+		"cancel":   "1",
+		"unknown":  "12",
+		"toolarge": "8",
+	}, addr, proto)
 	select {
 	case err := <-g.cancelled:
 		if err == nil {

@@ -18,31 +18,61 @@ const (
 	headerGRPCTimeout    = "Grpc-Timeout"
 	headerConnectTimeout = "Connect-Timeout-Ms"
 	headerEnvoyTimeout   = "X-Envoy-Upstream-Rq-Timeout-Ms"
+	headerEnvoyExpected  = "X-Envoy-Expected-Rq-Timeout-Ms"
 )
 
-// EnvoyTimeout is the header in which Envoy says how long it waits, as gRPC spells it.
-const EnvoyTimeout = "x-envoy-upstream-rq-timeout-ms"
+// The headers in which Envoy is told, and says itself, how long it waits, as gRPC spells them.
+const (
+	envoyTimeout  = "x-envoy-upstream-rq-timeout-ms"
+	envoyExpected = "x-envoy-expected-rq-timeout-ms"
+)
 
 // Timeout reads how long the caller waits from a request's headers; the shortest if several say so.
-func Timeout(h http.Header) (d time.Duration, ok bool, err *status.Error) {
-	for _, f := range [...]struct {
-		key   string
-		parse func(string) (time.Duration, bool)
-	}{{headerGRPCTimeout, parseGRPCTimeout}, {headerConnectTimeout, ParseMillis}, {headerEnvoyTimeout, ParseMillis}} {
-		v := h[f.key]
-		if len(v) == 0 {
-			continue
-		}
-		t, good := f.parse(v[0])
-		if !good {
-			return 0, false, &status.Error{Code: status.InvalidArgument, Fate: status.Processed,
-				Message: fmt.Sprintf("the header %s: %q is no timeout", f.key, v[0])}
-		}
-		if !ok || t < d {
-			d, ok = t, true
-		}
+func Timeout(h http.Header) (time.Duration, bool, *status.Error) {
+	var l least
+	l.read(headerGRPCTimeout, h[headerGRPCTimeout], parseGRPCTimeout, false)
+	l.read(headerConnectTimeout, h[headerConnectTimeout], parseMillis, false)
+	l.read(headerEnvoyTimeout, h[headerEnvoyTimeout], parseMillis, true)
+	l.read(headerEnvoyExpected, h[headerEnvoyExpected], parseMillis, true)
+	return l.result()
+}
+
+// EnvoyTimeout reads how long Envoy waits from gRPC's metadata, in which keys are in lower case.
+func EnvoyTimeout(md map[string][]string) (time.Duration, bool, *status.Error) {
+	var l least
+	l.read(envoyTimeout, md[envoyTimeout], parseMillis, true)
+	l.read(envoyExpected, md[envoyExpected], parseMillis, true)
+	return l.result()
+}
+
+// least is the least of several timeouts.
+type least struct {
+	d   time.Duration
+	ok  bool
+	err *status.Error
+}
+
+// read takes a header into account. never = its 0 means that there is no timeout.
+func (l *least) read(key string, values []string, parse func(string) (time.Duration, bool), never bool) {
+	if len(values) == 0 || l.err != nil {
+		return
 	}
-	return d, ok, nil
+	d, good := parse(values[0])
+	switch {
+	case !good:
+		l.err = &status.Error{Code: status.InvalidArgument, Fate: status.Processed,
+			Message: fmt.Sprintf("the header %s: %q is no timeout", http.CanonicalHeaderKey(key), values[0])}
+	case never && d == 0:
+	case !l.ok || d < l.d:
+		l.d, l.ok = d, true
+	}
+}
+
+func (l *least) result() (time.Duration, bool, *status.Error) {
+	if l.err != nil {
+		return 0, false, l.err
+	}
+	return l.d, l.ok, nil
 }
 
 // parseGRPCTimeout reads gRPC's form: at most eight digits and a unit.
@@ -77,8 +107,8 @@ func parseGRPCTimeout(s string) (time.Duration, bool) {
 	return time.Duration(n) * unit, true
 }
 
-// ParseMillis reads a number of milliseconds of at most ten digits, as Connect and Envoy write it.
-func ParseMillis(s string) (time.Duration, bool) {
+// parseMillis reads a number of milliseconds of at most ten digits, as Connect and Envoy write it.
+func parseMillis(s string) (time.Duration, bool) {
 	if len(s) > 10 {
 		return 0, false
 	}

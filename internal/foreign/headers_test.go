@@ -3,6 +3,7 @@ package foreign_test
 import (
 	"math"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,13 @@ func TestTimeout(t *testing.T) {
 		{header: http.Header{"Grpc-Timeout": {"99999999H"}}, want: math.MaxInt64, ok: true},
 		{header: http.Header{"Grpc-Timeout": {"5S"}, "Connect-Timeout-Ms": {"100"}}, want: 100 * time.Millisecond, ok: true},
 		{header: http.Header{"X-Envoy-Upstream-Rq-Timeout-Ms": {"7"}, "Grpc-Timeout": {"8n"}}, want: 8, ok: true},
+		{header: http.Header{"X-Envoy-Expected-Rq-Timeout-Ms": {"7"}, "X-Envoy-Upstream-Rq-Timeout-Ms": {"9"}}, want: 7 * time.Millisecond, ok: true},
+		{header: http.Header{"X-Envoy-Expected-Rq-Timeout-Ms": {"7"}, "Grpc-Timeout": {"3m"}}, want: 3 * time.Millisecond, ok: true},
+		{header: http.Header{"X-Envoy-Upstream-Rq-Timeout-Ms": {"0"}}}, // Envoy's word for as long as it takes
+		{header: http.Header{"X-Envoy-Expected-Rq-Timeout-Ms": {"0"}, "Connect-Timeout-Ms": {"5"}}, want: 5 * time.Millisecond, ok: true},
+		{header: http.Header{"Connect-Timeout-Ms": {"0"}}, ok: true},
+		{header: http.Header{"X-Envoy-Expected-Rq-Timeout-Ms": {"soon"}}, bad: true},
+		{header: http.Header{"X-Envoy-Upstream-Rq-Timeout-Ms": {""}, "Grpc-Timeout": {"3m"}}, bad: true},
 		{header: http.Header{"Grpc-Timeout": {""}}, bad: true},
 		{header: http.Header{"Grpc-Timeout": {"S"}}, bad: true},
 		{header: http.Header{"Grpc-Timeout": {"-1S"}}, bad: true},
@@ -42,6 +50,14 @@ func TestTimeout(t *testing.T) {
 		}
 		if err != nil && err.Code != status.InvalidArgument {
 			t.Errorf("%v: %v", tt.header, err)
+		}
+		// What Envoy says means the same in gRPC's metadata.
+		md, envoy := map[string][]string{}, true
+		for k, v := range tt.header {
+			md[strings.ToLower(k)], envoy = v, envoy && strings.HasPrefix(k, "X-Envoy")
+		}
+		if d, ok, gerr := foreign.EnvoyTimeout(md); envoy && (d != tt.want || ok != tt.ok || (gerr != nil) != tt.bad || gerr != nil && gerr.Message != err.Message) {
+			t.Errorf("%v in gRPC: %v, %v, %v", tt.header, d, ok, gerr)
 		}
 	}
 }

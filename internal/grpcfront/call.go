@@ -36,8 +36,11 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 		}
 		defer req.free()
 		in := transport.Incoming{Method: name, Payload: req.bytes()}
-		ctx, cancel := s.incoming(ctx, &in)
+		ctx, cancel, e := s.incoming(ctx, &in)
 		defer cancel()
+		if e != nil {
+			return nil, finish(ctx, &in, &transport.Outgoing{Status: e})
+		}
 		out := s.caller.Unary(ctx, &in, func(e *status.Error) { end(ctx, e) })
 		if len(out.Header) > 0 {
 			_ = grpc.SetHeader(ctx, toMD(out.Header)) // fails only if the handler has sent it
@@ -53,8 +56,11 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 func (s *Server) stream(name string) grpc.StreamHandler {
 	return func(_ any, ss grpc.ServerStream) error {
 		in := transport.Incoming{Method: name}
-		ctx, cancel := s.incoming(ss.Context(), &in)
+		ctx, cancel, e := s.incoming(ss.Context(), &in)
 		defer cancel()
+		if e != nil {
+			return finish(ctx, &in, &transport.Outgoing{Status: e})
+		}
 		st := &stream{ctx: ctx, s: ss, codec: codec.Proto{}, tooLarge: &s.tooLarge}
 		out := s.caller.Stream(ctx, &in, st, func(e *status.Error) { end(ctx, e) })
 		if len(out.Header) > 0 {
@@ -69,21 +75,20 @@ func (s *Server) stream(name string) grpc.StreamHandler {
 func (s *Server) unknown(_ any, ss grpc.ServerStream) error {
 	name, _ := grpc.MethodFromServerStream(ss)
 	in := transport.Incoming{Method: strings.TrimPrefix(name, "/")}
-	ctx, cancel := s.incoming(ss.Context(), &in)
+	ctx, cancel, _ := s.incoming(ss.Context(), &in) // it fails anyway
 	defer cancel()
 	out := s.opt.Unknown(ctx, &in)
 	return finish(ctx, &in, &out)
 }
 
 // incoming fills in what the context knows of a call, and bounds it by what a proxy says of the time.
-func (s *Server) incoming(ctx context.Context, in *transport.Incoming) (context.Context, context.CancelFunc) {
+func (s *Server) incoming(ctx context.Context, in *transport.Incoming) (context.Context, context.CancelFunc, *status.Error) {
 	in.Received, in.Codec = policy.Now(), "proto"
 	md, _ := ctx.Value(s.mdKey).(metadata.MD) // only read: FromIncomingContext would copy it all
 	cancel := context.CancelFunc(func() {})
-	if v := md[foreign.EnvoyTimeout]; len(v) > 0 {
-		if d, ok := foreign.ParseMillis(v[0]); ok {
-			ctx, cancel = context.WithDeadline(ctx, in.Received.Add(d).Clock())
-		}
+	d, ok, e := foreign.EnvoyTimeout(md)
+	if ok {
+		ctx, cancel = context.WithDeadline(ctx, in.Received.Add(d).Clock())
 	}
 	if t, ok := ctx.Deadline(); ok {
 		in.Deadline = policy.At(t)
@@ -111,7 +116,7 @@ func (s *Server) incoming(ctx context.Context, in *transport.Incoming) (context.
 		}
 		return ""
 	})
-	return ctx, cancel
+	return ctx, cancel, e
 }
 
 // mdKey returns the key under which grpc-go keeps a call's metadata in its context. It is not exported, so metadata is asked with a context
@@ -223,7 +228,7 @@ func (s *stream) Recv(v any) error {
 	err := s.s.RecvMsg(&to)
 	switch {
 	case to.bad != nil:
-		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + to.bad.Error()}
+		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + codec.Reason(to.bad)}
 	case err == nil || errors.Is(err, io.EOF):
 		return err
 	}

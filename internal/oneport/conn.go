@@ -1,6 +1,7 @@
 package oneport
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -93,7 +94,9 @@ type Conn struct {
 	tls   *tls.ConnectionState
 	head  []byte // not read by the server yet
 	guard *guard // nil for HTTP/1.1
-	flows *flows // nil for all but gRPC
+	flows *flows // nil for HTTP/1.1
+	// Of an HTTP/1.1 connection: whether a part of the next request has come, and whether one is being served.
+	begun, serving atomic.Bool
 	// userDeadline is what the server set as write deadline, and armed when the port last set its own, in nanoseconds since the port was made;
 	// 0 = none.
 	userDeadline, armed atomic.Int64
@@ -102,7 +105,9 @@ type Conn struct {
 // Read implements net.Conn.
 func (c *Conn) Read(b []byte) (int, error) {
 	if c.guard == nil {
-		return c.read(b)
+		n, err := c.read(b)
+		c.notice(n, err)
+		return n, err
 	}
 	for {
 		n, err := c.guard.read(b, c.read)
@@ -110,6 +115,23 @@ func (c *Conn) Read(b []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// notice counts a request over HTTP/1.1 whose header does not come in time, which net/http tells nobody.
+func (c *Conn) notice(n int, err error) {
+	switch {
+	case c.serving.Load():
+	case n > 0:
+		c.begun.Store(true)
+	case err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.begun.Swap(false):
+		c.port.n.slowHeaders.Add(1)
+	}
+}
+
+// Serving says that a request over HTTP/1.1 has come and is being served, or that the connection waits for the next.
+func (c *Conn) Serving(now bool) {
+	c.serving.Store(now)
+	c.begun.Store(false)
 }
 
 func (c *Conn) read(b []byte) (int, error) {
@@ -138,6 +160,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		n += m
 		if c.flows != nil {
 			c.flows.wrote(b[:m])
+		} else if bytes.HasPrefix(b[:m], tooLargeHTTP1) {
+			c.port.n.largeHeaders.Add(1)
 		}
 		if err != nil {
 			if own && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -146,9 +170,28 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 			return n, err
 		}
 		if b = b[m:]; len(b) == 0 {
-			return n, nil
+			return n, c.bye()
 		}
 	}
+}
+
+// What net/http answers if a header is too large, which it tells nobody else: handlers' own answers have a date, and are no such page.
+var (
+	tooLargeHTTP1 = []byte("HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n431 ")
+	tooLargeHTTP2 = []byte("<h1>HTTP Error 431</h1>")
+)
+
+// bye asks whether the peer has read all, when the server has said the last thing to it.
+func (c *Conn) bye() error {
+	if c.flows == nil {
+		return nil
+	}
+	ping := c.flows.ask()
+	if ping == nil {
+		return nil
+	}
+	_, err := c.Conn.Write(ping)
+	return err
 }
 
 // Await bounds how long the peer may leave no room for what was handed to the gRPC server as an answer on a stream: patience times Options.SlowReader, or no

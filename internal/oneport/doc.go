@@ -17,5 +17,6 @@
 //
 // The package bounds what a peer can do before any protocol is responsible: connections in total and per peer, the time for
 // handshakes, waiting HTTP/2 connections. Afterwards, on HTTP and gRPC connections, it bounds how long a peer may take nothing of what is
-// written to it, and how many HTTP/2 streams it resets and control frames it sends per second. Each bound has a counter.
+// written to it, how long a request's header may take to come, and how many HTTP/2 streams it resets and control frames it sends per second. Each
+// bound has a counter, and so has what the protocols' servers refuse without telling anybody but the peer: headers that are too large, streams beyond the limit.
 package oneport

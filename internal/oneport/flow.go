@@ -1,7 +1,9 @@
 package oneport
 
 import (
+	"bytes"
 	"encoding/binary"
+	"math"
 	"sync"
 	"time"
 )
@@ -19,16 +21,22 @@ const (
 	mostPatience = 30
 )
 
-// flows knows how much a peer lets the server send on each HTTP/2 stream, from the frames that pass both ways. grpc-go keeps an answer until the peer takes
-// it, for as long as the connection lives, so whoever has handed one over lets it be awaited here. It is safe for concurrent use.
+// flows knows which HTTP/2 streams are open and how much the peer lets the server send on each, from the frames that pass both ways. grpc-go keeps an answer
+// until the peer takes it, for as long as the connection lives, so whoever has handed one over lets it be awaited here. It is safe for concurrent use.
 type flows struct {
 	conn *Conn
+	grpc bool // grpc-go serves the connection, else net/http
 
 	mu      sync.Mutex
 	first   int64 // window of new streams
 	total   room  // of the connection
+	kept    int64 // bytes of streams that have ended, which may still fill the connection's window
 	open    map[uint32]*flow
 	last    uint32 // the newest stream
+	upTo    uint32 // the newest that the server takes in
+	bye     farewell
+	large   uint32 // the last stream whose header was counted as too large
+	longest uint32 // a stream that has begun with a long header, the last thing that has come, and nothing been sent on it; 0 = none
 	awaited int
 	timer   *time.Timer // runs while anything is awaited
 	closed  bool
@@ -42,6 +50,7 @@ type flow struct {
 	room
 	limit time.Duration // how long what is awaited may be without room; 0 = nothing is
 	from  time.Duration // since when it is awaited
+	once  bool          // it is a call with one answer
 }
 
 // room is a window, and since when there is none, or only now and then a little.
@@ -50,6 +59,8 @@ type room struct {
 	opened  time.Duration // when there was some again
 	since   time.Duration // since the port was made; 0 = there is room
 	granted int64         // since then
+	out     int64         // sent, and not given back
+	size    int64         // the most there was
 }
 
 // lull is how long there must be room that nobody needs for it to count as enough.
@@ -58,6 +69,7 @@ const lull = 100 * time.Millisecond
 // take uses n bytes up.
 func (r *room) take(n int64, now time.Duration) {
 	had := r.left > 0
+	r.out += n
 	if r.left -= n; r.left <= 0 && (r.since == 0 || had && now-r.opened >= lull) {
 		r.since, r.granted = now, 0
 	}
@@ -69,7 +81,9 @@ func (r *room) grant(n int64, now time.Duration) {
 		r.opened = now
 	}
 	r.left += n
+	r.size = max(r.size, r.left)
 	r.granted += n
+	r.out = max(r.out-max(n, 0), 0)
 	if r.since != 0 && r.granted >= pace {
 		r.since = 0
 	}
@@ -84,8 +98,8 @@ func (r *room) starving() time.Duration {
 	return r.since
 }
 
-func newFlows(c *Conn) *flows {
-	return &flows{conn: c, first: firstWindow, total: room{left: firstWindow}, open: map[uint32]*flow{}}
+func newFlows(c *Conn, grpc bool) *flows {
+	return &flows{conn: c, grpc: grpc, first: firstWindow, total: room{left: firstWindow, size: firstWindow}, open: map[uint32]*flow{}, upTo: math.MaxInt32}
 }
 
 func (f *flows) now() time.Duration { return max(time.Since(f.conn.port.start), 1) }
@@ -94,10 +108,13 @@ func (f *flows) now() time.Duration { return max(time.Since(f.conn.port.start), 
 func (f *flows) opened(stream uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if stream <= f.last {
-		return // the trailer of one that is known, or was
+	if stream <= f.last || stream > f.upTo {
+		return // the trailer of one that is known, or was; one that the server passes over
 	}
 	f.last = stream
+	if n := f.conn.port.opt.MaxStreams; n > 0 && len(f.open) >= n {
+		f.conn.port.n.overStreams.Add(1)
+	}
 	s := f.spare
 	if f.spare = nil; s == nil {
 		s = new(flow)
@@ -122,6 +139,9 @@ func (f *flows) end(stream uint32) {
 	if s.limit > 0 {
 		f.awaited--
 	}
+	if !s.once {
+		f.kept += s.out
+	}
 	delete(f.open, stream)
 	f.spare = s
 }
@@ -132,6 +152,7 @@ func (f *flows) granted(stream uint32, n int64) {
 	defer f.mu.Unlock()
 	if stream == 0 {
 		f.total.grant(n, f.now())
+		f.kept = max(f.kept-n, 0)
 	} else if s := f.open[stream]; s != nil {
 		s.grant(n, f.now())
 	}
@@ -158,22 +179,48 @@ func (f *flows) wrote(p []byte) {
 		}
 		hdr := &f.out.hdr
 		typ, ends, stream := hdr[3], hdr[4]&flagEndStream != 0, streamOf(hdr[:])
-		if typ != frameData && typ != frameReset && (typ != frameHeaders || !ends) {
+		if typ != frameData && typ != frameReset && typ != frameGoAway && typ != frameHeaders {
 			continue
 		}
 		f.mu.Lock()
-		if n := int64(f.out.left); typ == frameData && n > 0 {
+		if typ != frameGoAway && stream == f.longest {
+			f.longest = 0
+		}
+		switch n := int64(f.out.left); {
+		case typ == frameData && n > 0:
 			now := f.now()
 			f.total.take(n, now)
 			if s := f.open[stream]; s != nil {
 				s.take(n, now)
 			}
+			if !f.grpc && bytes.HasPrefix(p, tooLargeHTTP2) {
+				f.tooLarge(stream)
+			}
+		case typ == frameReset && f.grpc && len(p) >= 4 && binary.BigEndian.Uint32(p) == codeFrameSize:
+			f.tooLarge(stream) // grpc-go's word for it
+		case typ == frameGoAway && len(p) >= 8:
+			f.goesAway(binary.BigEndian.Uint32(p)&^(1<<31), binary.BigEndian.Uint32(p[4:]))
 		}
-		if typ == frameReset || ends {
+		if typ == frameReset || typ != frameGoAway && ends {
 			f.end(stream)
 		}
 		f.mu.Unlock()
 	}
+}
+
+// tooLarge counts a stream whose header is too large, once. mu is held.
+func (f *flows) tooLarge(stream uint32) {
+	if stream != f.large {
+		f.large = stream
+		f.conn.port.n.largeHeaders.Add(1)
+	}
+}
+
+// largeHeader notes that a header's block alone is over the limit.
+func (f *flows) largeHeader(stream uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tooLarge(stream)
 }
 
 // await bounds how long what waits on a stream may be without room; 0 = not any more.
@@ -192,6 +239,9 @@ func (f *flows) await(stream uint32, limit time.Duration) {
 		}
 	}
 	s.limit, s.from = limit, f.now()
+	if limit > 0 {
+		s.once = limit <= f.conn.port.opt.SlowReader
+	}
 	s.take(0, s.from) // a window may have been closed from the beginning
 	if f.awaited > 0 && f.timer == nil {
 		f.timer = time.AfterFunc(f.conn.port.opt.SlowReader/sweeps, f.sweep)
@@ -207,17 +257,8 @@ func (f *flows) sweep() {
 		return
 	}
 	now, late := f.now(), false
-	whole := f.total.starving()
-	grain := max(f.first/2/pace, 1) // peers make room by halves of their windows: who has large ones does so less often
 	for _, s := range f.open {
-		if s.limit == 0 {
-			continue
-		}
-		since := s.starving()
-		if whole != 0 && (since == 0 || whole < since) {
-			since = whole
-		}
-		late = late || since != 0 && now-max(since, s.from) >= min(s.limit*time.Duration(grain), max(s.limit, mostPatience*f.conn.port.opt.SlowReader))
+		late = late || s.limit > 0 && (f.late(s, now, s.starving(), s.limit, f.first) || f.late(s, now, f.total.starving(), f.shared(s.limit), f.total.size))
 	}
 	if !late {
 		f.timer.Reset(f.conn.port.opt.SlowReader / sweeps)
@@ -229,9 +270,61 @@ func (f *flows) sweep() {
 	}
 }
 
+// late reports whether what waits on s has waited too long for a window of that size, which has been shut since then.
+func (f *flows) late(s *flow, now, since, limit time.Duration, window int64) bool {
+	return since != 0 && now-max(since, s.from) >= patience(limit, f.conn.port.opt.SlowReader, window)
+}
+
+// shared is how long what may wait for that long may wait for the connection's window. If streams fill most of that, whose messages may wait for longer, an
+// answer that waits behind them does so too: their peer has done nothing that it may not, and would lose them all.
+func (f *flows) shared(limit time.Duration) time.Duration {
+	held := f.kept
+	for _, s := range f.open {
+		if !s.once {
+			held += s.out
+		}
+	}
+	if held > 0 && 2*held >= f.total.out {
+		return max(limit, mostPatience*f.conn.port.opt.SlowReader)
+	}
+	return limit
+}
+
+// patience is limit times what peers with a window of that size need: they make room by halves of it, so who has a large one does so less often.
+func patience(limit, slow time.Duration, window int64) time.Duration {
+	grain := time.Duration(min(max(window/2/pace, 1), mostPatience))
+	return min(limit*grain, max(limit, mostPatience*slow))
+}
+
+// Patience says how long the peer of an HTTP/2 connection may take no more of an answer if it is given that long for 64 KiB: longer if its windows are larger.
+func (c *Conn) Patience(limit time.Duration) time.Duration {
+	f := c.flows
+	if f == nil {
+		return limit
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	window := f.first
+	if f.total.starving() != 0 {
+		window = max(window, f.total.size)
+	}
+	return patience(limit, c.port.opt.SlowReader, window)
+}
+
+// long notes that a long header has come whole on a stream, and nothing else since; 0 = something has.
+func (f *flows) long(stream uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.longest = stream
+}
+
 func (f *flows) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.longest != 0 { // servers have no other answer to a single field over the limit
+		f.tooLarge(f.longest)
+		f.longest = 0
+	}
 	f.closed = true
 	if f.timer != nil {
 		f.timer.Stop()

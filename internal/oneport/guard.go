@@ -3,6 +3,7 @@ package oneport
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -39,13 +40,19 @@ const (
 // the port sent it takes that out of the stream; from then on it only counts.
 type guard struct {
 	port  *Port
-	flows *flows // nil = how much may be sent is nobody's business here
+	flows *flows
 	acked bool
 
 	framing
 	out   []byte // of hdr, what the server has still to be given; only before acked
 	first int64  // the window of streams that a SETTINGS frame sets last, plus one; 0 = it sets none
-	part  []byte // of a payload that flows must know, what has come; at most one setting
+	part  []byte // of a payload that flows must know, what has come; at most one setting or PING
+
+	block   int         // bytes in the header's block that came last; its frames count as they begin
+	inBlock bool        // it has not come whole
+	last    bool        // the present frame is its last
+	long    bool        // flows knows that it is long
+	late    *time.Timer // runs while it has not; nil = does not
 
 	window          time.Time
 	resets, control int
@@ -58,6 +65,19 @@ func (g *guard) read(b []byte, from func([]byte) (int, error)) (int, error) {
 		g.out = g.out[n:]
 		return n, nil
 	}
+	if g.flows.over() {
+		return 0, io.EOF
+	}
+	n, err := g.follow(b, from)
+	g.timeBlock(err != nil)
+	if err != nil {
+		g.after()
+	}
+	return n, err
+}
+
+// follow is read for what comes from the peer.
+func (g *guard) follow(b []byte, from func([]byte) (int, error)) (int, error) {
 	if !g.acked {
 		return g.filter(b, from)
 	}
@@ -107,10 +127,10 @@ func (g *guard) filter(b []byte, from func([]byte) (int, error)) (int, error) {
 func (g *guard) payload(p []byte) {
 	unit := 6 // a setting
 	switch {
-	case g.flows == nil:
-		return
 	case g.hdr[3] == frameWindow:
 		unit = 4
+	case g.hdr[3] == framePing && g.hdr[4]&flagAck != 0:
+		unit = 8
 	case g.hdr[3] != frameSettings:
 		return
 	}
@@ -124,6 +144,8 @@ func (g *guard) payload(p []byte) {
 		v := g.part
 		g.part = g.part[:0]
 		switch {
+		case unit == 8:
+			g.flows.answered(v)
 		case unit == 4:
 			g.flows.granted(streamOf(g.hdr[:]), int64(binary.BigEndian.Uint32(v)&^(1<<31)))
 		case binary.BigEndian.Uint16(v) == settingWindow:
@@ -139,13 +161,16 @@ func (g *guard) payload(p []byte) {
 // count judges the frame whose header has come.
 func (g *guard) count() error {
 	flags := g.hdr[4]
-	if g.part = g.part[:0]; g.flows != nil {
-		switch g.hdr[3] {
-		case frameHeaders:
-			g.flows.opened(streamOf(g.hdr[:]))
-		case frameReset:
-			g.flows.ended(streamOf(g.hdr[:]))
-		}
+	g.part = g.part[:0]
+	g.after()
+	switch g.hdr[3] {
+	case frameHeaders:
+		g.flows.opened(streamOf(g.hdr[:]))
+		g.header(true)
+	case frameContinuation:
+		g.header(false)
+	case frameReset:
+		g.flows.ended(streamOf(g.hdr[:]))
 	}
 	switch g.hdr[3] {
 	case frameReset:
@@ -169,6 +194,52 @@ func (g *guard) count() error {
 		return errControlFlood
 	}
 	return nil
+}
+
+// after notes that the header that came last is not the last thing any more.
+func (g *guard) after() {
+	if g.long {
+		g.long = false
+		g.flows.long(0)
+	}
+}
+
+// header follows the frames of a header's block.
+func (g *guard) header(first bool) {
+	if first {
+		g.timeBlock(true) // an earlier one's time is over
+		g.block = 0
+	}
+	was, limit := g.block, g.port.opt.MaxHeader
+	g.block += g.left
+	g.inBlock, g.last = true, g.hdr[4]&flagEndHeaders != 0
+	if limit == 0 {
+		return
+	}
+	if was <= limit && g.block > limit {
+		g.flows.largeHeader(streamOf(g.hdr[:]))
+	} else if g.last && g.block > limit/2 { // HPACK makes no text shorter than that
+		g.long = true
+		g.flows.long(streamOf(g.hdr[:]))
+	}
+}
+
+// timeBlock bounds how long a header's block may take to come, which no server does. ended = there is none, or no more of it to come.
+func (g *guard) timeBlock(ended bool) {
+	if ended || g.last && g.left == 0 {
+		g.inBlock = false
+	}
+	switch {
+	case g.inBlock && g.late == nil:
+		c, n := g.flows.conn, &g.port.n
+		g.late = time.AfterFunc(g.port.opt.Handshake, func() {
+			n.slowHeaders.Add(1)
+			c.Close()
+		})
+	case !g.inBlock && g.late != nil:
+		g.late.Stop()
+		g.late = nil
+	}
 }
 
 // tick begins a new second of counting when the last is over.

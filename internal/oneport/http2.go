@@ -73,9 +73,7 @@ func (p *Port) peek(c net.Conn, hc *Conn) (isGRPC bool, err error) {
 	defer p.n.waiting.Add(-1)
 	isGRPC, err = k.request(w, p.opt.Handshake)
 	hc.head = k.buf
-	if isGRPC {
-		hc.flows = newFlows(hc)
-	}
+	hc.flows = newFlows(hc, isGRPC)
 	hc.guard = &guard{port: p, flows: hc.flows, acked: k.acked, framing: framing{left: len(preface)}}
 	return isGRPC, err
 }

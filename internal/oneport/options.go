@@ -12,7 +12,7 @@ import (
 type Options struct {
 	// TLS makes the port speak TLS, and only TLS. Its NextProtos are replaced, and those of what its GetConfigForClient returns.
 	TLS *tls.Config
-	// Handshake is how long a connection may take to say what it speaks, TLS included; 0 = 5 s.
+	// Handshake is how long a connection may take to say what it speaks, TLS included, and an HTTP/2 request's header from its first byte to its last; 0 = 5 s.
 	Handshake time.Duration
 	// MaxConns is the number of connections at a time; 0 = 80 % of the descriptors that this process may have.
 	MaxConns int
@@ -27,6 +27,9 @@ type Options struct {
 	MaxResets int
 	// MaxControl is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 connection may send in a second; 0 = 20000.
 	MaxControl int
+	// MaxHeader and MaxStreams are the limits that the protocols' servers have for a request's header, in bytes, and for the streams of an HTTP/2
+	// connection. Here they only say what is counted; 0 = nothing is.
+	MaxHeader, MaxStreams int
 	// Logger is told of listener trouble; nil = nobody.
 	Logger *slog.Logger
 }
@@ -55,6 +58,8 @@ func (o *Options) complete() error {
 		{"number of waiting connections", &o.MaxWaiting, func() int { return max(o.MaxConns/2, 1) }},
 		{"number of resets", &o.MaxResets, func() int { return 5000 }},
 		{"number of control frames", &o.MaxControl, func() int { return 20000 }},
+		{"size of headers", &o.MaxHeader, func() int { return 0 }},
+		{"number of streams", &o.MaxStreams, func() int { return 0 }},
 	} {
 		if *f.v < 0 {
 			return fmt.Errorf("the %s %d is negative", f.name, *f.v)
@@ -106,13 +111,17 @@ type Counters struct {
 	HandshakesFailed int64
 	// SlowReaders: connections whose peer took nothing of what was written to it.
 	SlowReaders int64
-	// ResetFloods and ControlFloods: connections closed because of MaxResets and MaxControl.
+	// ResetFloods and ControlFloods: connections closed because of MaxResets and MaxControl; ControlFloods also those that a protocol's server told to be
+	// calm, as grpc-go does if they ping too often.
 	ResetFloods, ControlFloods int64
+	// LargeHeaders: requests whose header was larger than the protocol's server takes. SlowHeaders: connections closed because a request's header did not come
+	// whole within Handshake. OverStreams: streams opened beyond MaxStreams.
+	LargeHeaders, SlowHeaders, OverStreams int64
 }
 
 type counters struct {
 	conns, waiting, native, grpc, http, overTotal, overPeer, overWaiting, handshakesFailed, slowReaders, resetFloods,
-	controlFloods atomic.Int64
+	controlFloods, largeHeaders, slowHeaders, overStreams atomic.Int64
 }
 
 func (c *counters) read() Counters {
@@ -120,6 +129,6 @@ func (c *counters) read() Counters {
 		Conns: c.conns.Load(), Waiting: c.waiting.Load(), Native: c.native.Load(), GRPC: c.grpc.Load(), HTTP: c.http.Load(),
 		OverTotal: c.overTotal.Load(), OverPeer: c.overPeer.Load(), OverWaiting: c.overWaiting.Load(),
 		HandshakesFailed: c.handshakesFailed.Load(), SlowReaders: c.slowReaders.Load(), ResetFloods: c.resetFloods.Load(),
-		ControlFloods: c.controlFloods.Load(),
+		ControlFloods: c.controlFloods.Load(), LargeHeaders: c.largeHeaders.Load(), SlowHeaders: c.slowHeaders.Load(), OverStreams: c.overStreams.Load(),
 	}
 }

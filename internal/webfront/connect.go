@@ -279,7 +279,7 @@ func (s *stream) Recv(v any) error {
 		}
 		s.given = true
 		if err := s.codec.Unmarshal(s.first.payload, v); err != nil {
-			return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: err.Error()}
+			return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + codec.Reason(err)}
 		}
 		return nil
 	}
@@ -289,7 +289,7 @@ func (s *stream) Recv(v any) error {
 		return nil
 	}
 	if m.bad != nil { // its sender's fault, which connect-go does not say in every protocol
-		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + m.bad.Error()}
+		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: "the message cannot be decoded: " + codec.Reason(m.bad)}
 	}
 	if errors.Is(err, io.EOF) {
 		return io.EOF

@@ -45,7 +45,7 @@ func (h *Handler) all() []*foreign.Method {
 func (h *Handler) describe(w http.ResponseWriter, r *http.Request, c net.Conn, methods []*foreign.Method) {
 	if e := h.judgeName(r, c); e != nil {
 		h.crossOrigin.Add(1)
-		h.fail(w, r, e)
+		h.fail(w, r, e, 0)
 		return
 	}
 	d := description{Service: h.opt.Service, Methods: []methodEntry{}}

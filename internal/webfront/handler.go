@@ -23,11 +23,12 @@ import (
 
 // Options say what a Handler accepts.
 type Options struct {
-	// MaxMessage is the largest message to receive, in bytes.
-	MaxMessage int
+	// MaxMessage is the largest message to receive, MaxHeader the largest header over HTTP/1.1, in bytes; 0 = as net/http likes.
+	MaxMessage, MaxHeader int
 	// SlowSender is how long the body of a unary request may take.
 	SlowSender time.Duration
-	// SlowReader is how long a peer may take nothing of an answer over HTTP/2; of a stream's messages, thirty times as long.
+	// SlowReader is how long a peer may take nothing of an answer over HTTP/2, if its windows are small; of a stream's messages and of what Next
+	// serves, thirty times as long.
 	SlowReader time.Duration
 	// Origins are the origins whose pages may call methods although they come from elsewhere, such as https://example.com.
 	Origins []string
@@ -47,8 +48,9 @@ type Options struct {
 type Counters struct {
 	foreign.CallerCounters
 	// CrossOrigin calls were refused because a page from elsewhere made them; TooLarge because of their size; SlowSenders because their
-	// body did not come in time; SlowReaders of HTTP/2 because they did not take their answer.
-	CrossOrigin, TooLarge, SlowSenders, SlowReaders int64
+	// body did not come in time; SlowReaders of HTTP/2 because they did not take their answer. LargeHeaders are requests over HTTP/1.1 with a header
+	// that net/http lets pass, and MaxHeader does not.
+	CrossOrigin, TooLarge, SlowSenders, SlowReaders, LargeHeaders int64
 }
 
 // Handler serves calls over HTTP. It is safe for concurrent use.
@@ -64,7 +66,7 @@ type Handler struct {
 	jsonType []string
 	bodies   sync.Pool // of *[]byte
 
-	crossOrigin, tooLarge, slowSenders, slowReaders atomic.Int64
+	crossOrigin, tooLarge, slowSenders, slowReaders, largeHeaders atomic.Int64
 }
 
 // served is one method and its handler for other protocols than plain JSON.
@@ -99,7 +101,7 @@ func New(h transport.Handler, methods []foreign.Method, o Options) (*Handler, er
 // Counters reads the counters.
 func (h *Handler) Counters() Counters {
 	return Counters{CallerCounters: h.caller.Counters(), CrossOrigin: h.crossOrigin.Load(), TooLarge: h.tooLarge.Load(),
-		SlowSenders: h.slowSenders.Load(), SlowReaders: h.slowReaders.Load()}
+		SlowSenders: h.slowSenders.Load(), SlowReaders: h.slowReaders.Load(), LargeHeaders: h.largeHeaders.Load()}
 }
 
 // Wait waits until no method's handler runs, or ctx ends.
@@ -112,6 +114,17 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// ConnState is what such a server needs as its ConnState.
+func ConnState(c net.Conn, state http.ConnState) {
+	switch c, ok := c.(*oneport.Conn); {
+	case !ok:
+	case state == http.StateActive:
+		c.Serving(true) // also when the connection is hijacked then
+	case state == http.StateIdle:
+		c.Serving(false)
+	}
+}
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, _ := r.Context().Value(connKey{}).(net.Conn)
@@ -120,18 +133,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	m := h.methods[name]
-	p, paced := h.pace(w, r)
+	p, w := h.pace(w, r, c)
 	if p != nil {
 		defer p.finish()
-		if m != nil && m.Stream {
+		if m == nil || m.Stream {
 			p.limit *= streamPatience
 		}
 	}
-	if m == nil {
-		h.noMethod(paced, w, r, name, c)
+	if size := headerSize(r); h.opt.MaxHeader > 0 && size > h.opt.MaxHeader {
+		h.largeHeaders.Add(1)
+		unread(w, r)
+		h.fail(w, r, &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent, Message: fmt.Sprintf(
+			"the request's header of %d bytes is over the limit of %d", size, h.opt.MaxHeader)}, http.StatusRequestHeaderFieldsTooLarge)
 		return
 	}
-	w = paced
+	if m == nil {
+		h.noMethod(w, r, name, c)
+		return
+	}
 	if r.Method == http.MethodOptions && r.Header["Origin"] != nil {
 		h.preflight(w, r)
 		return
@@ -147,14 +166,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if e := h.judgeOrigin(r, c); e != nil {
 		h.crossOrigin.Add(1)
-		h.fail(w, r, e)
+		h.fail(w, r, e, 0)
 		return
 	}
 	h.allow(w, r)
 	kind := contentType(r)
 	if kind == kindOther {
 		h.fail(w, r, &status.Error{Code: status.InvalidArgument, Kind: status.Protocol, Fate: status.NotSent, Message: fmt.Sprintf(
-			"the content type %q is not known here: send JSON as application/json, or speak Connect, gRPC-Web or gRPC", r.Header.Get("Content-Type"))})
+			"the content type %q is not known here: send JSON as application/json, or speak Connect, gRPC-Web or gRPC", r.Header.Get("Content-Type"))}, http.StatusUnsupportedMediaType)
 		return
 	}
 	if r.Method == http.MethodPost && kind == kindJSON && !m.Stream && r.Header["Connect-Protocol-Version"] == nil && r.Header["Content-Encoding"] == nil {
@@ -224,8 +243,8 @@ func unlessBrowser(r *http.Request) kind {
 	return kindJSON
 }
 
-// noMethod answers for a path that is no method's. What the user serves writes its answer to plain.
-func (h *Handler) noMethod(w, plain http.ResponseWriter, r *http.Request, name string, c net.Conn) {
+// noMethod answers for a path that is no method's.
+func (h *Handler) noMethod(w http.ResponseWriter, r *http.Request, name string, c net.Conn) {
 	get := (r.Method == http.MethodGet || r.Method == http.MethodHead) && !h.opt.Hidden
 	if get && name == "hull/methods" {
 		h.describe(w, r, c, h.all())
@@ -239,7 +258,7 @@ func (h *Handler) noMethod(w, plain http.ResponseWriter, r *http.Request, name s
 	ours := slash > 0 && h.services[name[:slash]] != nil && r.Method == http.MethodPost
 	if k := contentType(r); !ours && k != kindStream && (h.opt.Next != nil || k != kindUnary) {
 		if h.opt.Next != nil {
-			h.opt.Next.ServeHTTP(plain, r)
+			h.opt.Next.ServeHTTP(w, r)
 			return
 		}
 		if slash <= 0 || r.Method != http.MethodPost {
@@ -252,22 +271,38 @@ func (h *Handler) noMethod(w, plain http.ResponseWriter, r *http.Request, name s
 		}
 	}
 	in := transport.Incoming{Method: name}
-	h.fail(w, r, h.opt.Unknown(r.Context(), &in).Status)
+	h.fail(w, r, h.opt.Unknown(r.Context(), &in).Status, 0)
 }
 
-// fail answers in the form that the request's protocol has for errors.
-func (h *Handler) fail(w http.ResponseWriter, r *http.Request, e *status.Error) {
+// headerSize is the size of a request's header over HTTP/1.1, without its first line. Over HTTP/2 net/http counts it itself.
+func headerSize(r *http.Request) int {
+	if r.ProtoMajor >= 2 {
+		return 0
+	}
+	size := len("Host: \r\n") + len(r.Host)
+	for k, vs := range r.Header {
+		for _, v := range vs {
+			size += len(k) + len(v) + len(": \r\n")
+		}
+	}
+	return size
+}
+
+// fail answers in the form that the request's protocol has for errors; httpCode, if that is HTTP's own, 0 = the one that fits the error.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, e *status.Error, httpCode int) {
 	if contentType(r) == kindStream {
+		if asText(r) {
+			r = r.WithContext(r.Context())
+			t := untext(w, r)
+			defer t.finish()
+			w = t
+		}
 		if h.errors.IsSupported(r) {
 			_ = h.errors.Write(w, r, toConnect(e)) // nobody is left to tell
 			return
 		}
 	}
-	code := 0
-	if e.Kind == status.Protocol {
-		code = http.StatusUnsupportedMediaType
-	}
-	h.writeError(w, e, code)
+	h.writeError(w, e, httpCode)
 }
 
 // incoming is what all protocols of this package know of a call in the same way. The returned context carries the deadline.

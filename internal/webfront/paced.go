@@ -1,10 +1,13 @@
 package webfront
 
 import (
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hull-go/hull/internal/oneport"
 )
 
 const (
@@ -12,8 +15,8 @@ const (
 	piece = 64 << 10
 	// unsent is what net/http keeps of an answer without sending it, if nobody flushes.
 	unsent = 4 << 10
-	// streamPatience is how much longer a stream's message may wait to be taken: who reads slowly what was asked for in pieces does what flow control is
-	// there for.
+	// streamPatience is how much longer a stream's message, or a piece of a page, may wait to be taken: who reads slowly what was asked for in pieces does what
+	// flow control is there for.
 	streamPatience = 30
 )
 
@@ -22,6 +25,7 @@ const (
 type paced struct {
 	http.ResponseWriter
 	rc    *http.ResponseController
+	conn  *oneport.Conn // nil = nothing is known of the peer's windows
 	slow  *atomic.Int64
 	limit time.Duration
 	kept  int // written since the last flush
@@ -30,14 +34,16 @@ type paced struct {
 	timer *time.Timer
 	since time.Time // since when a write has been under way; zero = none is
 	over  bool      // the handler has returned, or the stream was reset
+	until time.Time // what the handler has set as write deadline; zero = none
 }
 
 // pace returns the answer to r as handlers shall write it.
-func (h *Handler) pace(w http.ResponseWriter, r *http.Request) (*paced, http.ResponseWriter) {
+func (h *Handler) pace(w http.ResponseWriter, r *http.Request, c net.Conn) (*paced, http.ResponseWriter) {
 	if r.ProtoMajor < 2 {
 		return nil, w
 	}
 	p := &paced{ResponseWriter: w, rc: http.NewResponseController(w), slow: &h.slowReaders, limit: h.opt.SlowReader}
+	p.conn, _ = c.(*oneport.Conn)
 	return p, p
 }
 
@@ -91,12 +97,19 @@ func (p *paced) end() {
 	p.since = time.Time{}
 }
 
-// expire resets the stream, unless the write that it was set for has ended meanwhile.
+// expire resets the stream, unless the write that it was set for has ended meanwhile, or the peer's windows are such that it may take longer.
 func (p *paced) expire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over || p.since.IsZero() || time.Since(p.since) < p.limit {
+	took := time.Since(p.since)
+	if p.over || p.since.IsZero() || took < p.limit {
 		return
+	}
+	if p.conn != nil {
+		if more := p.conn.Patience(p.limit) - took; more > 0 {
+			p.timer.Reset(min(more, p.limit)) // its windows may be others by then
+			return
+		}
 	}
 	p.over = true
 	p.slow.Add(1)
@@ -107,8 +120,30 @@ func (p *paced) expire() {
 func (p *paced) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.over {
-		p.over = true
-		_ = p.rc.SetWriteDeadline(time.Now().Add(p.limit))
+	if p.over {
+		return
 	}
+	p.over = true
+	if d := time.Now().Add(p.limit); p.until.IsZero() || d.Before(p.until) {
+		_ = p.rc.SetWriteDeadline(d)
+	}
+}
+
+// SetWriteDeadline is for http.ResponseController. The bound above holds beside it.
+func (p *paced) SetWriteDeadline(t time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over && !p.since.IsZero() {
+		return nil // the stream is being reset
+	}
+	p.until = t
+	return p.rc.SetWriteDeadline(t)
+}
+
+// Push implements http.Pusher.
+func (p *paced) Push(target string, opts *http.PushOptions) error {
+	if pusher, ok := p.ResponseWriter.(http.Pusher); ok {
+		return pusher.Push(target, opts)
+	}
+	return http.ErrNotSupported
 }

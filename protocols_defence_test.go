@@ -1,0 +1,264 @@
+package hull_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
+
+	"github.com/hull-go/hull"
+	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
+	"github.com/hull-go/hull/hulltest"
+)
+
+// gushing answers each message, and each call, with three MiB.
+type gushing struct{ bulky }
+
+func (gushing) Chat(s grpc.BidiStreamingServer[pb.ChatMessage, pb.ChatMessage]) error {
+	for {
+		if _, err := s.Recv(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := s.Send(&pb.ChatMessage{Text: strings.Repeat("x", 3<<20)}); err != nil {
+			return err
+		}
+	}
+}
+
+// heard takes what has come so far; open = the connection is.
+func (s *starving) heard() (data, resets int, open bool) {
+	for {
+		select {
+		case h, ok := <-s.frames:
+			switch {
+			case !ok:
+				return data, resets, false
+			case h.Type == http2.FrameData:
+				data += int(h.Length)
+			case h.Type == http2.FrameRSTStream:
+				resets++
+			}
+		default:
+			return data, resets, true
+		}
+	}
+}
+
+// TestAnswersWaitBehindPatientStreams is a regression test: if a stream's messages fill the window of a connection, an answer that waits for that alone had the
+// connection closed long before the stream's time was up. A peer whose window answers fill gets no such time.
+func TestAnswersWaitBehindPatientStreams(t *testing.T) {
+	const slow = 1500 * time.Millisecond // thirty times as long is less than what grpc-go waits before it asks whether the peer is alive
+	for _, tt := range []struct {
+		name  string
+		first string // method of the first call
+		least time.Duration
+	}{
+		{"behind a stream", "Chat", 30 * slow},
+		{"behind an answer", "Hello", slow},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, gushing{}) },
+					hull.WithLimits(hull.Limits{SlowReader: slow}))
+				c := starve(t, w, 120<<10) // the connection's own window is smaller
+				start := time.Now()
+				c.ask(t, "application/grpc", "/greeter.Greeter/"+tt.first, enveloped(nil))
+				time.Sleep(time.Second / 10)
+				c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped(nil))
+				for open := true; open && time.Since(start) < time.Hour; _, _, open = c.heard() {
+					time.Sleep(slow / 4)
+				}
+				if took := time.Since(start); took < tt.least || took > tt.least+slow {
+					t.Errorf("the connection was closed after %v", took)
+				}
+				if s := n.Server.Snapshot().Port.SlowReaders; s != 1 {
+					t.Errorf("%d slow readers were counted", s)
+				}
+			})
+		})
+	}
+}
+
+// TestPagesNobodyTakesAreGivenUp: what hull.HTTP serves over HTTP/2 is bounded as streams' messages are, and a reader that is only slow gets all of it.
+func TestPagesNobodyTakesAreGivenUp(t *testing.T) {
+	const slow, size = time.Second, 3 << 20
+	for _, every := range []time.Duration{0, 20 * slow} { // in which the peer takes 70,000 bytes; 0 = never
+		synctest.Test(t, func(t *testing.T) {
+			w := hulltest.New(t)
+			ended := make(chan error, 1)
+			page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, flushes := w.(http.Flusher)
+				_, pushes := w.(http.Pusher)
+				_, err := w.Write(make([]byte, size))
+				if !flushes || !pushes {
+					err = errors.New("the page's writer can do less than net/http's")
+				}
+				ended <- err
+			})
+			n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) },
+				hull.WithLimits(hull.Limits{SlowReader: slow}), hull.HTTP(page))
+			c := starve(t, w, 70000)
+			start := time.Now()
+			id := c.ask(t, "text/plain", "/page", "")
+			got, reset, open := 0, 0, true
+			for open && reset == 0 && got < size && time.Since(start) < time.Hour {
+				time.Sleep(max(every, slow))
+				d, r, o := c.heard()
+				got, reset, open = got+d, reset+r, o
+				if every > 0 {
+					_, _ = c.f.WriteWindowUpdate(0, 70000), c.f.WriteWindowUpdate(id, 70000)
+				}
+			}
+			took, counted := time.Since(start), n.Server.Snapshot().Port.SlowReaders
+			switch err := <-ended; {
+			case every > 0 && (err != nil || got < size || counted != 0):
+				t.Errorf("a slow reader got %d bytes: %v, %d counted", got, err, counted)
+			case every == 0 && (err == nil || !open || reset != 1 || counted != 1 || took < 30*slow || took > 33*slow):
+				t.Errorf("one that takes nothing: %v, connection open %v, %d resets after %v, %d counted", err, open, reset, took, counted)
+			}
+		})
+	}
+}
+
+// TestPagesKeepTheirDeadlines: a write deadline that a page sets holds, whatever the server's own bound is.
+func TestPagesKeepTheirDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		took := make(chan time.Duration, 1)
+		page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			start := time.Now()
+			if err := http.NewResponseController(w).SetWriteDeadline(start.Add(3 * time.Second)); err != nil {
+				t.Error(err)
+			}
+			if _, err := w.Write(make([]byte, 1<<20)); err == nil {
+				t.Error("all of it was written")
+			}
+			took <- time.Since(start)
+		})
+		w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) }, hull.HTTP(page))
+		starve(t, w, 1000).ask(t, "text/plain", "/page", "")
+		if d := <-took; d != 3*time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
+// TestIdleHTTP2LeavesAtOnce: net/http waits for a second after GOAWAY for a peer to hang up. A connection whose peer says that it has read the GOAWAY, and all
+// before it, ends then; one that says nothing has its second.
+func TestIdleHTTP2LeavesAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		most time.Duration // for the last step
+		run  func(t *testing.T, w *hulltest.World) (check func())
+	}{
+		{"net/http's client", 50 * time.Millisecond, func(t *testing.T, w *hulltest.World) func() {
+			post(t, dialHTTP(t, w, true), "/greeter.Greeter/Hello", `{"name":"Ada"}`)
+			return func() {}
+		}},
+		{"a request under way", 900 * time.Millisecond, // net/http looks twice a second whether all is done
+			func(t *testing.T, w *hulltest.World) func() {
+				web, done := dialHTTP(t, w, true), make(chan string, 1)
+				go func() {
+					_, body := post(t, web, "/greeter.Greeter/Hello", `{"name":"slow"}`)
+					done <- body
+				}()
+				synctest.Wait()
+				return func() {
+					if body := <-done; !strings.Contains(body, "slow") {
+						t.Errorf("the call was answered with %q", body)
+					}
+				}
+			}},
+		{"a peer that is silent", 1500 * time.Millisecond, func(t *testing.T, w *hulltest.World) func() {
+			c := starve(t, w, 1000)
+			c.ask(t, "application/json", "/greeter.Greeter/Hello", `{"name":"Ada"}`)
+			synctest.Wait()
+			return func() {}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				var draining time.Time
+				n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, drowsy{}) },
+					hull.OnPhase(func(c hull.PhaseChange) {
+						if c.Phase == hull.Draining {
+							draining = time.Now()
+						}
+					}))
+				check := tt.run(t, w)
+				n.Stop()
+				took := time.Since(draining)
+				check()
+				if err := n.Err(); err != nil || draining.IsZero() || took > tt.most {
+					t.Errorf("it took %v: %v", took, err)
+				}
+			})
+		})
+	}
+}
+
+// drowsy takes its time for who asks for that, most of it while the server drains.
+type drowsy struct{ pb.UnimplementedGreeterServer }
+
+func (drowsy) Hello(_ context.Context, r *pb.HelloRequest) (*pb.HelloReply, error) {
+	if r.GetName() == "slow" {
+		time.Sleep(hull.DefaultDrainWait + 300*time.Millisecond)
+	}
+	return &pb.HelloReply{Message: r.GetName()}, nil
+}
+
+// TestStreamsBeyondTheLimitAreCounted: a peer that opens more streams than it was told it may learns that of each, and so does who watches the server.
+func TestStreamsBeyondTheLimitAreCounted(t *testing.T) {
+	for _, contentType := range []string{"application/grpc", "application/json"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := hulltest.New(t)
+			n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulky{}) }, hull.WithLimits(hull.Limits{StreamsPerConn: 3}))
+			c := starve(t, w, 1000)
+			for range 5 {
+				c.must(t, c.f.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.block(t, contentType), EndHeaders: true}))
+				c.next += 2
+				synctest.Wait()
+			}
+			_, resets, open := c.heard()
+			if s := n.Server.Snapshot().Port.OverStreams; s != 2 || resets != 2 || !open {
+				t.Errorf("%s: %d counted, %d reset, open %v", contentType, s, resets, open)
+			}
+		})
+	}
+}
+
+// TestTooManyPingsAreCounted: grpc-go closes connections whose clients ping too often, and tells nobody but them.
+func TestTooManyPingsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) })
+		c := starve(t, w, 70000)
+		c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped(nil))
+		open := true
+		for i := 0; i < 20 && open; i++ {
+			time.Sleep(time.Millisecond)
+			_ = c.f.WritePing(false, [8]byte{}) // fails when the server has given up
+			_, _, open = c.heard()
+		}
+		for range 10 {
+			time.Sleep(time.Second)
+			_, _, o := c.heard()
+			open = open && o
+		}
+		if s := n.Server.Snapshot().Port.ControlFloods; open || s != 1 {
+			t.Errorf("open %v, %d counted", open, s)
+		}
+	})
+}
+
