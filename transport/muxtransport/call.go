@@ -317,10 +317,12 @@ func (c *clientConn) sendParts(ctx context.Context, ca *call) {
 	}
 }
 
-// giveUp ends a call because its context has. It returns nil when an answer came at the same time, which then counts.
+// giveUp ends a call because its context has. It returns nil when an answer came at the same time, which then counts, or if the call has ended otherwise.
 func (c *clientConn) giveUp(ctx context.Context, ca *call) *status.Error {
 	c.mu.Lock()
-	if c.lookup(ca.id) != ca {
+	// A deadline that is told of so late has passed while this process stood still. The look at the deadlines has what is here read first, and blames nobody.
+	stood := ca.deadline != 0 && policy.Now().Sub(ca.deadline) > stallAfter && errors.Is(ctx.Err(), context.DeadlineExceeded)
+	if c.lookup(ca.id) != ca || stood {
 		c.mu.Unlock()
 		<-ca.done // whoever took it out is about to complete it
 		return nil

@@ -193,8 +193,11 @@ func (c *clientConn) setScan(at policy.Time) {
 }
 
 // stallAfter is by how much a look at the deadlines must be late for this process to have stood still: stopped, or without
-// a CPU.
-const stallAfter = 50 * time.Millisecond
+// a CPU. stallGrace is for how long then answers that may be here are read before calls end, by threads that may still wait for a processor.
+const (
+	stallAfter = 50 * time.Millisecond
+	stallGrace = 20 * time.Millisecond
+)
 
 func (c *clientConn) scanDeadlines() { c.endLate(policy.Now()) }
 
@@ -207,7 +210,7 @@ func (c *clientConn) endLate(now policy.Time) {
 	c.mu.Lock()
 	if c.scanAt != 0 && now.Sub(c.scanAt) > stallAfter && c.cause == nil {
 		c.stalledUntil = now
-		c.setScan(now.Add(scanInterval))
+		c.setScan(now.Add(stallGrace))
 		c.mu.Unlock()
 		return
 	}

@@ -47,3 +47,60 @@ func TestOwnStall(t *testing.T) {
 		}
 	})
 }
+
+// timed is a context whose timer goes off when it is told to.
+type timed struct {
+	context.Context
+	deadline time.Time
+	done     chan struct{}
+}
+
+func (c *timed) Deadline() (time.Time, bool) { return c.deadline, true }
+func (c *timed) Done() <-chan struct{}       { return c.done }
+func (c *timed) Err() error {
+	select {
+	case <-c.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// TestOwnStallContext: so does one whose calls have their deadlines from contexts, whose timers are late as well, and first.
+func TestOwnStallContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, funcHandler(func(_ context.Context, in *transport.Incoming) transport.Outgoing {
+			if in.Method == "late" {
+				time.Sleep(time.Minute)
+			}
+			return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(nil)}
+		}), Options{}, memnet.Options{})
+		defer r.stop()
+		c := r.dial(t, Options{})
+		defer c.Close()
+		const stood = 2 * time.Second
+		r.net.Link("server", "client").Delay(stood+stallGrace/2, 0)
+		ctx := &timed{t.Context(), time.Now().Add(time.Second), make(chan struct{})}
+		ended := map[string]chan *status.Error{"quick": make(chan *status.Error, 1), "late": make(chan *status.Error, 1)}
+		for method, end := range ended {
+			go func() {
+				var in, out []byte
+				end <- c.Call(ctx, &transport.Request{Method: method, Codec: codec.Bytes{}, Message: &in}, &transport.Reply{Message: &out})
+			}()
+		}
+		synctest.Wait()
+		c.mu.Lock()
+		c.scan.Stop()
+		c.mu.Unlock()
+		time.Sleep(stood)
+		close(ctx.done)
+		synctest.Wait()
+		c.scanDeadlines()
+		if err := <-ended["quick"]; err != nil {
+			t.Errorf("the answer was there, and yet: %v", err)
+		}
+		if err := <-ended["late"]; err == nil || err.Kind != status.Stalled || err.Code != status.DeadlineExceeded {
+			t.Errorf("%v, want kind stalled", err)
+		}
+	})
+}
