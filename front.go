@@ -36,6 +36,7 @@ func newFront(ln net.Listener, s *Server) (*front, error) {
 	mux := s.opt.mux
 	mux.MaxMessage, mux.MaxHeader, mux.MaxCalls = s.opt.maxRequest(), s.opt.limits.header(), s.opt.limits.streams()
 	mux.HandshakeTimeout, mux.WriteTimeout = s.opt.limits.Handshake, s.opt.limits.SlowReader
+	mux.FrameTimeout, mux.MaxResets, mux.MaxPings = s.opt.limits.SlowSender, s.opt.limits.Resets, s.opt.limits.Pings
 	mux.Instance = s.instance
 	wire, err := muxtransport.NewServer(h, mux)
 	if err != nil {

@@ -23,14 +23,17 @@ type Limits struct {
 	// Handshake is how long a connection may take to say what it speaks, and a request's headers to come; 0 = 5 s.
 	Handshake time.Duration
 	// SlowSender is how long the body of a request with one message may take to come over HTTP, and over gRPC through a proxy; 0 = 30 s, or
-	// the call's deadline if that is sooner.
+	// the call's deadline if that is sooner. Set, it is also how long one frame of the native protocol may take, 10 s otherwise.
 	SlowSender time.Duration
 	// SlowReader is how long a peer may take nothing at all of what is sent to it; 0 = 10 s. Over HTTP/2 it counts for each answer too,
 	// and thirty times as much for a stream's messages; see docs/protocols.md.
 	SlowReader time.Duration
-	// Resets and ControlFrames are how many streams an HTTP/2 peer may reset, and how many PING, SETTINGS, PRIORITY and empty DATA frames it
-	// may send, in one second; 0 = 5000 and 20000.
-	Resets, ControlFrames int
+	// Resets is how many calls and streams a peer may reset in one second, over HTTP/2 and the native protocol (which counts those with time left only);
+	// 0 = 5000 and 10000.
+	Resets int
+	// ControlFrames is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 peer may send in one second, Pings how many PINGs one
+	// of the native protocol; 0 = 20000 and 100. Pings is at least 60.
+	ControlFrames, Pings int
 }
 
 // The defaults of Limits that more than one protocol needs.
@@ -39,6 +42,7 @@ const (
 	defaultHeader     = 16 << 10
 	maxHeader         = 24 << 10
 	defaultStreams    = 1000
+	minPings          = 60
 	defaultHandshake  = 5 * time.Second
 	defaultSlowSender = 30 * time.Second
 	defaultSlowReader = 10 * time.Second
@@ -48,7 +52,8 @@ const (
 func WithLimits(l Limits) ServerOption {
 	return serverOption(func(o *serverOptions) error {
 		for name, n := range map[string]int{"Conns": l.Conns, "ConnsPerPeer": l.ConnsPerPeer, "WaitingConns": l.WaitingConns,
-			"StreamsPerConn": l.StreamsPerConn, "Header": l.Header, "Resets": l.Resets, "ControlFrames": l.ControlFrames} {
+			"StreamsPerConn": l.StreamsPerConn, "Header": l.Header, "Resets": l.Resets, "ControlFrames": l.ControlFrames,
+			"Pings": l.Pings} {
 			if n < 0 {
 				return fmt.Errorf("the limit %s is %d: use 0 for the default", name, n)
 			}
@@ -57,6 +62,9 @@ func WithLimits(l Limits) ServerOption {
 			if d < 0 {
 				return fmt.Errorf("the limit %s is %v: use 0 for the default", name, d)
 			}
+		}
+		if l.Pings > 0 && l.Pings < minPings {
+			return fmt.Errorf("the limit Pings is %d: peers that do nothing wrong send up to %d", l.Pings, minPings)
 		}
 		if l.Header > maxHeader {
 			return fmt.Errorf("the limit Header is %d: at most %d are possible", l.Header, maxHeader)

@@ -16,6 +16,7 @@ import (
 	"github.com/hull-go/hull"
 	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
 	"github.com/hull-go/hull/hulltest"
+	"github.com/hull-go/hull/transport/muxtransport"
 )
 
 // gushing answers each message, and each call, with three MiB.
@@ -262,3 +263,49 @@ func TestTooManyPingsAreCounted(t *testing.T) {
 	})
 }
 
+// TestLimitsHoldForTheNativeProtocol: those of a server's limits that mean something there.
+func TestLimitsHoldForTheNativeProtocol(t *testing.T) {
+	const (
+		greeting = "\x9eHULL\x00\x01\x01\x00\x00\x00\x01\x00\x00\x00\x00" // version 1, a HELLO that says nothing
+		ping     = "\x08\x00\x00\x0c\x00\x00\x00\x00abcdefgh"
+	)
+	const name = "a.B/C"
+	var resets strings.Builder
+	for id := byte(1); id <= 4; id++ { // CALLs whose messages do not come whole, and CANCELs
+		resets.WriteString(string([]byte{byte(6 + len(name)), 0, 0, 0x82, 0, 0, id, 0, 48, 0, byte(len(name))}) + name + "\x03\x0ax" +
+			string([]byte{0, 0, 0, 10, 0, 0, id, 0}))
+	}
+	for _, tt := range []struct {
+		name, send string
+		limits     hull.Limits
+		within     time.Duration
+		count      func(p muxtransport.Counters) int64
+	}{
+		{"pings", strings.Repeat(ping, 81), hull.Limits{Pings: 80}, 0, func(p muxtransport.Counters) int64 { return p.PingFloods }},
+		{"resets", resets.String(), hull.Limits{Resets: 3}, 0, func(p muxtransport.Counters) int64 { return p.ResetFloods }},
+		{"half a frame", ping[:9], hull.Limits{SlowSender: 3 * time.Second}, 3 * time.Second, func(p muxtransport.Counters) int64 { return p.ReadStalls }},
+		{"half a greeting", "", hull.Limits{Handshake: 2 * time.Second}, 2 * time.Second, func(p muxtransport.Counters) int64 { return p.HandshakesFailed }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := hulltest.New(t)
+			n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) }, hull.WithLimits(tt.limits))
+			c, err := w.Network.Host("peer").Dial(t.Context(), "a:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			start, said := time.Now(), greeting+tt.send
+			if tt.send == "" {
+				said = greeting[:5]
+			}
+			if _, err := io.WriteString(c, said); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, c)
+			synctest.Wait()
+			if took, got := time.Since(start), n.Server.Snapshot().Native; tt.count(got) != 1 || took < tt.within || took > tt.within+2*time.Second {
+				t.Errorf("%s: after %v, %+v", tt.name, took, got)
+			}
+		})
+	}
+}

@@ -128,6 +128,7 @@ func TestWrongServerOptions(t *testing.T) {
 		"an origin with a path":               hull.AllowOrigins("https://app.example/path"),
 		"a negative limit":                    hull.WithLimits(hull.Limits{Conns: -1}),
 		"a negative time":                     hull.WithLimits(hull.Limits{SlowReader: -1}),
+		"fewer pings than peers need":         hull.WithLimits(hull.Limits{Pings: 10}),
 		"headers that no frame can hold":      hull.WithLimits(hull.Limits{Header: 1 << 20}),
 	} {
 		if _, err := hull.NewServer("greeter", o); err == nil {

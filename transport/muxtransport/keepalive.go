@@ -20,7 +20,7 @@ type keepalive struct {
 	deaf     bool        // the reader does not read, so that silence says nothing
 }
 
-// pingsPerSecond is how many pings a peer may send before it counts as a flood.
+// pingsPerSecond is how many pings a peer may send before it counts as a flood, unless Options.MaxPings says otherwise.
 const pingsPerSecond = 100
 
 // settleTime is after how much silence without calls a connection lets its buffers go.

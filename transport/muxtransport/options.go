@@ -58,6 +58,8 @@ type Options struct {
 	// MaxResets is how many calls and streams a peer may cancel in one second long before they run out of time; 0 = 10,000.
 	// More ends the connection.
 	MaxResets int
+	// MaxPings is how many PINGs a peer may send in one second; 0 = 100. More ends the connection.
+	MaxPings int
 	// BusyPoll is for how long a connection asks whether something has arrived before its reader sleeps; 0 = not at all, at most 50 µs. It takes some
 	// of the wait out of calls that follow one another, for a processor that does nothing else meanwhile. While several are under way, and where
 	// it is in vain, it stops by itself. On Linux and without TLS only; elsewhere it does nothing.
@@ -68,6 +70,9 @@ type Options struct {
 
 // minWindow is the least that StreamWindow and ConnWindow may be: a part and its cost must fit.
 const minWindow = 64 << 10
+
+// minPings is the least that MaxPings may be: a peer that keeps a connection alive, or holds calls back until its client has been heard, sends some.
+const minPings = 60
 
 func (o *Options) complete() error {
 	for _, f := range [...]struct {
@@ -84,6 +89,7 @@ func (o *Options) complete() error {
 		{"ConnWindow", &o.ConnWindow, 16 << 20, minWindow, 1 << 30},
 		{"CompressFrom", &o.CompressFrom, 1 << 10, 1, 1 << 30},
 		{"MaxResets", &o.MaxResets, 10_000, 1, 1 << 30},
+		{"MaxPings", &o.MaxPings, pingsPerSecond, minPings, 1 << 30},
 	} {
 		if *f.v == 0 {
 			*f.v = f.def

@@ -265,9 +265,9 @@ func (r *reader) ping(f frame) error {
 	if r.now.Sub(r.pingSecond) >= time.Second {
 		r.pings, r.pingSecond = 0, r.now
 	}
-	if r.pings++; r.pings > pingsPerSecond {
+	if r.pings++; r.pings > r.l.sh.opts.MaxPings {
 		r.l.sh.pingFloods.Add(1)
-		return fmt.Errorf("more than %d pings in a second: %w", pingsPerSecond, errFlood)
+		return fmt.Errorf("more than %d pings in a second: %w", r.l.sh.opts.MaxPings, errFlood)
 	}
 	r.l.send(typePong, 0, f.payload...)
 	return nil

@@ -79,6 +79,23 @@ func TestResetFlood(t *testing.T) {
 	}
 }
 
+// How many pings are a flood is an option.
+func TestPingFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, drainHandler{}, Options{MaxPings: 300}, memnet.Options{})
+		defer r.stop()
+		for floods, n := range []int{300, 301} {
+			nc := r.raw(t, pings(n))
+			synctest.Wait()
+			if c := r.server.Counters(); c.PingFloods != int64(floods) || c.Conns != int64(1-floods) {
+				t.Errorf("%d pings: %+v", n, c)
+			}
+			nc.Close()
+			synctest.Wait()
+		}
+	})
+}
+
 // GOAWAY says that it was a flood.
 func TestFloodReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
