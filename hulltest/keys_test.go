@@ -71,7 +71,15 @@ func TestRepliesLost(t *testing.T) {
 				if len(r.Untested(4)) > 0 {
 					t.Error("no key was seen")
 				}
-				t.Logf("%d keys, %d calls, %d answered; %d starts; failed tries: %v", *keyedCalls, k.tries, k.answered, k.began, k.failed)
+				repeated := int64(0) // calls with keys that others had, of those nodes that were not killed of late
+				for i := range soakNodes {
+					s := k.w.Node(fmt.Sprintf("till-%d", i)).Server.Snapshot()
+					repeated += s.Keys.Replayed + s.Keys.Waited
+				}
+				t.Logf("%d keys, %d calls, %d answered; %d starts, %d requests with a key that had started; failed tries: %v", *keyedCalls, k.tries, k.answered, k.began, repeated, k.failed)
+				if repeated == 0 {
+					t.Error("no answer was lost: nothing was tested")
+				}
 			})
 		})
 	}

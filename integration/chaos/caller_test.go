@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull"
+	"github.com/hull-go/hull/idempotency"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/policy/breaker"
 	"github.com/hull-go/hull/registry"
@@ -48,8 +50,13 @@ type callerConfig struct {
 	Exactly bool
 	// Sheddable in a thousand are not critical.
 	Sheddable int
-	// Fill is the size of requests, Reply that of answers.
+	// Fill is the size of requests, Reply that of answers, Burn how much time of a processor each takes.
 	Fill, Reply int
+	Burn        time.Duration
+	// Busy is how much time of a processor the caller uses every second beside its calls.
+	Busy time.Duration
+	// Cold: the first call is one like the others.
+	Cold bool
 	// Protocol is the only one to use; empty = the best.
 	Protocol string
 	// Spec is a document to keep in force; empty = none.
@@ -63,19 +70,21 @@ type callerConfig struct {
 	Admin bool
 }
 
-// A call without an answer in time is excused if the machine stood still for so long under it, or in the time before it: attempts of all calls run out of time together
-// then, which is more than a budget pays for, and it takes a while to fill again. No more than one call in excusedMost is.
+// A call without an answer in time is excused if this process stood still for so long at once, and its story shows that this was why: under each of its attempts that got no answer,
+// or, if it could have been tried again and there was no budget, in the time before: attempts of all calls run out of time together then, which is more than a budget pays for, and
+// it takes a while to fill again. No more than one call in excusedMost is, beside a few.
 const (
 	excuse      = 100 * time.Millisecond
 	refilling   = 2 * time.Second
-	excusedMost = 100
+	excusedMost = 1000
+	excusedFew  = 20
 )
 
 // summary is what a caller says of itself in the end.
 type summary struct {
 	Offered, OK, Failed int64
-	// OnceFailed of the failed were calls that must not run twice, KeyedFailed had a key; Sick were for the method that fails now and then, Impatient in a hurry or
-	// given up; Excused got no answer in time while the machine stood still.
+	// OnceFailed of the failed were calls that must not run twice and may have run, KeyedFailed had a key whose effect is in doubt; Sick were for the method that fails now and
+	// then, while it did, Impatient in a hurry or given up, and had no time left; Excused got no answer in time because the machine stood still.
 	OnceFailed, KeyedFailed, Sick, Impatient, Excused int64
 	Took                                              time.Duration
 	Stalled                                           time.Duration
@@ -102,6 +111,8 @@ type caller struct {
 	sum summary
 	// stalls are the latest of the times in which this process stood still.
 	stalls []span
+	// stories are of the calls that failed, or would have but for an excuse.
+	stories *os.File
 }
 
 // serveCaller is the role of a client's process.
@@ -117,6 +128,9 @@ func serveCaller(args []string, listening func(string)) error {
 		return err
 	}
 	if c.ledger, err = openLedger(c.Ledger, true); err != nil {
+		return err
+	}
+	if c.stories, err = os.Create(c.Ledger + ".stories"); err != nil {
 		return err
 	}
 	opts := []hull.ClientOption{hull.WithRegistry(r), hull.WithLogger(logger(slog.LevelWarn))}
@@ -161,6 +175,9 @@ func serveCaller(args []string, listening func(string)) error {
 			c.ledger.write(&called{At: from, End: to})
 		})
 	})
+	wg.Go(func() {
+		watchWaits(beside, func(from, to policy.Time) { c.ledger.write(&called{At: from, End: to}) })
+	})
 	if c.Spec != "" {
 		wg.Go(func() {
 			_ = spec.Watch(beside, c.Spec, c.client.Apply, spec.WatchOptions{Every: 200 * time.Millisecond, Logger: logger(slog.LevelInfo)})
@@ -173,8 +190,17 @@ func serveCaller(args []string, listening func(string)) error {
 			}
 		})
 	}
-	if _, err = hull.Call[reply](ctx, c.client.To(c.Service), methodGet, &request{For: c.Service}, hull.Timeout(time.Minute)); err != nil {
-		return fmt.Errorf("the first call: %w", err)
+	if c.Busy > 0 {
+		go func() {
+			for tick := time.NewTicker(time.Second); ; <-tick.C {
+				burn(c.Busy)
+			}
+		}()
+	}
+	if !c.Cold {
+		if _, err = hull.Call[reply](ctx, c.client.To(c.Service), methodGet, &request{For: c.Service}, hull.Timeout(time.Minute)); err != nil {
+			return fmt.Errorf("the first call: %w", err)
+		}
 	}
 	listening("nowhere")
 	c.began = policy.Now()
@@ -197,7 +223,7 @@ func serveCaller(args []string, listening func(string)) error {
 	fmt.Println(saySummary + string(b))
 	cancel()
 	wg.Wait()
-	return errors.Join(err, c.ledger.close(), c.view.Close(), c.client.Close(), r.Close())
+	return errors.Join(err, c.ledger.close(), c.stories.Close(), c.view.Close(), c.client.Close(), r.Close())
 }
 
 // open calls at a rate, whether answers come or not.
@@ -301,7 +327,7 @@ func (c *caller) call(n int64) {
 	if w.kind == kindPay {
 		opts = append(opts, hull.IdempotencyKey(fmt.Sprint("call-", id)))
 	}
-	req := &request{ID: id, For: c.Service, Ms: w.ms, Fill: c.fill, Reply: c.Reply, Sick: w.kind == kindSick && sickAt(began)}
+	req := &request{ID: id, For: c.Service, Ms: w.ms, Fill: c.fill, Reply: c.Reply, Burn: c.Burn, Sick: w.kind == kindSick && sickAt(began)}
 	rep, err := hull.Call[reply](ctx, c.client.To(c.Service), methods[w.kind], req, opts...)
 	rec := called{ID: id, At: began, Deadline: deadline, End: policy.Now(), Outcome: outcomeOf(&info, err), Class: uint8(info.Class),
 		Fate: uint8(status.FateOf(err)), Kind: uint8(w.kind), Criticality: uint8(w.criticality), Answered: nodeNumber(info.Node), Attempts: uint8(len(info.Attempts))}
@@ -312,47 +338,99 @@ func (c *caller) call(n int64) {
 		rec.Nodes[i], rec.Classes[i], rec.Began[i] = nodeNumber(a.Node), uint8(a.Class), uint32(a.Began.Microseconds())
 	}
 	c.ledger.write(&rec)
-	excused := false
-	if !c.Strict && !w.impatient && status.CodeOf(err) == status.DeadlineExceeded {
+	excused := ""
+	if err != nil && !c.Strict && !w.impatient {
 		<-time.After(20 * time.Millisecond) // who measures may have been the last to be woken
-		excused = c.stalled(began.Add(-refilling)) >= excuse
+		excused = c.excuse(began, &info, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
 		c.sum.OK++
-	case w.kind == kindSick:
+	case w.kind == kindSick && (sickAt(began) || sickAt(rec.End) || sickAt(began.Add(-reopening-time.Second))):
 		c.sum.Sick++
-	case w.impatient:
+	case w.impatient && noTimeLeft(&info, err):
 		c.sum.Impatient++
-	case excused:
+	case excused != "":
 		c.sum.Excused++
+		c.tell(n, began, excused, &info, err)
 	default:
 		c.sum.Failed++
-		switch w.kind {
-		case kindPut:
+		switch {
+		case (w.kind == kindPut || w.kind == kindSick) && status.FateOf(err) != status.NotSent:
 			c.sum.OnceFailed++
-		case kindPay:
+		case w.kind == kindPay && idempotency.InDoubt(err):
 			c.sum.KeyedFailed++
 		}
+		c.tell(n, began, "failed", &info, err)
 		if what := fmt.Sprintf("%s: %v: %v", methods[w.kind], info.Class, err); len(c.sum.Errors) < 20 || c.sum.Errors[what] > 0 {
 			c.sum.Errors[what]++
 		}
-		fmt.Fprintf(os.Stderr, "call %d failed after %v: %v; attempts %+v; stopped %q\n", n, info.Took, err, info.Attempts, info.Stopped)
 	}
 }
 
-// stalled is for how long the process has stood still since a time not long ago.
-func (c *caller) stalled(since policy.Time) (d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.stalls {
-		if s.to > since {
-			d += s.to.Sub(max(s.from, since))
+// noTimeLeft reports whether a call that was in a hurry, or given up, failed because of that.
+func noTimeLeft(info *hull.CallInfo, err error) bool {
+	switch status.CodeOf(err) {
+	case status.DeadlineExceeded, status.Canceled:
+		return true
+	}
+	return info.Stopped == "the deadline would pass before the next attempt" || info.Stopped == "the caller is gone"
+}
+
+// excuse says why a call may have failed that got no answer in time; "" if it may not.
+func (c *caller) excuse(began policy.Time, info *hull.CallInfo, err error) string {
+	if status.CodeOf(err) != status.DeadlineExceeded {
+		return ""
+	}
+	late, stood := 0, 0
+	for i := range info.Attempts {
+		a := &info.Attempts[i]
+		if status.CodeOf(a.Err) != status.DeadlineExceeded {
+			continue
+		}
+		late++
+		if from := began.Add(a.Began); c.stood(from, from.Add(a.Took)) {
+			stood++
 		}
 	}
-	return d
+	switch {
+	case late > 0 && stood == late:
+		return "excused, the process stood still under its attempts"
+	case info.StoppedBy == "budget" && c.stood(began.Add(-refilling), policy.Now()):
+		return "excused, the process had stood still and the budget was empty"
+	}
+	return ""
+}
+
+// stood reports whether the process stood still for long between two times.
+func (c *caller) stood(from, to policy.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.stalls, func(s span) bool { return s.to.Sub(s.from) >= excuse && s.from < to && s.to > from })
+}
+
+// tell writes the story of a call, unless the service is meant to refuse it. The caller's lock is held.
+func (c *caller) tell(n int64, began policy.Time, what string, info *hull.CallInfo, err error) {
+	if c.Service != service {
+		return
+	}
+	fmt.Fprintf(c.stories, "%s call %d to %s: %s after %v: %v; stopped by %s: %s; budget %+v\n", began.Clock().Format("15:04:05.000"), n, info.Method, what, info.Took, err, info.StoppedBy,
+		info.Stopped, c.client.To(c.Service).Budget())
+	for i := range info.Attempts {
+		a := &info.Attempts[i]
+		fmt.Fprintf(c.stories, "    %8v +%8v at %s: %v: %v\n", a.Began.Round(time.Millisecond), a.Took.Round(time.Millisecond), a.Node, a.Class, a.Err)
+	}
+	for i := range info.Verdicts {
+		v := &info.Verdicts[i]
+		fmt.Fprintf(c.stories, "    %8v %s of attempt %d: %v for %v: %s %s\n", v.Began.Round(time.Millisecond), v.Policy, v.Attempt, v.Decision, v.Took.Round(time.Millisecond), v.State, v.Reason)
+	}
+	for _, s := range c.stalls {
+		if s.to > began.Add(-refilling) && s.to.Sub(s.from) >= excuse/2 {
+			fmt.Fprintf(c.stories, "    the process stood still from %v to %v\n", s.from.Sub(began).Round(time.Millisecond), s.to.Sub(began).Round(time.Millisecond))
+		}
+	}
 }
 
 // look takes a sample of how the client sees the world.

@@ -24,14 +24,16 @@ func TestRollingRestart(t *testing.T) {
 			for _, n := range w.nodes {
 				n.await()
 			}
-			c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(300.0, 0), Once: 250})
+			c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(300.0, 0), Once: 250, Ms: size(100, 0)}) // some are always under way
 			if tt.dead {
 				pass(ttl / 2) // they all know of one another
 				w.killRegistry()
 			}
+			restarts := 0
 			restart := func(n *nodeProcess) {
 				n.leave()
 				n.start()
+				restarts++
 			}
 			var s *summary
 			if *full {
@@ -43,7 +45,11 @@ func TestRollingRestart(t *testing.T) {
 				s = c.finish()
 			}
 			w.none(s)
-			w.judge(invariant.New(invariant.Options{Burst: 2000, Grace: grace}))
+			t.Logf("%d restarts", restarts)
+			if restarts < len(w.nodes) {
+				t.Errorf("%d restarts of %d nodes: the load was over before", restarts, len(w.nodes))
+			}
+			w.judge(invariant.New(invariant.Options{Burst: 2000}))
 		})
 	}
 }
@@ -73,14 +79,19 @@ func TestOneOfThree(t *testing.T) {
 	c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(300.0, 0), Ms: 5})
 	faults := []func(*nodeProcess){kill, stop}
 	if *full {
+		did := 0
 		s := c.ended(func(n int) {
-			if n == 4 {
+			if n == 6 { // each has been killed and stopped
 				w.killRegistry()
 			}
 			faults[n%2](w.nodes[n%3])
 			pass(2 * time.Second)
+			did++
 		})
 		w.none(s)
+		if t.Logf("%d kills and stops, six of them with the registry", did); did < 12 {
+			t.Error("the load was over before each node had been killed and stopped, with the registry and without")
+		}
 	} else {
 		for i, f := range faults {
 			f(w.nodes[i])
@@ -92,5 +103,5 @@ func TestOneOfThree(t *testing.T) {
 		}
 		w.none(c.finish())
 	}
-	w.judge(invariant.New(invariant.Options{Burst: 2000, Grace: grace}))
+	w.judge(invariant.New(invariant.Options{Burst: 2000}))
 }

@@ -15,8 +15,9 @@ import (
 
 // verdict is what the ledgers come to, beside the invariants.
 type verdict struct {
-	// Starts of handlers; Known those whose context had ended when they began, Vain those whose caller had gone by then, whoever knew.
+	// Starts of handlers; Known those whose context had ended when they began, Vain those whose caller had gone by then, whoever knew, and Latest how long before.
 	Starts, Known, Vain int
+	Latest              time.Duration
 }
 
 // late is how long after its caller has given up a handler may begin: only its server could say when it heard of that, and whether it was before its last look.
@@ -57,6 +58,7 @@ func (w *world) judge(check *invariant.Checker) (v verdict, r *invariant.Report)
 			end, gone := ends[s.Call]
 			if gone = gone && end < s.At; gone {
 				v.Vain++
+				v.Latest = max(v.Latest, s.At.Sub(end))
 			}
 			if s.Known {
 				v.Known++
@@ -77,8 +79,8 @@ func (w *world) judge(check *invariant.Checker) (v verdict, r *invariant.Report)
 	if err := r.Err(); err != nil {
 		w.Error(err)
 	}
-	w.Logf("%d calls: %v; judged %v", r.Offered, r.Ended, r.Judged)
-	w.Logf("%d handlers started; the context of %d had ended at their first instruction, and the callers of %d had gone", v.Starts, v.Known, v.Vain)
+	w.Logf("%d calls: %v; the latest %v after its deadline, beside stalls; judged %v", r.Offered, r.Ended, r.Latest.Round(time.Millisecond), r.Judged)
+	w.Logf("%d handlers started; the context of %d had ended at their first instruction, and the callers of %d had gone, %v before at most", v.Starts, v.Known, v.Vain, v.Latest.Round(time.Millisecond))
 	return v, r
 }
 

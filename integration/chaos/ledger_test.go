@@ -7,8 +7,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -228,6 +230,43 @@ func watchStalls(ctx context.Context, tell func(from, to policy.Time)) {
 			tell(last, now)
 		}
 		last = now
+	}
+}
+
+// watchWaits tells of the times in which threads of this process waited for a processor, as the kernel counts them, until ctx ends: who gets one by bits is late, and does not stand
+// still. Where the kernel does not count there are none.
+func watchWaits(ctx context.Context, tell func(from, to policy.Time)) {
+	const every, least = 25 * time.Millisecond, 5 * time.Millisecond
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	was := map[string]time.Duration{}
+	for first := true; ; first = false {
+		tasks, err := filepath.Glob("/proc/self/task/*/schedstat")
+		if err != nil {
+			return
+		}
+		waits := make(map[string]time.Duration, len(tasks))
+		now := policy.Now()
+		for _, task := range tasks {
+			b, err := os.ReadFile(task)
+			if err != nil {
+				continue // it has ended
+			}
+			var ran, waited int64
+			if _, err := fmt.Sscan(string(b), &ran, &waited); err != nil {
+				continue
+			}
+			waits[task] = time.Duration(waited)
+			if d := waits[task] - was[task]; d >= least && !first {
+				tell(now.Add(-d), now)
+			}
+		}
+		was = waits
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

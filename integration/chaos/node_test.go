@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +51,8 @@ type request struct {
 	Sick bool `json:",omitempty"`
 	// Reply is how large the answer is.
 	Reply int `json:",omitempty"`
+	// Burn is how much time of a processor it takes.
+	Burn time.Duration `json:",omitempty"`
 
 	read policy.Time // when UnmarshalJSON began
 }
@@ -94,10 +97,10 @@ type nodeConfig struct {
 	Admin bool
 }
 
-// sayAdmin is what a node prints before where its admin page is.
-const sayAdmin = "admin "
+// sayAdmin is what a node prints before where its admin page is, sayTaken before how many descriptors it has taken.
+const sayAdmin, sayTaken = "admin ", "taken "
 
-// serveNode is the role of a server's process. SIGUSR1 has it reset its connections.
+// serveNode is the role of a server's process. SIGUSR1 has it reset its connections, SIGUSR2 take all descriptors that it may have, and give them back the next time.
 func serveNode(args []string, listening func(string)) error {
 	fmt.Println(sayPID, os.Getpid())
 	var c nodeConfig
@@ -170,6 +173,9 @@ func serveNode(args []string, listening func(string)) error {
 			kept.reset()
 		}
 	}()
+	takes := make(chan os.Signal, 1)
+	signal.Notify(takes, syscall.SIGUSR2)
+	go takeDescriptors(takes)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	if c.Sample > 0 {
@@ -195,6 +201,24 @@ func serveNode(args []string, listening func(string)) error {
 	cancel()
 	wg.Wait()
 	return errors.Join(err, r.Close(), l.close())
+}
+
+// takeDescriptors opens files until no more can be, at every other signal, and closes them at the others.
+func takeDescriptors(signals <-chan os.Signal) {
+	var taken []*os.File
+	for range signals {
+		if taken == nil {
+			for f, err := os.Open(os.DevNull); err == nil; f, err = os.Open(os.DevNull) {
+				taken = append(taken, f)
+			}
+		} else {
+			for _, f := range taken {
+				_ = f.Close()
+			}
+			taken = nil
+		}
+		fmt.Println(sayTaken, len(taken))
+	}
 }
 
 // node is a server under way.
@@ -227,6 +251,7 @@ func (n *node) serve(kind int) func(context.Context, *request) (*reply, error) {
 		if r.Sick {
 			return nil, status.Errorf(status.Unavailable, "as it was told to be")
 		}
+		burn(r.Burn)
 		if err := n.work(ctx, time.Duration(r.Ms)*time.Millisecond); err != nil {
 			return nil, err
 		}
@@ -239,6 +264,27 @@ func (n *node) serve(kind int) func(context.Context, *request) (*reply, error) {
 		}
 		return &reply{n.Number, strings.Repeat("x", r.Reply)}, nil
 	}
+}
+
+// burn uses so much time of a processor, however long that takes.
+func burn(d time.Duration) {
+	if d == 0 {
+		return
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for end := threadTime() + d; threadTime() < end; {
+	}
+}
+
+// threadTime is what this thread has used of processors.
+func threadTime() time.Duration {
+	const thread = 1 // RUSAGE_THREAD
+	var u syscall.Rusage
+	if err := syscall.Getrusage(thread, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // work takes so long, once there is a worker for it.

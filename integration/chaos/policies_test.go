@@ -135,5 +135,5 @@ func TestPolicies(t *testing.T) {
 	if bad == 0 {
 		t.Error("the bad document did no harm: nothing was tested")
 	}
-	w.judge(invariant.New(invariant.Options{Burst: 2000, Grace: grace}))
+	w.judge(invariant.New(invariant.Options{Burst: 2000}))
 }

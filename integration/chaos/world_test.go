@@ -223,11 +223,14 @@ func (c *callerProcess) said() *summary {
 	if !ok || json.Unmarshal([]byte(line), s) != nil {
 		c.w.Fatalf("caller %d said no last word:\n%s", c.config.Number, c.Log())
 	}
-	if s.Excused*excusedMost > s.Offered {
+	if s.Excused > min(s.Offered/100, s.Offered/excusedMost+excusedFew) {
 		c.w.Errorf("%d of %d calls are excused by a machine that stood still for %v: that is too many", s.Excused, s.Offered, s.Stalled)
 	}
 	if c.config.Service == service && s.Failed > s.OnceFailed+s.KeyedFailed {
 		c.w.Logf("caller %d:\n%s", c.config.Number, c.Log())
+	}
+	if b, err := os.ReadFile(c.config.Ledger + ".stories"); err == nil && c.config.Service == service && len(b) > 0 {
+		c.w.Logf("caller %d, calls that failed or were excused:\n%s", c.config.Number, b[:min(len(b), 1<<17)])
 	}
 	return s
 }

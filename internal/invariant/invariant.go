@@ -1,6 +1,7 @@
 package invariant
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -57,6 +58,9 @@ func (v Violation) String() string {
 	return fmt.Sprintf("invariant %d at %s: %s", int(v.Rule), v.At.Clock().Format("15:04:05.000"), v.What)
 }
 
+// usualGrace is what the contract says.
+const usualGrace = 50 * time.Millisecond
+
 // Options of a Checker. The zero value checks what the contract says.
 type Options struct {
 	// Grace is what a call may be late beside measured stalls; 0 = 50 ms.
@@ -105,6 +109,7 @@ type tally struct {
 	told   [Rules + 1][]Violation
 	broken [Rules + 1]int
 	seen   [Rules + 1]int // how often a rule had something to judge
+	latest time.Duration  // see Report
 }
 
 // begun is how often something has started, and when it did last.
@@ -125,7 +130,7 @@ type late struct {
 // New returns a Checker.
 func New(o Options) *Checker {
 	if o.Grace == 0 {
-		o.Grace = 50 * time.Millisecond
+		o.Grace = usualGrace
 	}
 	if o.Recovery == 0 {
 		o.Recovery = time.Second
@@ -225,7 +230,7 @@ func (c *Checker) End(e End) {
 	c.ended[e.Outcome]++
 	if call.Deadline != 0 {
 		c.seen[2]++
-		if by := e.At.Sub(call.Deadline); by > c.o.Grace {
+		if by := e.At.Sub(call.Deadline); by > min(c.o.Grace, usualGrace) {
 			c.late = append(c.late, late{*call, by, e.At})
 		}
 	}
@@ -248,11 +253,19 @@ func (c *Checker) Stall(process string, from, to policy.Time) {
 	c.stalls[process] = append(c.stalls[process], span{from, to})
 }
 
-// stalled is how long a process stood still between two times.
+// stalled is how long a process stood still between two times; who told may have told of the same time more than once.
 func (c *Checker) stalled(process string, from, to policy.Time) (d time.Duration) {
+	var all []span
 	for _, s := range c.stalls[process] {
 		if a, b := max(s.from, from), min(s.to, to); b > a {
-			d += b.Sub(a)
+			all = append(all, span{a, b})
+		}
+	}
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	for _, s := range all {
+		if s.from = max(s.from, from); s.to > s.from {
+			d += s.to.Sub(s.from)
+			from = s.to
 		}
 	}
 	return d

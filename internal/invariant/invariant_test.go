@@ -70,6 +70,17 @@ var planted = []struct {
 		c.End(invariant.End{ID: 2, Outcome: invariant.Failed, At: at(3 * s)})
 		c.Stall("p", at(s/2), at(5*s/2)) // told of afterwards
 	}},
+	{2, "late by more than a stall that two have told of", func(c *invariant.Checker) {
+		c.Offer(invariant.Call{ID: 1, At: at(0), Deadline: at(s), Process: "p"})
+		c.End(invariant.End{ID: 1, Outcome: invariant.Failed, At: at(2 * s)})
+		c.Stall("p", at(s/2), at(s))
+		c.Stall("p", at(s/2), at(11*s/10))
+	}, func(c *invariant.Checker) {
+		c.Offer(invariant.Call{ID: 1, At: at(0), Deadline: at(s), Process: "p"})
+		c.End(invariant.End{ID: 1, Outcome: invariant.Failed, At: at(2 * s)})
+		c.Stall("p", at(s), at(3*s/2))
+		c.Stall("p", at(s/2), at(3*s))
+	}},
 	{2, "another process stood still", func(c *invariant.Checker) {
 		c.Offer(invariant.Call{ID: 2, At: at(0), Deadline: at(s), Process: "p"})
 		c.End(invariant.End{ID: 2, Outcome: invariant.Failed, At: at(3 * s)})
@@ -126,6 +137,7 @@ var planted = []struct {
 		c.Attempt(invariant.Attempt{N: 1, Paid: true, Node: "x", Tried: []string{"x"}, Eligible: []string{"x", "y"}, Same: true})
 	}},
 	{8, "leak", func(c *invariant.Checker) { c.Gauge("places", 1, 0) }, func(c *invariant.Checker) { c.Gauge("places", 0, 0); c.Gauge("abandoned", 3, 3) }},
+	{8, "too many abandoned", func(c *invariant.Checker) { c.Gauge("abandoned", 4, 3) }, func(*invariant.Checker) {}},
 	{8, "below zero", func(c *invariant.Checker) { c.Gauge("places", -1, 0) }, func(*invariant.Checker) {}},
 	{9, "too many ejected", func(c *invariant.Checker) {
 		c.Nodes(invariant.Nodes{Known: 10, Ejected: 6, MaxEjected: 5, Live: -1})
@@ -147,6 +159,32 @@ var planted = []struct {
 		c.End(invariant.End{ID: 1, Key: "k", Outcome: invariant.Failed, Class: policy.ClassTimeout, At: at(s)})
 		c.BreakerOpened("k", 10*s, at(2*s))
 	}},
+	{10, "opens from cancellations", func(c *invariant.Checker) {
+		c.Offer(invariant.Call{ID: 1, At: at(0)})
+		c.End(invariant.End{ID: 1, Key: "k", Outcome: invariant.Failed, Class: policy.ClassCancelled, At: at(s)})
+		c.BreakerOpened("k", 10*s, at(2*s))
+	}, func(*invariant.Checker) {}},
+	{10, "opens from refusals", func(c *invariant.Checker) {
+		c.Offer(invariant.Call{ID: 1, At: at(0)})
+		c.End(invariant.End{ID: 1, Key: "k", Outcome: invariant.Refused, Class: policy.ClassRefused, At: at(s)})
+		c.BreakerOpened("k", 10*s, at(2*s))
+	}, func(*invariant.Checker) {}},
+	{10, "opens long after", func(c *invariant.Checker) {
+		c.Offer(invariant.Call{ID: 1, At: at(0)})
+		c.End(invariant.End{ID: 1, Key: "k", Outcome: invariant.Failed, Class: policy.ClassTimeout, At: at(s)})
+		c.BreakerOpened("k", 10*s, at(12*s))
+	}, func(*invariant.Checker) {}},
+	{11, "stays ejected", func(c *invariant.Checker) {
+		c.Caused("fault", at(0), at(10*s))
+		c.Spell(invariant.Spell{State: "ejected", Key: "n", Cause: "fault", From: at(s), To: at(17 * s), Max: 5 * s})
+	}, func(c *invariant.Checker) {
+		c.Caused("fault", at(0), at(10*s))
+		c.Spell(invariant.Spell{State: "ejected", Key: "n", Cause: "fault", From: at(s), To: at(16 * s), Max: 5 * s})
+	}},
+	{11, "disbelieves for ever", func(c *invariant.Checker) {
+		c.Caused("fault", at(0), at(10*s))
+		c.Spell(invariant.Spell{State: "disbelieving", Key: "a", Cause: "fault", From: at(s), Max: 60 * s})
+	}, func(*invariant.Checker) {}},
 	{11, "stays open", func(c *invariant.Checker) {
 		c.Caused("fault", at(0), at(10*s))
 		c.Spell(invariant.Spell{State: "open", Key: "k", Cause: "fault", From: at(s), To: at(42 * s), Max: 30 * s})

@@ -121,6 +121,8 @@ type Report struct {
 	// Broken counts violations by number; Violations are the first of each.
 	Broken     [Rules + 1]int
 	Violations []Violation
+	// Latest is how long after its deadline the latest call ended, beside what its process stood still, of those that were later than 50 ms; 0 = there were none.
+	Latest time.Duration
 }
 
 // Err returns nil if nothing was broken, or an error that lists what was.
@@ -183,7 +185,7 @@ func (t *tally) clone() tally {
 
 // of completes a report with what t says.
 func (r *Report) of(t *tally) *Report {
-	r.Judged, r.Broken = t.seen, t.broken
+	r.Judged, r.Broken, r.Latest = t.seen, t.broken, t.latest
 	for _, v := range t.told {
 		r.Violations = append(r.Violations, v...)
 	}
@@ -262,7 +264,8 @@ func (c *Checker) forget(before, now policy.Time) {
 
 // judgeLate judges invariant 2 of a call that ended after its deadline.
 func (c *Checker) judgeLate(t *tally, l *late) {
-	if l.by > c.o.Grace+c.stalled(l.Process, l.At, l.at) {
+	over := l.by - c.stalled(l.Process, l.At, l.at)
+	if t.latest = max(t.latest, over); over > c.o.Grace {
 		t.violated(2, l.at, "call %d to %s ended %v after its deadline", l.ID, l.Service, l.by)
 	}
 }
