@@ -1,6 +1,9 @@
 package hull
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/policy/breaker"
@@ -25,16 +28,25 @@ type MethodState struct {
 	Unary, Stream policy.Snapshot
 }
 
-// Methods says how the methods stand that were called through this Conn.
+// Methods says how the methods stand that were called through this Conn, also with options that chose other nodes for single calls.
 func (c *Conn) Methods() map[string]MethodState {
 	out := map[string]MethodState{}
+	c.methodsInto(policy.Now(), out)
+	c.mu.Lock()
+	chosen := slices.Collect(maps.Values(c.chosen))
+	c.mu.Unlock()
+	for _, n := range chosen {
+		n.methodsInto(policy.Now(), out)
+	}
+	return out
+}
+
+func (c *Conn) methodsInto(now policy.Time, out map[string]MethodState) {
 	if ms := c.methods.Load(); ms != nil {
-		now := policy.Now()
 		for name, m := range *ms {
 			out[name] = MethodState{Breaker: m.Breaker.Snapshot(now), Unary: m.Unary.Snapshot(), Stream: m.Stream.Snapshot()}
 		}
 	}
-	return out
 }
 
 // Budget says how many tokens are left for retries and hedges of calls to the service.

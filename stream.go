@@ -122,6 +122,9 @@ func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 		s.ClientStream, err = conn.Open(ctx, req)
 	}
 	if err != nil {
+		if lacksMethod(err) {
+			n.Lacks(policy.Now(), req.Method)
+		}
 		if err.Kind == status.Dial {
 			s.s.report(n.Info(), registry.Gone)
 		}
@@ -158,6 +161,9 @@ func (s *clientStream) settle(err *status.Error) {
 			s.tell(a.N, a.Node, &rep, nil)
 			_ = s.finish(nil)
 			return
+		}
+		if lacksMethod(err) {
+			a.Node.(*balance.Node).Lacks(policy.Now(), s.req.Method)
 		}
 		s.opened.End(err)
 		s.tell(a.N, a.Node, &rep, err)

@@ -120,6 +120,9 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 		if err = conn.Call(ctx, req, rep); err == nil || err.Fate == status.Processed {
 			at.Answered()
 		}
+		if lacksMethod(err) {
+			n.Lacks(policy.Now(), req.Method)
+		}
 		if req.WantLoad && rep.Load.InFlight != 0 {
 			n.Report(int(rep.Load.InFlight)) // the others that it says, and this one
 		}

@@ -268,6 +268,9 @@ func (k *core) tick(now policy.Time, rnd rand.Source) {
 		k.sweep(now, rnd)
 		k.nextSweep = now.Add(e.Sweep)
 	}
+	if k.relearn != 0 && now >= k.relearn {
+		k.unlearn(now)
+	}
 	due := k.nextTick
 	for _, n := range k.nodes {
 		if over := n.expired(now); over != 0 {
@@ -299,6 +302,7 @@ func (k *core) learn(now policy.Time) {
 	}
 	medians := make([]float32, 0, len(k.nodes))
 	for _, n := range k.nodes {
+		n.mean.fade()
 		if v, _ := n.ewma.load(now); v > 0 && n.flags.Load() == 0 {
 			medians = append(medians, v)
 		}
@@ -313,6 +317,7 @@ func (k *core) learn(now policy.Time) {
 			}
 			c := float64(n.took[i].Swap(0))
 			k.fleet[i] += c
+			n.mean.add(i, c)
 			n.windowN += c
 			n.windowSum += c * float64(bucketEnd(i))
 		}

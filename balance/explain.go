@@ -3,6 +3,7 @@ package balance
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -49,8 +50,11 @@ type NodeState struct {
 	Ejections int `json:"ejections,omitempty"`
 	// Streak is how many failures in a row it has.
 	Streak int `json:"streak,omitempty"`
-	// Latency is the estimate the strategy goes by.
-	Latency  time.Duration `json:"latency"`
+	// Latency is what its successful attempts of the last minute or so took on average, to within an eighth; 0 = there were none.
+	Latency time.Duration `json:"latency"`
+	// Estimate is what the strategy goes by in place of that. Slow answers and failures raise it at once, what a failure counts for is at least the
+	// fleet's p99, and a node of which nothing is known has the fleet's median.
+	Estimate time.Duration `json:"estimate"`
 	InFlight int           `json:"inFlight"`
 	// Share is weight relative to the heaviest node, with slow start.
 	Share float64 `json:"share"`
@@ -58,6 +62,8 @@ type NodeState struct {
 	OK     uint64 `json:"ok"`
 	Failed uint64 `json:"failed"`
 	Other  uint64 `json:"other"`
+	// Lacks are methods that the node has lately said not to serve, sorted. Calls of them go to others while there are any.
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 // String returns one line, for logs.
@@ -66,7 +72,14 @@ func (s NodeState) String() string {
 	if s.Zone != "" {
 		where += " in zone " + s.Zone
 	}
-	line := fmt.Sprintf("%s %s %s: %d in flight, ~%v, %d ok, %d failed", s.ID, where, s.State, s.InFlight, short(s.Latency), s.OK, s.Failed)
+	took := "nothing measured"
+	if s.Latency > 0 {
+		took = "took ~" + short(s.Latency).String()
+	}
+	line := fmt.Sprintf("%s %s %s: %d in flight, %s, counts as %v, %d ok, %d failed", s.ID, where, s.State, s.InFlight, took, short(s.Estimate), s.OK, s.Failed)
+	if len(s.Lacks) > 0 {
+		line += ", lacks " + strings.Join(s.Lacks, ", ")
+	}
 	if s.Why != "" {
 		line += ": " + s.Why
 	}
@@ -89,8 +102,9 @@ func (p *Picker) Explain(now policy.Time) []NodeState {
 		info, flags := n.Info(), n.flags.Load()&^n.expired(now)
 		s := NodeState{
 			ID: n.id, Address: info.Address, Version: info.Version, Zone: info.Zone, State: stateOf(flags), Considered: pool[n],
-			Ejections: n.ejections, Streak: int(n.streak.Load()), Latency: n.Latency(now), InFlight: n.InFlight(),
+			Ejections: n.ejections, Streak: int(n.streak.Load()), Latency: n.measured(), Estimate: n.Latency(now), InFlight: n.InFlight(),
 			Share: n.Share(now), OK: n.ok.Load(), Failed: n.failed.Load(), Other: n.other.Load(),
+			Lacks: n.lacking(now),
 		}
 		switch {
 		case !p.sel.Match(info) || !k.opt.Selector.Match(info) || (k.opt.Filter != nil && !k.opt.Filter(info)):

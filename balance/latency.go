@@ -84,6 +84,50 @@ func bucketEnd(i int) time.Duration {
 	return time.Duration(i%4+5) << (i/4 - 1 + 10)
 }
 
+// bucketMiddle is what a duration in a bucket counts as.
+func bucketMiddle(i int) time.Duration {
+	if i == 0 {
+		return bucketEnd(0) / 2
+	}
+	return (bucketEnd(i-1) + bucketEnd(i)) / 2
+}
+
+// mean is an average over the last minute or so, of what tick takes out of a histogram.
+type mean struct{ n, sum float64 }
+
+// add takes in n durations of bucket i.
+func (m *mean) add(i int, n float64) {
+	m.n += n
+	m.sum += n * float64(bucketMiddle(i))
+}
+
+// fade forgets a tenth. Less than a hundredth of a duration is none.
+func (m *mean) fade() {
+	m.n, m.sum = 0.9*m.n, 0.9*m.sum
+	if m.n < 0.01 {
+		*m = mean{}
+	}
+}
+
+// value is 0 for none.
+func (m *mean) value() time.Duration {
+	if m.n == 0 {
+		return 0
+	}
+	return time.Duration(m.sum / m.n)
+}
+
+// measured is what successful attempts took of late, those that tick has not seen included. It is called with mu held.
+func (n *Node) measured() time.Duration {
+	m := n.mean
+	for i := range n.took {
+		if c := n.took[i].Load(); c > 0 {
+			m.add(i, float64(c))
+		}
+	}
+	return m.value()
+}
+
 // quantile returns the upper edge of the bucket with the q-th quantile, or 0 of fewer than least counts.
 func quantile(counts *[bucketCount]float64, q, least float64) time.Duration {
 	total := 0.0

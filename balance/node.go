@@ -52,6 +52,8 @@ type Node struct {
 	lastFailed uint64
 	windowN    float64 // answers since the last sweep, and their time in nanoseconds
 	windowSum  float64
+	mean       mean
+	lacks      map[string]policy.Time // methods that it does not serve, until when that is believed
 }
 
 // Why a node is avoided.

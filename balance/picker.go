@@ -53,6 +53,7 @@ type core struct {
 	fleet     [bucketCount]float64
 	nextTick  policy.Time
 	nextSweep policy.Time
+	relearn   policy.Time // when what nodes lack is to be looked through; 0 = never
 	n         counters
 }
 
@@ -160,7 +161,7 @@ func (p *Picker) Update(now policy.Time, s *registry.Service) (gone []*Node) {
 				k.byKey[id] = n
 				k.nodes = append(k.nodes, n)
 			}
-			n.info.Store(info)
+			n.became(info)
 			n.mark = k.updates
 			heaviest = max(heaviest, info.EffectiveWeight())
 		}

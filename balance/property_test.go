@@ -118,7 +118,7 @@ func invariants(seed uint64) error {
 			return fmt.Errorf("step %d: %+v", step, s)
 		}
 		for _, e := range p.Explain(now) {
-			if e.Until > now.Add(time.Minute) || e.InFlight < 0 || e.Share <= 0 || e.Share > 1 || e.Latency <= 0 {
+			if e.Until > now.Add(time.Minute) || e.InFlight < 0 || e.Share <= 0 || e.Share > 1 || e.Estimate <= 0 || e.Latency < 0 {
 				return fmt.Errorf("step %d: %+v", step, e)
 			}
 		}

@@ -30,7 +30,7 @@ type set struct {
 	probeSafe, probeAny atomic.Int64
 	// state and reason of refusals while pool is empty.
 	state, reason string
-	// methods are those that some nodes publish and others do not; nil if there is none, as usual. Their sets are
+	// methods are those that some nodes publish and others do not, or have been found to lack; nil if there is none, as usual. Their sets are
 	// made when first asked for.
 	methods map[string]*atomic.Pointer[set]
 	narrow  func(method string) *set
@@ -54,11 +54,19 @@ func (p *Picker) build() *set {
 		s.state = "unmatched"
 		s.reason = fmt.Sprintf("none of %d nodes matches %s", len(k.nodes), describe(p.sel.And(k.opt.Selector), k.opt.Filter != nil))
 	}
-	for _, name := range partial(match) {
+	divided := func(method string) {
 		if s.methods == nil {
 			s.methods = map[string]*atomic.Pointer[set]{}
 		}
-		s.methods[name] = new(atomic.Pointer[set])
+		s.methods[method] = new(atomic.Pointer[set])
+	}
+	for _, name := range partial(match) {
+		divided(name)
+	}
+	for _, n := range match {
+		for name := range n.lacks {
+			divided(name)
+		}
 	}
 	s.narrow = func(method string) *set {
 		k.mu.Lock()
@@ -69,7 +77,7 @@ func (p *Picker) build() *set {
 				some = append(some, n)
 			}
 		}
-		return k.assemble(some)
+		return k.assemble(willing(some, method))
 	}
 	return s
 }
