@@ -101,13 +101,13 @@ func TestAdminCommands(t *testing.T) {
 		want  []string // lines of either stream
 	}{
 		{"stats", "", 0, []string{"client: N failed calls so far; its document is from nobody: all values are built in", " service echo: discovery ok",
-			" node echo-1 ADDR ready: 0 in flight, SPAN, 2 ok, N failed", " budget N of N tokens left, 0 attempts not paid",
+			" node echo-1 ADDR ready: 0 in flight, took SPAN, counts as SPAN, 2 ok, N failed", " budget N of N tokens left, 0 attempts not paid",
 			" method test.Echo/Say: 3 calls, 0 refused, 3 attempts (0 retries, 0 hedges)", " breaker closed, 1 of 3 calls failed in its window, 0 refused", " concurrency 0 in use of at most ", " throttle holds back nothing; ", " attempt timeout SPAN, nothing learned yet",
 			" connections to ADDR (speaks hull/1, grpc, http): 1, 0 in flight"}},
 		{"stats calls", "", 0, []string{"1 calls have failed so far. The last:", " TIME echo test.Echo/Say: internal in SPAN", " TIME echo test.Echo/Say: ok in SPAN, answered by echo-1 (ADDR)", " attempt 1 at +SPAN to echo-1 (ADDR): internal in SPAN"}},
 		{"explain echo/test.Echo/Say", "", 0, []string{"service echo: discovery ok", "policies, from nobody: all values are built in", "FIELD VALUE FROM", "retry.attempts 3 built-in"}},
 		{"explain ehco", "", 3, []string{`hull: this program neither serves "ehco" nor has called it; did you mean echo?`}},
-		{"top", "", 0, []string{"SERVICE METHOD CALLS/S REFUSED/S RETRIES/S BREAKER BUDGET LIMIT THROTTLE TIMEOUT", "echo test.Echo/Say 0 0 0 closed P% 0/", " SPAN?"}},
+		{"top", "", 0, []string{"SERVICE METHOD CALLS/S REFUSED/S RETRIES/S BREAKER BUDGET LIMIT THROTTLE TIMEOUT", "echo test.Echo/Say 0 0 0 closed P% 0/", " SPAN?", "IN FLIGHT LATENCY COUNTS AS OK FAILED WHY", " ready 0 SPAN SPAN 2 1"}},
 		{"policy validate " + file, "", 0, []string{"valid"}},
 		{"policy validate -", "services: {echo: {retyr: 1}}", 2, []string{"did you mean retry?"}},
 		{"policy diff " + file, "", 0, []string{"echo: retry.attempts: 3 -> 2"}},

@@ -9,9 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,18 +29,47 @@ type callView struct {
 	Node     string        `json:"node,omitempty" doc:"the node whose answer was taken"`
 	Address  string        `json:"address,omitempty" doc:"where it listens"`
 	Class    string        `json:"class" doc:"what the call counts for, such as ok or timeout"`
+	Error    string        `json:"error,omitempty" doc:"what the call failed with"`
 	TookMS   float64       `json:"tookMs" doc:"how long it took, in milliseconds, retries included"`
 	Attempts []attemptView `json:"attempts" doc:"each attempt, in order"`
 	Stopped  string        `json:"stopped,omitempty" doc:"why a failed call was not tried again"`
+	By       string        `json:"stoppedBy,omitempty" doc:"the policy that says so"`
+	Verdicts []verdictView `json:"verdicts,omitempty" doc:"policies that had the call wait, let it go as a test, or refused it, in order"`
+
+	Nodes  []standingView  `json:"nodes,omitempty" doc:"how the nodes stood when the call had ended"`
+	Server json.RawMessage `json:"server,omitempty" doc:"the server's own account of the call, if it gave one: service, node, waitedMs, ranMs, code and the calls that it made"`
 }
 
 // attemptView is one attempt of a call.
 type attemptView struct {
 	Node    string  `json:"node" doc:"the node it went to"`
 	Address string  `json:"address" doc:"where that listens"`
+	Zone    string  `json:"zone,omitempty" doc:"where that runs"`
 	Class   string  `json:"class" doc:"how it ended, such as ok, unsent or timeout"`
+	Error   string  `json:"error,omitempty" doc:"what it failed with"`
+	BeganMS float64 `json:"beganMs" doc:"when it began, in milliseconds after the call"`
 	TookMS  float64 `json:"tookMs" doc:"how long it took, in milliseconds"`
 	Hedge   bool    `json:"hedge,omitempty" doc:"it was started beside another that took long"`
+}
+
+// verdictView is what a policy did to a call.
+type verdictView struct {
+	Policy  string  `json:"policy" doc:"such as retry, breaker or throttle"`
+	Attempt int     `json:"attempt,omitempty" doc:"of which attempt, from 1 on; left out of the whole call"`
+	Verdict string  `json:"verdict" doc:"wait, park (wait in line), probe (go as a test) or refuse"`
+	BeganMS float64 `json:"beganMs" doc:"when, in milliseconds after the call began"`
+	TookMS  float64 `json:"tookMs,omitempty" doc:"how long the call waited, in milliseconds"`
+	Reason  string  `json:"reason,omitempty" doc:"why"`
+}
+
+// standingView is how a node stood with the caller.
+type standingView struct {
+	ID         string   `json:"id" doc:"the node's own name"`
+	Address    string   `json:"address" doc:"where it listens"`
+	State      string   `json:"state" doc:"ready, suspect, ejected, down, draining, absent or unmatched"`
+	Considered bool     `json:"considered" doc:"it could have been chosen"`
+	Why        string   `json:"why,omitempty" doc:"why it is avoided, or not considered"`
+	Lacks      []string `json:"lacks,omitempty" doc:"methods that it has said not to serve"`
 }
 
 // call is "hull call".
@@ -101,7 +128,9 @@ echo '{"name":"Ada"}' | hull call greeter Hello - -l version=1.2`,
 				opts = append(opts, hull.Idempotent())
 			}
 			var info hull.CallInfo
-			opts = append(opts, hull.Info(&info))
+			if toggleOf(cmd, setVerbose) {
+				opts = append(opts, hull.Explain(&info))
+			}
 			conn := client.To(args[0])
 			if !sel.Empty() {
 				conn = client.To(args[0], hull.Select(sel.String()))
@@ -124,12 +153,8 @@ func (p *program) client(cmd *cobra.Command, r *registry.Registry) (*hull.Client
 	if n := wholeOf(cmd, setRetries); n > 0 {
 		retry = spec.Retry{Mode: spec.On, Attempts: n + 1}
 	}
-	opts := []hull.ClientOption{hull.WithRegistry(r), hull.WithMaxReply(maxRequest),
-		hull.WithSpec(&spec.Spec{Defaults: spec.Service{Policy: spec.Policy{Retry: retry}}})}
-	if toggleOf(cmd, setVerbose) {
-		opts = append(opts, hull.WithLogger(p.warnings()))
-	}
-	return hull.NewClient(opts...)
+	return hull.NewClient(hull.WithRegistry(r), hull.WithMaxReply(maxRequest),
+		hull.WithSpec(&spec.Spec{Defaults: spec.Service{Policy: spec.Policy{Retry: retry}}}))
 }
 
 // request reads the request that an argument names, and checks it.
@@ -273,27 +298,40 @@ func (p *program) printAnswer(cmd *cobra.Command, answer json.RawMessage) error 
 
 // tellCall says on standard error what happened to a call.
 func (p *program) tellCall(cmd *cobra.Command, info *hull.CallInfo) {
-	v := callView{Service: info.Service, Method: info.Method, Node: info.Node, Address: info.Address, Class: info.Class.String(),
-		TookMS: millis(info.Took), Stopped: info.Stopped, Attempts: []attemptView{}}
-	for _, a := range info.Attempts {
-		v.Attempts = append(v.Attempts, attemptView{Node: a.Node, Address: a.Address, Class: a.Class.String(), TookMS: millis(a.Took), Hedge: a.Hedge})
-	}
-	if p.wantsJSON(cmd) {
-		enc := json.NewEncoder(p.Stderr)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(struct { // nobody is left to tell
-			Call callView `json:"call"`
-		}{v})
+	if !p.wantsJSON(cmd) {
+		// The client was made for this call: how breaker and budget stand says nothing that the call does not, unless they refused something.
+		if b := info.Breaker; b != nil && b.Refused == 0 {
+			info.Breaker = nil
+		}
+		if b := info.Budget; b != nil && b.Refused == 0 {
+			info.Budget = nil
+		}
+		for line := range strings.Lines(info.String()) {
+			fmt.Fprintln(p.Stderr, plain(strings.TrimSuffix(line, "\n")))
+		}
 		return
 	}
-	t := table{head: []string{"ATTEMPT", "NODE", "ADDRESS", "RESULT", "TOOK"}}
-	for i, a := range info.Attempts {
-		t.add(strconv.Itoa(i+1), a.Node, a.Address, a.Class.String(), a.Took.Round(10*time.Microsecond).String())
+	v := callView{Service: info.Service, Method: info.Method, Node: info.Node, Address: info.Address, Class: info.Class.String(),
+		TookMS: millis(info.Took), Stopped: info.Stopped, By: info.StoppedBy, Attempts: []attemptView{}, Server: info.Server}
+	if info.Err != nil {
+		v.Error = info.Err.Error()
 	}
-	t.print(p.Stderr, false)
-	end := fmt.Sprintf("%s: %s in %v", info.Method, info.Class, info.Took.Round(10*time.Microsecond))
-	if info.Stopped != "" {
-		end += "; not tried again: " + info.Stopped
+	for _, a := range info.Attempts {
+		w := attemptView{Node: a.Node, Address: a.Address, Zone: a.Zone, Class: a.Class.String(), BeganMS: millis(a.Began), TookMS: millis(a.Took), Hedge: a.Hedge}
+		if a.Err != nil {
+			w.Error = a.Err.Error()
+		}
+		v.Attempts = append(v.Attempts, w)
 	}
-	fmt.Fprintf(p.Stderr, "%s\n", plainLine(end))
+	for _, d := range info.Verdicts {
+		v.Verdicts = append(v.Verdicts, verdictView{d.Policy, d.Attempt, d.Decision.String(), millis(d.Began), millis(d.Took), d.Reason})
+	}
+	for _, n := range info.Nodes {
+		v.Nodes = append(v.Nodes, standingView{n.ID, n.Address, string(n.State), n.Considered, n.Why, n.Lacks})
+	}
+	enc := json.NewEncoder(p.Stderr)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(struct { // nobody is left to tell
+		Call callView `json:"call"`
+	}{v})
 }

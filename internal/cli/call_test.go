@@ -34,7 +34,11 @@ func TestCall(t *testing.T) {
 		{"no retries", "", "greeter Hello --retries 0 " + ada, ExitOK, "Ada", ""},
 		{"none selected", "", "greeter Hello -l version=2 " + ada, ExitNotFound, "", `none of the 1 nodes of service "greeter" matches the selector version=2`},
 		{"empty request", "", "greeter Hello", ExitFailed, "", "InvalidArgument: who is it? set name"},
-		{"verbose", "", "greeter Hello -v " + ada, ExitOK, "Ada", "ATTEMPT  NODE  ADDRESS"},
+		{"verbose", "", "greeter Hello -v " + ada, ExitOK, "Ada", "greeter greeter.Greeter/Hello: ok in "},
+		{"attempts", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  attempt   1 at +0s to one ("},
+		{"nodes", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  node      one 127.0.0.1:"},
+		{"the server's side", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  server    one of greeter: waited "},
+		{"verbose failure", "", "greeter Hello -v", ExitFailed, "", "  error     InvalidArgument: who is it? set name\n"},
 		{"no service", "", "greter Hello {}", ExitNotFound, "", `no nodes of service "greter"; did you mean greeter?`},
 		{"no method", "", "greeter Helo {}", ExitNotFound, "", `service "greeter" has no method Helo; did you mean greeter.Greeter/Hello?`},
 		{"no full method", "", "greeter greeter.Greter/Hello {}", ExitNotFound, "", "did you mean greeter.Greeter/Hello?"},
@@ -51,7 +55,8 @@ func TestCall(t *testing.T) {
 
 	r := runIn(t, env, "", "call", "greeter", "Hello", ada, "-v", "-o", "json")
 	v := read[struct{ Call callView }](t, r.err).Call
-	if v.Node != "one" || v.Method != "greeter.Greeter/Hello" || v.Class != "ok" || len(v.Attempts) != 1 || v.Attempts[0].Node != "one" || v.TookMS <= 0 {
+	if v.Node != "one" || v.Method != "greeter.Greeter/Hello" || v.Class != "ok" || len(v.Attempts) != 1 || v.Attempts[0].Node != "one" || v.TookMS <= 0 ||
+		len(v.Nodes) != 1 || v.Nodes[0].State != "ready" || !v.Nodes[0].Considered || !strings.Contains(string(v.Server), `"waitedMs"`) {
 		t.Errorf("%+v", v)
 	}
 	r = runIn(t, env, "", "call", "greeter", "Hello", "{}", "-o", "json")
@@ -64,6 +69,18 @@ func TestCall(t *testing.T) {
 func TestCallNobody(t *testing.T) {
 	env := map[string]string{"HULL_REGISTRY": "static://127.0.0.1:1?service=ghost"}
 	runIn(t, env, "", "call", "ghost", "a.B/C", "--timeout", "1m", "--retries", "0").want(t, ExitUnavailable, "", "Unavailable")
+	runIn(t, env, "", "call", "ghost", "a.B/C", "-v", "--timeout", "1m", "--retries", "0").want(t, ExitUnavailable, "", ": unsent in ")
+	f := runIn(t, map[string]string{"HULL_REGISTRY": "static://127.0.0.1:1,127.0.0.1:2?service=ghost"}, "", "call", "ghost", "a.B/C", "-v", "--timeout", "1m", "-o", "json")
+	line, _, _ := strings.Cut(f.err, "\n")
+	v := read[struct{ Call callView }](t, line).Call
+	if len(v.Attempts) < 2 || v.Class != "unsent" || !strings.Contains(v.Error, "refused") || len(v.Nodes) != 2 || v.Nodes[0].State != "down" || v.Nodes[0].Why == "" {
+		t.Errorf("%+v", v)
+	}
+	for _, a := range v.Attempts {
+		if !strings.Contains(a.Error, "refused") { // once attempts did not say what they failed with
+			t.Errorf("%+v", a)
+		}
+	}
 	runIn(t, env, "", "call", "ghost", "C").want(t, ExitUsage, "", "do not say which methods they serve: write pkg.Service/Method")
 	runIn(t, env, "", "call", "other", "a.B/C").want(t, ExitNotFound, "", `no nodes of service "other"`)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -88,6 +89,8 @@ func jsonDoc() string {
 		{"hull health", "an array of objects", healthView{}},
 		{"hull call", "standard output has the answer, on one line. With `--verbose` standard error has `{\"call\": …}` with", callView{}},
 		{"attempt", "in `call`", attemptView{}},
+		{"verdict", "in `call`", verdictView{}},
+		{"standing", "a node in `call`", standingView{}},
 		{"hull register", "one object", registeredView{}},
 		{"hull deregister", "one object", deregisteredView{}},
 		{"hull migrate", "an object on a line of its own for each event", migratedView{}},
@@ -124,6 +127,9 @@ func jsonType(t reflect.Type) string {
 	case reflect.Int, reflect.Int64, reflect.Float64:
 		return "number"
 	case reflect.Slice:
+		if t == reflect.TypeFor[json.RawMessage]() {
+			return "object"
+		}
 		return "array of " + jsonType(t.Elem()) + "s"
 	case reflect.Map:
 		return "object of " + jsonType(t.Elem()) + "s"
@@ -135,6 +141,10 @@ func jsonType(t reflect.Type) string {
 			return "method"
 		case reflect.TypeFor[attemptView]():
 			return "attempt"
+		case reflect.TypeFor[verdictView]():
+			return "verdict"
+		case reflect.TypeFor[standingView]():
+			return "standing"
 		}
 		return "time (RFC 3339)"
 	}

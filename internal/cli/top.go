@@ -60,6 +60,7 @@ type (
 		State    string        `json:"state"`
 		Why      string        `json:"why"`
 		Latency  time.Duration `json:"latency"`
+		Estimate time.Duration `json:"estimate"`
 		InFlight int           `json:"inFlight"`
 		OK       int64         `json:"ok"`
 		Failed   int64         `json:"failed"`
@@ -86,9 +87,11 @@ func (p *program) top() *cobra.Command {
 		Short: "Watch a program's calls, nodes and breakers, live",
 		Long: `Show, every second, how many calls a program makes and serves, how its nodes, breakers and budgets
 stand, and who is avoided and why. LIMIT is how many attempts are under way of how many, plus those
-that wait, THROTTLE the share of the least important calls that is held back, TIMEOUT that of an
-attempt, with a question mark while nothing is learned. On a terminal the picture is drawn anew
-until it is interrupted; anywhere else one picture of one second is printed.`,
+that wait; THROTTLE the share of the least important calls that is held back; TIMEOUT that of an
+attempt, with a question mark while nothing is learned; LATENCY what a node's successful attempts
+took of late, and COUNTS AS what the balancer goes by, which takes failures for slow answers. On a
+terminal the picture is drawn anew until it is interrupted; anywhere else one picture of one second
+is printed.`,
 		Example: "hull top --admin 127.0.0.1:7070",
 		Args:    p.arguments(0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.runTop(cmd) },
@@ -183,7 +186,7 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 		}
 		return none
 	}}
-	nodes := table{head: []string{"SERVICE", "NODE", "ADDRESS", "STATE", "IN FLIGHT", "LATENCY", "OK", "FAILED", "WHY"}, paint: func(column int, cell string) colour {
+	nodes := table{head: []string{"SERVICE", "NODE", "ADDRESS", "STATE", "IN FLIGHT", "LATENCY", "COUNTS AS", "OK", "FAILED", "WHY"}, paint: func(column int, cell string) colour {
 		if column == 3 {
 			return standing(cell, "ready")
 		}
@@ -220,7 +223,7 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 				methods.add(s.Name, m.Name, rate(m.Calls, old.Calls), rate(m.Refused, old.Refused), rate(m.Retries, old.Retries), m.Breaker.State, budget, limit, held, timeout)
 			}
 			for _, n := range s.Nodes {
-				nodes.add(s.Name, n.ID, n.Address, n.State, strconv.Itoa(n.InFlight), n.Latency.Round(10*time.Microsecond).String(), strconv.FormatInt(n.OK, 10),
+				nodes.add(s.Name, n.ID, n.Address, n.State, strconv.Itoa(n.InFlight), latency(n.Latency), latency(n.Estimate), strconv.FormatInt(n.OK, 10),
 					strconv.FormatInt(n.Failed, 10), n.Why)
 			}
 		}
@@ -231,6 +234,14 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 			t.print(w, p.colours())
 		}
 	}
+}
+
+// latency is a time that was measured; nothing for none.
+func latency(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.Round(10 * time.Microsecond).String()
 }
 
 // standing is the colour of a state: of the good one, and of all others.
