@@ -38,6 +38,9 @@ func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err
 	if p.Concurrent(&c) {
 		return p.driveConcurrent(ctx, c, r, false)
 	}
+	if _, own := r.(Observer); p.lane && !own && ctx.Err() == nil {
+		return p.driveStraight(ctx, &c, r)
+	}
 	d := p.get()
 	winner, err = d.plain(ctx, c, r, false)
 	p.put(d)

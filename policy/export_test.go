@@ -16,9 +16,12 @@ func (x *Exec) Fresh() bool {
 
 // Crooked makes p drive every call of Do as an Exec from the beginning.
 func (p *Pipeline) Crooked() *Pipeline {
-	p.plain = false
+	p.plain, p.lane = false, false
 	return p
 }
+
+// Lane reports whether calls of Drive can go straight.
+func (p *Pipeline) Lane() bool { return p.lane }
 
 // Plain reports whether calls of Do can go straight.
 func (p *Pipeline) Plain() bool { return p.plain }

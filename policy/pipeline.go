@@ -157,7 +157,8 @@ type Pipeline struct {
 	max    int    // attempts
 	lines  Set    // the gates in which calls can wait: bits as in Steps.Release
 	line   [maxGates + 1]Line
-	plain  bool // calls of Do can go straight
+	lane   bool // calls of Drive can go straight
+	plain  bool // and those of Do
 	pass   [maxGates + 1]passer
 	shows  bool    // policies look at calls
 	blind  bool    // the timeouts do not
@@ -165,6 +166,7 @@ type Pipeline struct {
 	dry    *dryRun
 	n      *Counters
 	pool   sync.Pool // of *drive
+	lanes  sync.Pool // of *lane
 	hedged sync.Pool // of *concurrent
 	// selective is opt.Observer if it is one, else nil.
 	selective Selective
@@ -260,7 +262,8 @@ func New(o Options) (*Pipeline, error) {
 	p.applyModes()
 	p.findPassers()
 	p.grows, _ = p.opt.Timeouts.(Growing)
-	p.plain = p.opt.Classify(nil) == ClassOK && p.straightens()
+	p.lane = p.straightens()
+	p.plain = p.lane && o.Nodes == nil && o.Observer == nil
 	return p, nil
 }
 

@@ -5,27 +5,29 @@ import (
 	"time"
 )
 
-// straight is a call of Do on the straight road: every gate admits it at once, its first attempt succeeds, and nobody wants to hear
-// its story. Nearly every call is one. It asks and tells the policies what Exec would, in the same order, with nothing in
+// straight is a call of Do, or of Drive (see lane), on the straight road: every gate admits it at once, and its first attempt succeeds; of those of
+// Do nobody wants to hear the story. Nearly every call is one. It asks and tells the policies what Exec would, in the same order, with nothing in
 // between; when anything else happens it becomes an Exec that stands where it stopped. A test compares the two.
 type straight struct {
-	p     *Pipeline
-	ctx   *attemptContext // the function's, on the heap: it may keep it
-	c     Call
-	shown *Call // what gates are shown of it, on the heap too; nil as long as none looks
-	began Time
-	own   time.Duration
+	p        *Pipeline
+	ctx      *attemptContext // the function's, on the heap: it may keep it; nil in a lane
+	c        Call
+	shown    *Call // what gates are shown of it, on the heap too; nil as long as none looks
+	began    Time
+	deadline Time // of the attempt
+	own      time.Duration
+	node     Node
 
-	gate                         uint8 // call-level gates that have admitted it
-	probe, hasThrottle, hasPlace bool
-	running                      bool   // the function was begun
-	left                         bool   // it is over, or another's to end
-	told                         uint8  // how many have been told of its success
-	ended                        Time   // when it succeeded
-	d                            *drive // what it became
+	gate                                  uint8 // call-level gates that have admitted it
+	probe, hasThrottle, hasPick, hasPlace bool
+	running                               bool   // the function was begun
+	left                                  bool   // it is over, or another's to end
+	told                                  uint8  // how many have been told of its success
+	ended                                 Time   // when it succeeded
+	d                                     *drive // what it became
 
-	throttle, place Permit
-	held            [maxGates]Permit
+	throttle, pick, place Permit
+	held                  [maxGates]Permit
 }
 
 // shownCall is a call that is shown to somebody, with its context: one piece of memory instead of two.
@@ -34,10 +36,9 @@ type shownCall struct {
 	c Call
 }
 
-// straightens reports whether calls of p can go straight: what would make every one of them an Exec is not there.
+// straightens reports whether calls of Drive can go straight: what would make every one of them an Exec is not there.
 func (p *Pipeline) straightens() bool {
-	o := &p.opt
-	return o.Nodes == nil && o.Hedging == nil && o.Observer == nil && p.dry == nil
+	return p.opt.Classify(nil) == ClassOK && p.opt.Hedging == nil && p.dry == nil
 }
 
 // passer is a Gate that lets most calls pass without looking at them and without a Verdict, which is too large to be handed over
@@ -92,7 +93,15 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 	} else {
 		s.ctx = &attemptContext{Context: ctx}
 	}
-	now, o := Now(), &p.opt
+	d := s.enter(Now())
+	s.ctx.deadline = s.deadline
+	return d
+}
+
+// enter asks the policies. nil means that the attempt may run; else the call needs the drive that is returned.
+func (s *straight) enter(now Time) *drive {
+	p := s.p
+	o := &p.opt
 	s.began = now
 	if s.c.Deadline != 0 && now >= s.c.Deadline {
 		d := s.becomes()
@@ -117,6 +126,11 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 			return d
 		}
 	}
+	if o.Nodes != nil {
+		if d := s.choose(now); d != nil {
+			return d
+		}
+	}
 	if o.Concurrency.Gate != nil {
 		if f := p.pass[concurrencyBit]; f != nil {
 			s.place, s.hasPlace = f.Pass(now, nil)
@@ -127,10 +141,10 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 			}
 		}
 	}
-	s.ctx.deadline = s.c.Deadline
+	s.deadline = s.c.Deadline
 	if o.Timeouts != nil {
 		if s.own = s.timeout(now); s.own > 0 {
-			s.ctx.deadline = Earliest(s.c.Deadline, now.Add(s.own))
+			s.deadline = Earliest(s.c.Deadline, now.Add(s.own))
 		}
 	}
 	p.n.straight.Add(1)
@@ -151,7 +165,7 @@ func (s *straight) show() *Call {
 func (s *straight) ask(now Time, i int) *drive {
 	g := &s.p.gates[i]
 	v := g.Gate.Admit(now, Source{}, s.show())
-	if !v.Decision.Admits() {
+	if !v.Decision.Admits() || v.Decision == Probe && s.p.opt.Observer != nil { // stories tell of probes
 		return s.leave(now, phaseGates, stageThrottle, v)
 	}
 	s.held[i] = v.Permit
@@ -168,6 +182,29 @@ func (s *straight) askThrottle(now Time) *drive {
 	}
 	s.throttle, s.hasThrottle = v.Permit, true
 	return nil
+}
+
+// choose has a node chosen. nil means that there is one.
+func (s *straight) choose(now Time) *drive {
+	n, v := s.p.opt.Nodes.Pick(now, Source{}, s.show(), nil)
+	if v.Decision.Admits() && n != nil {
+		s.node, s.pick, s.hasPick = n, v.Permit, true
+		return nil
+	}
+	d := s.becomes()
+	x := &d.x
+	x.phase, x.n = phaseAttempts, 1
+	x.att[0] = s.attempt(stageNode)
+	x.attemptRefused(now, Source{}, 0, nodesName, v)
+	x.count()
+	d.now, d.steps = now, x.take(now)
+	return d
+}
+
+// attempt is the call's first attempt as an Exec keeps it.
+func (s *straight) attempt(st stage) attempt {
+	return attempt{stage: st, node: s.node, throttle: s.throttle, hasThrottle: s.hasThrottle, pick: s.pick, hasPick: s.hasPick,
+		place: s.place, hasPlace: s.hasPlace}
 }
 
 // askForPlace asks the concurrency limit. nil means that it admits the call.
@@ -204,6 +241,10 @@ func (s *straight) tell() {
 	if s.hasThrottle {
 		s.hasThrottle = false
 		o.Throttle.Gate.Done(now, Source{}, s.throttle, c.Throttle)
+	}
+	if s.hasPick {
+		s.hasPick = false
+		o.Nodes.Done(now, Source{}, s.node, s.pick, Ended{Class: ClassOK, Took: now.Sub(s.began)})
 	}
 	if s.hasPlace {
 		s.hasPlace = false
@@ -242,7 +283,7 @@ func (s *straight) failed(ctx context.Context, err error) *drive {
 	d := s.started()
 	d.x.forsaken = ctx.Err() != nil
 	d.now = Now()
-	d.steps = d.x.Result(d.now, Source{}, 0, meant(ctx, err, s.ctx.deadline))
+	d.steps = d.x.Result(d.now, Source{}, 0, meant(ctx, err, s.deadline))
 	return d
 }
 
@@ -250,16 +291,18 @@ func (s *straight) failed(ctx context.Context, err error) *drive {
 // seen to.
 func (s *straight) broken() {
 	if !s.left || s.ended != 0 {
-		s.mend()
+		s.mend(nil)
 	}
 }
 
-func (s *straight) mend() {
+func (s *straight) mend(r Runner) {
 	if s.left {
 		s.goOnTelling()
 		return
 	}
-	s.ctx.end()
+	if s.ctx != nil {
+		s.ctx.end()
+	}
 	p := s.p
 	if s.d == nil {
 		if s.running {
@@ -267,11 +310,11 @@ func (s *straight) mend() {
 		} else {
 			x := &s.becomes().x
 			x.phase, x.n = phaseAttempts, 1
-			x.att[0] = attempt{throttle: s.throttle, hasThrottle: s.hasThrottle, place: s.place, hasPlace: s.hasPlace}
+			x.att[0] = s.attempt(stageThrottle)
 		}
 	}
 	defer p.put(s.d)
-	s.d.wrecked(nil, 0)
+	s.d.wrecked(r, 0)
 }
 
 // leave makes the call an Exec at a gate that did not simply admit it.
@@ -283,8 +326,7 @@ func (s *straight) leave(now Time, ph phase, st stage, said Verdict) *drive {
 		x.askGates(now, Source{})
 	} else {
 		x.phase, x.n = phaseAttempts, 1
-		a := &x.att[0]
-		a.stage, a.throttle, a.hasThrottle = st, s.throttle, s.hasThrottle
+		x.att[0] = s.attempt(st)
 		x.advance(now, Source{}, 0)
 	}
 	x.count()
@@ -297,8 +339,9 @@ func (s *straight) started() *drive {
 	d := s.becomes()
 	x := &d.x
 	x.phase, x.n, x.running, x.counted = phaseAttempts, 1, one(0), true
-	x.att[0] = attempt{stage: stageRunning, start: s.began, deadline: s.ctx.deadline, own: s.own,
-		throttle: s.throttle, hasThrottle: s.hasThrottle, place: s.place, hasPlace: s.hasPlace}
+	a := &x.att[0]
+	*a = s.attempt(stageRunning)
+	a.start, a.deadline, a.own = s.began, s.deadline, s.own
 	return d
 }
 

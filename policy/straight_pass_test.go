@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -175,3 +176,54 @@ func TestAChainAllocatesAContext(t *testing.T) {
 		t.Errorf("%v allocations, want 1", allocs)
 	}
 }
+
+// deadEnd is Nodes that panic when they are told that an attempt has succeeded, and note how often they were told anything.
+type deadEnd struct{ told int }
+
+func (d *deadEnd) Pick(now policy.Time, _ rand.Source, _ *policy.Call, _ []policy.Node) (policy.Node, policy.Verdict) {
+	return corner(1), policy.Verdict{Permit: policy.Permit{Start: now}}
+}
+
+func (d *deadEnd) Done(policy.Time, rand.Source, policy.Node, policy.Permit, policy.Ended) {
+	d.told++
+	panic("nodes")
+}
+
+// A policy that panics when it is told of a call that went straight is told once, the others are told, and the observer hears what became of it.
+func TestLanePanic(t *testing.T) {
+	nodes, heard := &deadEnd{}, []policy.Class{}
+	b := &counting{}
+	p, err := policy.New(policy.Options{Nodes: nodes, Breaker: policy.Slot{Gate: b}, Observer: observerFunc(func(s *policy.Story) { heard = append(heard, s.Class) })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !p.Lane() {
+		t.Fatal("calls do not go straight")
+	}
+	func() {
+		defer func() {
+			if v := recover(); v != "nodes" {
+				t.Errorf("recovered %v", v)
+			}
+		}()
+		_, _ = p.Drive(t.Context(), policy.Call{}, attempts(func(context.Context, policy.Attempt) error { return nil }))
+	}()
+	if nodes.told != 1 || b.asked != 1 || b.told != 1 || !slices.Equal(heard, []policy.Class{policy.ClassInternal}) {
+		t.Errorf("nodes told %d times, breaker asked %d and told %d times, heard %v", nodes.told, b.asked, b.told, heard)
+	}
+}
+
+// counting is a Gate that admits and counts.
+type counting struct{ asked, told int }
+
+func (c *counting) Admit(now policy.Time, _ rand.Source, _ *policy.Call) policy.Verdict {
+	c.asked++
+	return policy.Verdict{Permit: policy.Permit{Start: now}}
+}
+
+func (c *counting) Done(policy.Time, rand.Source, policy.Permit, policy.Outcome) { c.told++ }
+
+// observerFunc is an Observer.
+type observerFunc func(*policy.Story)
+
+func (f observerFunc) Call(_ policy.Time, _ *policy.Call, s *policy.Story) { f(s) }

@@ -71,18 +71,67 @@ func (p wallet) Spend(_ policy.Time, _ policy.Criticality, tokens int) bool {
 }
 func (p wallet) Earn(_ policy.Time, tokens int) { p.note("earns %d", tokens) }
 
+// fork is the scribe as Nodes.
+type fork struct{ *scribe }
+
+func (f fork) Pick(now policy.Time, _ rand.Source, c *policy.Call, tried []policy.Node) (policy.Node, policy.Verdict) {
+	v := f.Admit(now, nil, c)
+	f.note("of nodes %v", tried)
+	if v.Decision == policy.Wait || f.r.IntN(20) == 0 {
+		return nil, v
+	}
+	return corner(f.r.IntN(3)), v
+}
+
+func (f fork) Done(now policy.Time, _ rand.Source, n policy.Node, p policy.Permit, e policy.Ended) {
+	f.note("at %v told %+v of %v %d/%d from %v", now.Sub(f.start), e, n, p.Gen, p.Slot, p.Start.Sub(f.start))
+}
+
+// corner is a node.
+type corner int
+
+func (n corner) ID() string { return fmt.Sprint("node ", int(n)) }
+
+// teller is the scribe as an Observer, choosy as one that wants to hear of some calls.
+type teller struct{ *scribe }
+
+func (o teller) Call(now policy.Time, c *policy.Call, s *policy.Story) {
+	o.note("at %v hears of %+v: %+v", now.Sub(o.start), *c, *s)
+}
+
+type choosy struct{ teller }
+
+func (o choosy) Wants(now policy.Time, c *policy.Call, cl policy.Class, took time.Duration) bool {
+	o.note("at %v may hear of %+v: %v after %v", now.Sub(o.start), *c, cl, took)
+	return o.r.IntN(2) == 0
+}
+
+// attempts is a Runner.
+type attempts func(context.Context, policy.Attempt) error
+
+func (f attempts) Run(ctx context.Context, a policy.Attempt) error { return f(ctx, a) }
+
 // TestStraightIsExec runs the same random calls through pipelines that differ in one thing: whether calls may go straight. Their
 // policies must be asked and told the same, in the same order, and the callers get the same.
 func TestStraightIsExec(t *testing.T) {
+	compare(t, false)
+}
+
+// TestLaneIsExec is the same for calls of Drive, which also have nodes and observers.
+func TestLaneIsExec(t *testing.T) {
+	compare(t, true)
+}
+
+func compare(t *testing.T, drive bool) {
 	first := rand.Uint64()
 	straight := 0
 	for i := range uint64(scenarios) {
 		seed := first + i
 		var want, got []string
-		synctest.Test(t, func(*testing.T) { want, _ = diary(seed, false) })
+		synctest.Test(t, func(*testing.T) { want, _ = diary(seed, false, drive) })
 		synctest.Test(t, func(*testing.T) {
 			var went int
-			got, went = diary(seed, true)
+			got, went = diary(seed, true, drive)
 			straight += went
 		})
 		if !slices.Equal(got, want) {
@@ -100,7 +149,7 @@ func TestStraightIsExec(t *testing.T) {
 
 // diary makes one random call and returns what was seen of it. The caller's end never falls on the moment of something else, or
 // which comes first would be anybody's guess: it alone is off the grid of 4 ns.
-func diary(seed uint64, straight bool) (d []string, went int) {
+func diary(seed uint64, straight, drive bool) (d []string, went int) {
 	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's
 	start := policy.Now()
 	scribes := uint64(2)
@@ -123,6 +172,17 @@ func diary(seed uint64, straight bool) (d []string, went int) {
 	}
 	if r.IntN(3) > 0 {
 		o.Budget = wallet{by("budget")}
+	}
+	if drive {
+		if r.IntN(4) > 0 {
+			o.Nodes = fork{by("nodes")}
+		}
+		switch teller := (teller{by("observer")}); r.IntN(3) {
+		case 0:
+			o.Observer = teller
+		case 1:
+			o.Observer = choosy{teller}
+		}
 	}
 	p, err := policy.New(o)
 	if err != nil {
@@ -175,10 +235,24 @@ func diary(seed uint64, straight bool) (d []string, went int) {
 			d = append(d, fmt.Sprint("panic ", v))
 		}
 		d = append(d, fmt.Sprintf("%+v", p.Snapshot()))
-		if straight && runs == 1 && p.Plain() {
+		if straight && runs == 1 && (p.Plain() || drive && p.Lane()) {
 			went = 1
 		}
 	}()
+	if drive {
+		winner, err := p.Drive(ctx, append(call, policy.Call{})[0], attempts(func(ctx context.Context, a policy.Attempt) error {
+			d = append(d, fmt.Sprintf("attempt %d at %v, begun %v, of %v", a.N, a.Node, a.Start.Sub(start), a.Hedge))
+			if a.Deadline != 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithDeadline(ctx, a.Deadline.Clock())
+				defer cancel()
+			}
+			_, err := fn(ctx)
+			return err
+		}))
+		d = append(d, fmt.Sprintf("attempt %d, %v fate %v at %v", winner, err, status.FateOf(err), policy.Now().Sub(start)))
+		return d, went
+	}
 	v, err := policy.Do(ctx, p, fn, call...)
 	d = append(d, fmt.Sprintf("%v %v fate %v at %v", v, err, status.FateOf(err), policy.Now().Sub(start)))
 	if e, ok := errors.AsType[*status.Error](err); ok {
