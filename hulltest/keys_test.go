@@ -36,6 +36,7 @@ type keyed struct {
 	start    map[int]int64 // which start each key had, with a store
 	answered int
 	tries    int
+	again    int            // requests that the client made again by itself
 	failed   map[string]int // tries, by what ended them
 }
 
@@ -71,12 +72,13 @@ func TestRepliesLost(t *testing.T) {
 				if len(r.Untested(4)) > 0 {
 					t.Error("no key was seen")
 				}
-				repeated := int64(0) // calls with keys that others had, of those nodes that were not killed of late
+				repeated := int64(0) // as the nodes say that run now; those that were killed have forgotten
 				for i := range soakNodes {
 					s := k.w.Node(fmt.Sprintf("till-%d", i)).Server.Snapshot()
 					repeated += s.Keys.Replayed + s.Keys.Waited
 				}
-				t.Logf("%d keys, %d calls, %d answered; %d starts, %d requests with a key that had started; failed tries: %v", *keyedCalls, k.tries, k.answered, k.began, repeated, k.failed)
+				t.Logf("%d keys, %d calls, %d answered; %d starts; clients asked again %d times, nodes that run now had seen the key %d times; failed tries: %v",
+					*keyedCalls, k.tries, k.answered, k.began, k.again, repeated, k.failed)
 				if repeated == 0 {
 					t.Error("no answer was lost: nothing was tested")
 				}
@@ -115,6 +117,9 @@ func (k *keyed) pay(c *hull.Client, key int) {
 		k.tries++
 		k.mu.Unlock()
 		rep, err := hull.Call[keyedReply](k.t.Context(), c.To("till"), "till.Till/Pay", req, hull.IdempotencyKey(fmt.Sprint("key-", key)), hull.Timeout(2*time.Second), hull.Info(&info))
+		k.mu.Lock()
+		k.again += max(0, len(info.Attempts)-1) + info.Repeated
+		k.mu.Unlock()
 		if err == nil {
 			k.mu.Lock()
 			defer k.mu.Unlock()

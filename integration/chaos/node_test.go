@@ -97,6 +97,9 @@ type nodeConfig struct {
 	Admin bool
 }
 
+// keysTTL is how long nodes believe that another lives which runs a call with a key: for less than a call's time, so that calls hear that they are in doubt before it is up.
+const keysTTL = 2 * time.Second
+
 // sayAdmin is what a node prints before where its admin page is, sayTaken before how many descriptors it has taken.
 const sayAdmin, sayTaken = "admin ", "taken "
 
@@ -151,7 +154,7 @@ func serveNode(args []string, listening func(string)) error {
 		if err != nil {
 			return err
 		}
-		opts = append(opts, hull.WithIdempotency(idempotency.Options{Store: store, Keep: time.Minute}))
+		opts = append(opts, hull.WithIdempotency(idempotency.Options{Store: store, Keep: time.Minute, TTL: keysTTL}))
 	}
 	s, err := hull.NewServer(c.Service, opts...)
 	if err != nil {
