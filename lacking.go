@@ -20,7 +20,7 @@ func lacksMethod(e *status.Error) bool {
 	}
 	for _, words := range [...]string{
 		"unknown service ", "unknown method ", // Go
-		"Method not found", // Java, Python
+		"Method not found",                          // Java, Python
 		"The server does not implement the method ", // JavaScript
 	} {
 		if strings.HasPrefix(e.Message, words) {

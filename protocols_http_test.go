@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	grpcstatus "google.golang.org/grpc/status"
@@ -43,10 +44,13 @@ func both(s *hull.Server) {
 		if err != nil {
 			return err
 		}
-		if r.Name == "exit" {
+		if r.Name != "exit" {
+			err = st.Send(&helloReply{Text: "typed " + r.Name})
+		}
+		if r.Name == "exit" || r.Name == "exit behind an answer" {
 			runtime.Goexit()
 		}
-		return st.Send(&helloReply{Text: "typed " + r.Name})
+		return err
 	})
 }
 
@@ -218,6 +222,13 @@ func TestDescription(t *testing.T) {
 	})
 }
 
+// helloJSON is encoding/json for connect-go.
+type helloJSON struct{}
+
+func (helloJSON) Name() string                       { return "json" }
+func (helloJSON) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (helloJSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
 // toHost sends requests to another host.
 type toHost struct {
 	c    *http.Client
@@ -269,13 +280,43 @@ func TestGoexitEndsOnlyItsCall(t *testing.T) {
 				t.Errorf("HTTP/2 %v: %s %s, %v", h2, res.Status, body, err)
 			}
 		}
+		for _, h2 := range []bool{false, true} {
+			for name, opts := range map[string][]connect.ClientOption{"Connect": {connect.WithCodec(helloJSON{})}, "gRPC-Web": {connect.WithGRPCWeb(), connect.WithCodec(helloJSON{})}} {
+				web := dialHTTP(t, w, h2)
+				unary := connect.NewClient[helloRequest, helloReply](web, "http://a:80/typed.Greeter/Hello", opts...)
+				_, err := unary.CallUnary(t.Context(), connect.NewRequest(&helloRequest{Name: "exit"}))
+				if connect.CodeOf(err) != connect.CodeInternal || !strings.Contains(err.Error(), "Goexit") {
+					t.Errorf("%s, HTTP/2 %v: %v", name, h2, err)
+				}
+				if !h2 {
+					continue // streams in both directions need HTTP/2
+				}
+				for _, say := range []string{"exit", "exit behind an answer"} {
+					st := connect.NewClient[helloRequest, helloReply](web, "http://a:80/typed.Greeter/Chat", opts...).CallBidiStream(t.Context())
+					if err := st.Send(&helloRequest{Name: say}); err != nil {
+						t.Fatal(err)
+					}
+					if say != "exit" {
+						if rep, err := st.Receive(); err != nil || rep.Text != "typed "+say {
+							t.Fatalf("%s: %v, %v", name, rep, err)
+						}
+					}
+					_, err = st.Receive()
+					if connect.CodeOf(err) != connect.CodeInternal || !strings.Contains(err.Error(), "Goexit") {
+						t.Errorf("%s stream, %s: %v", name, say, err)
+					}
+					_ = st.CloseRequest()
+					_ = st.CloseResponse()
+				}
+			}
+		}
 		if err := conn.Invoke(t.Context(), "/typed.Greeter/Hello", []byte(`{"Name":"Ada"}`), &rep, opt); err != nil || !strings.Contains(string(rep), "typed Ada") {
 			t.Errorf("afterwards: %s, %v", rep, err)
 		}
 		if took := time.Since(start); took > time.Second {
 			t.Errorf("it took %v", took)
 		}
-		if s := n.Server.Snapshot(); s.InFlight != 0 || s.Port.Panicked != 4 {
+		if s := n.Server.Snapshot(); s.InFlight != 0 || s.Port.Panicked != 12 {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -176,7 +176,7 @@ func (h *Handler) connectUnary(ctx context.Context, m *served, req *connect.Requ
 		return nil, toConnect(e)
 	}
 	in.Payload = req.Msg.payload
-	out := h.caller.Unary(ctx, in, nil)
+	out := apart(func(gone func(*status.Error)) transport.Outgoing { return h.caller.Unary(ctx, in, gone) })
 	if info, ok := connect.CallInfoForHandlerContext(ctx); ok {
 		foreign.AddHeader(info.ResponseHeader(), "", out.Header)
 		foreign.AddHeader(info.ResponseTrailer(), "", out.Trailer)
@@ -195,7 +195,7 @@ func (h *Handler) connectStream(ctx context.Context, m *served, s *stream) error
 		return toConnect(e)
 	}
 	s.ctx, s.codec = ctx, codec.Proto{}
-	out := h.caller.Stream(ctx, in, s, nil)
+	out := apart(func(gone func(*status.Error)) transport.Outgoing { return h.caller.Stream(ctx, in, s, gone) })
 	if !s.sent {
 		foreign.AddHeader(s.conn.ResponseHeader(), "", out.Header)
 	}
