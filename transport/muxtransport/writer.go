@@ -32,9 +32,11 @@ type writer struct {
 	// appended is the position in the outgoing stream of the end of buf, taken how far the kernel has accepted it. The
 	// difference decides whether a call can have been sent.
 	appended, taken uint64
-	flushing        bool // somebody has the flusher's role
-	writing, direct bool // a Write is under way; by a caller, not by the goroutine that finishes slow ones
-	kicked          bool // that Write has been told to stop
+	flushing        bool     // somebody has the flusher's role
+	claimed         uint64   // appended when it was taken
+	yield           yielding // whose it is
+	writing, direct bool     // a Write is under way; by a caller, not by the goroutine that finishes slow ones
+	kicked          bool     // that Write has been told to stop
 	writes          uint64
 	seenWrites      uint64        // writes at the last look of the watch
 	roomWait        chan struct{} // closed when there is room again; nil = nobody waits
@@ -51,8 +53,21 @@ func (l *link) claimFlush() bool {
 	if l.flushing || len(l.buf) == 0 || l.cause != nil {
 		return false
 	}
-	l.flushing = true
+	l.flushing, l.claimed = true, l.appended
 	return true
+}
+
+// letOthersAdd lets others add their frames before a flush, unless that takes too long here. It returns with mu locked.
+func (l *link) letOthersAdd() {
+	began := policy.Now()
+	if !l.yield.wanted(began) {
+		l.mu.Lock()
+		return
+	}
+	runtime.Gosched()
+	now := policy.Now()
+	l.mu.Lock()
+	l.yield.took(now, now.Sub(began), l.appended-l.claimed)
 }
 
 // flush writes all that is waiting. The caller has claimed the role. With yield it lets others add their frames first:
@@ -63,9 +78,10 @@ func (l *link) flush(yield bool) {
 		return
 	}
 	if yield {
-		runtime.Gosched()
+		l.letOthersAdd()
+	} else {
+		l.mu.Lock()
 	}
-	l.mu.Lock()
 	for round := 0; ; round++ {
 		if len(l.buf) == 0 || l.cause != nil {
 			l.endFlush()
