@@ -24,8 +24,21 @@ type verdict struct {
 // A deadline that passes is no news to anybody, and has no such time.
 const late = 250 * time.Millisecond
 
-// judge has the checker judge all ledgers.
+// judge has the checker judge all ledgers, and wants that no invariant is broken.
 func (w *world) judge(check *invariant.Checker) (v verdict, r *invariant.Report) {
+	w.Helper()
+	v = w.hear(check)
+	r = check.Report(policy.Now())
+	if err := r.Err(); err != nil {
+		w.Error(err)
+	}
+	w.Logf("%d calls: %v; the latest %v after its deadline, beside stalls; judged %v", r.Offered, r.Ended, r.Latest.Round(time.Millisecond), r.Judged)
+	w.Logf("%d handlers started; the context of %d had ended at their first instruction, and the callers of %d had gone, %v before at most", v.Starts, v.Known, v.Vain, v.Latest.Round(time.Millisecond))
+	return v, r
+}
+
+// hear tells the checker what stands in the ledgers.
+func (w *world) hear(check *invariant.Checker) (v verdict) {
 	w.Helper()
 	ends := map[uint64]policy.Time{} // of calls that their callers gave up
 	for _, c := range w.callers {
@@ -75,13 +88,7 @@ func (w *world) judge(check *invariant.Checker) (v verdict, r *invariant.Report)
 			check.Caused(cause, s.from, s.to)
 		}
 	}
-	r = check.Report(policy.Now())
-	if err := r.Err(); err != nil {
-		w.Error(err)
-	}
-	w.Logf("%d calls: %v; the latest %v after its deadline, beside stalls; judged %v", r.Offered, r.Ended, r.Latest.Round(time.Millisecond), r.Judged)
-	w.Logf("%d handlers started; the context of %d had ended at their first instruction, and the callers of %d had gone, %v before at most", v.Starts, v.Known, v.Vain, v.Latest.Round(time.Millisecond))
-	return v, r
+	return v
 }
 
 // tell tells the checker of one call.
