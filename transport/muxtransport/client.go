@@ -121,7 +121,9 @@ func (c *clientConn) enter(ca *call) *status.Error {
 		c.table = append(c.table, place{})
 	}
 	p := &c.table[i]
-	p.gen++
+	if p.gen++; p.gen == 0 && i == 0 {
+		p.gen = 1 // the id would be the connection's own
+	}
 	p.call = ca
 	ca.id = uint32(p.gen)<<16 | uint32(i)
 	ca.end, ca.ordinal = 0, 0

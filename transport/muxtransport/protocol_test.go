@@ -4,15 +4,21 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/memnet"
 )
 
 // TestProtocolDocument encodes the example of docs/protocol.md and compares it with the bytes printed there.
@@ -97,4 +103,84 @@ func exampleBytes(t *testing.T, path string) map[string][]byte {
 		found[name] = append(found[name], b...)
 	}
 	return found
+}
+
+// TestPlaceZeroAtItsEnd is a regression test: after 65,536 uses of its place a call had the connection's id, so that a stream's WINDOW was taken for the connection's.
+func TestPlaceZeroAtItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, drainHandler{}, Options{}, memnet.Options{})
+		defer r.stop()
+		d, err := NewDialer(Options{Dial: r.net.Host("client").Dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, serr := d.Dial(t.Context(), "server:80")
+		if serr != nil {
+			t.Fatal(serr)
+		}
+		defer conn.Close()
+		c := conn.(*clientConn)
+		c.mu.Lock()
+		c.table, c.free = append(c.table, place{gen: 1<<16 - 1}), append(c.free, 0)
+		c.mu.Unlock()
+		for range 2 {
+			s, serr := conn.Open(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.Bytes{}})
+			if serr != nil {
+				t.Fatal(serr)
+			}
+			if id := s.(*clientStream).ca.id; id == 0 || id&0xffff != 0 {
+				t.Errorf("the id is %#x", id)
+			}
+			msg := make([]byte, 100<<10)
+			for range 10 { // more than the window
+				if err := s.Send(&msg); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Recv(new([]byte)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.CloseSend(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Recv(new([]byte)); !errors.Is(err, io.EOF) {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestDocumentedNumbers: the document has the numbers of a status, which other implementations cannot look up in Go.
+func TestDocumentedNumbers(t *testing.T) {
+	b, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := func(name string) string {
+		_, rest, _ := strings.Cut(string(b), "\n| "+name+" | ")
+		line, _, _ := strings.Cut(rest, "\n")
+		return " " + strings.NewReplacer(",", " ", "(", " ").Replace(line) + " "
+	}
+	words := regexp.MustCompile("[A-Z][a-z]+")
+	for c := status.Canceled; c.Valid(); c++ {
+		name := strings.ToLower(strings.Join(words.FindAllString(c.String(), -1), " "))
+		if want := fmt.Sprintf(" %d %s ", c, name); !strings.Contains(row("code"), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	for k := status.Answered; k.Valid(); k++ {
+		if want := fmt.Sprintf(" %d %s ", k, k); !strings.Contains(row("kind"), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	for _, f := range []status.Fate{status.Maybe, status.NotSent, status.Processed} {
+		if want := fmt.Sprintf(" %d %s ", f, f); !strings.Contains(row("fate"), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	for _, o := range []status.Origin{status.Self, status.Downstream} {
+		if want := fmt.Sprintf(" %d %s ", o, o); !strings.Contains(row("origin"), want) {
+			t.Errorf("no %q", want)
+		}
+	}
 }
