@@ -129,7 +129,7 @@ func TestPlaceZeroAtItsEnd(t *testing.T) {
 				t.Fatal(serr)
 			}
 			if id := s.(*clientStream).ca.id; id == 0 || id&0xffff != 0 {
-				t.Errorf("the id is %#x", id)
+				t.Fatalf("the id is %#x", id)
 			}
 			msg := make([]byte, 100<<10)
 			for range 10 { // more than the window
