@@ -121,9 +121,20 @@ func (c *Conn) authenticate(ctx context.Context, p *prepared, method string) *st
 		return &status.Error{Code: status.Unauthenticated, Kind: status.Refused, Fate: status.NotSent,
 			Message: "the call's credentials are not sent in the clear: encrypt connections with hull.WithTLS"}
 	}
+	until := ctx
+	if p.call.Deadline != 0 {
+		var cancel context.CancelFunc
+		until, cancel = context.WithDeadline(ctx, p.call.Deadline.Clock())
+		defer cancel()
+	}
 	service, _, _ := strings.Cut(method, "/")
-	md, err := creds.GetRequestMetadata(ctx, "https://"+c.s.name+"/"+service)
-	if err != nil {
+	md, err := creds.GetRequestMetadata(until, "https://"+c.s.name+"/"+service)
+	switch {
+	case err != nil && ctx.Err() == context.Canceled:
+		return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent, Message: "the call's credentials", Cause: context.Cause(ctx)}
+	case err != nil && until.Err() != nil:
+		return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent, Message: "the call's credentials did not come in time", Cause: err}
+	case err != nil:
 		e := &status.Error{Code: status.Unauthenticated, Kind: status.Refused, Fate: status.NotSent, Message: "the call's credentials", Cause: err}
 		if st, ok := grpcstatus.FromError(err); ok {
 			e.Code = status.Code(st.Code())

@@ -188,3 +188,44 @@ func TestPatience(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// slowToken waits for a server of tokens that does not answer, as long as it may.
+type slowToken struct{}
+
+func (slowToken) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(time.Hour):
+		return nil, errors.New("no token")
+	}
+}
+
+func (slowToken) RequireTransportSecurity() bool { return false }
+
+// TestCredentialsHaveTheCallsTime: a call ends at its deadline also while its credentials are being fetched.
+func TestCredentialsHaveTheCallsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", greeter)
+		c := w.Client("caller")
+		for _, tt := range []struct {
+			opts []grpc.CallOption
+			want time.Duration
+		}{
+			{nil, 5 * time.Second},
+			{[]grpc.CallOption{hull.Timeout(time.Second)}, time.Second},
+		} {
+			began := time.Now()
+			_, err := hello(t.Context(), c, append(tt.opts, grpc.PerRPCCredentials(slowToken{}))...)
+			if took := time.Since(began); took != tt.want || status.From(err).Code != status.DeadlineExceeded {
+				t.Errorf("after %v: %v, want %v", took, err, tt.want)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		if _, err := hello(ctx, c, grpc.PerRPCCredentials(slowToken{})); status.From(err).Code != status.Canceled {
+			t.Errorf("%v, want Canceled", err)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"weak"
 
@@ -203,29 +204,37 @@ func (c *Client) nodeState(n *pool.Node, up bool, err *status.Error) {
 
 // forget drains the connections to nodes of which no service has any more, where they are and as they were reached.
 func (c *Client) forget(old, snap *registry.Service) {
-	for _, n := range old.Nodes {
-		if !c.reaches(snap, n) && !c.serves(n) {
+	has := make(map[string]bool, len(snap.Nodes))
+	c.note(has, snap)
+	gone := slices.DeleteFunc(slices.Clone(old.Nodes), func(n *registry.Node) bool { return has[c.reachedAs(n)] })
+	if len(gone) == 0 {
+		return
+	}
+	c.mu.Lock()
+	for _, s := range c.services {
+		c.note(has, s.seen.Load())
+	}
+	c.mu.Unlock()
+	for _, n := range gone {
+		if !has[c.reachedAs(n)] && c.pool.Known(n.Address, c.via(n)...) != nil {
 			c.pool.Forget(n.Address, c.via(n)...)
 		}
 	}
 }
 
-func (c *Client) serves(n *registry.Node) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.services {
-		if c.reaches(s.seen.Load(), n) {
-			return true
-		}
+// note adds how the nodes of snap are reached.
+func (c *Client) note(to map[string]bool, snap *registry.Service) {
+	if snap == nil {
+		return
 	}
-	return false
+	for _, n := range snap.Nodes {
+		to[c.reachedAs(n)] = true
+	}
 }
 
-// reaches reports whether a node of snap has connections in common with n.
-func (c *Client) reaches(snap *registry.Service, n *registry.Node) bool {
-	return snap != nil && slices.ContainsFunc(snap.Nodes, func(m *registry.Node) bool {
-		return m.Address == n.Address && slices.Equal(c.via(m), c.via(n))
-	})
+// reachedAs is the same for nodes that have connections in common.
+func (c *Client) reachedAs(n *registry.Node) string {
+	return n.Address + "\x00" + strings.Join(c.via(n), "\x00")
 }
 
 // observer tells the user's function what pipelines observe.

@@ -147,3 +147,26 @@ func TestStrangerAtAnAddressIsNotBelieved(t *testing.T) {
 		}
 	})
 }
+
+// TestDeadlineWhileDiscoveryHangs: all nodes of a service have left and discovery does not answer; calls end at their deadline all the same.
+func TestDeadlineWhileDiscoveryHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", greeter)
+		c := w.Client("caller")
+		if _, err := hello(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		n.Stop()
+		time.Sleep(3 * time.Second)
+		w.Registry.SetSlow(time.Hour)
+		for range 2 {
+			began := time.Now()
+			_, err := hello(t.Context(), c, hull.Timeout(200*time.Millisecond))
+			if took := time.Since(began); took > 200*time.Millisecond || err == nil {
+				t.Errorf("a call with a timeout of 200ms took %v: %v", took, err)
+			}
+		}
+		w.Registry.SetSlow(0)
+	})
+}

@@ -2,12 +2,15 @@ package hull
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
 )
 
 // What a client remembers of its calls.
@@ -18,6 +21,8 @@ const (
 	slowestFor = 5 * time.Minute
 	// keptAttempts is how many attempts of one call are remembered.
 	keptAttempts = 8
+	// keptText is how many bytes of an error's words are remembered: servers may write as much as a message can hold.
+	keptText = 8 << 10
 )
 
 // CallRecord is a call that a client remembers.
@@ -118,6 +123,7 @@ func (r *recorder) refused(i *CallInfo) {
 	r.failed.Add(1)
 	if r.mu.TryLock() {
 		r.failures[r.at] = record{policy.Now(), *i}
+		r.failures[r.at].shorten()
 		r.at = (r.at + 1) % keptFailures
 		r.mu.Unlock()
 	}
@@ -136,6 +142,49 @@ func (r *record) fill(now policy.Time, c *policy.Call, s *policy.Story) {
 	if s.Err == nil && len(r.info.Attempts) > 0 {
 		r.info.answeredBy(s.Attempts[len(r.info.Attempts)-1].Node)
 	}
+	r.shorten()
+}
+
+// shorten bounds what the errors of a call hold in memory.
+func (r *record) shorten() {
+	whole := r.info.Err
+	r.info.Err = brief(whole)
+	for i := range r.info.Attempts {
+		if a := &r.info.Attempts[i]; a.Err == whole { //nolint:errorlint // the same one, not one like it
+			a.Err = r.info.Err
+		} else {
+			a.Err = brief(a.Err)
+		}
+	}
+}
+
+// brief is err, or the beginning of its words if these and its details are long.
+func brief(err error) error {
+	size, e := 0, err
+	for ; e != nil && size <= keptText; e = errors.Unwrap(e) {
+		s, ok := e.(*status.Error) //nolint:errorlint // the loop unwraps
+		if !ok {
+			size += len(e.Error())
+			break
+		}
+		size += len(s.Message)
+		for _, d := range s.Details {
+			size += len(d.Value)
+		}
+	}
+	if size <= keptText {
+		return err
+	}
+	words := err.Error()
+	words = strings.ToValidUTF8(words[:min(keptText, len(words))], "") + "…"
+	s, ok := errors.AsType[*status.Error](err)
+	if !ok {
+		return errors.New(words)
+	}
+	short := *s
+	short.Message = strings.TrimPrefix(words, (&status.Error{Code: s.Code, Kind: s.Kind}).Error()+": ")
+	short.Details, short.Cause = nil, nil
+	return &short
 }
 
 // slow puts a call among the slowest if it is one.

@@ -2,11 +2,15 @@ package hull
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
 )
 
 // TestRecorderIsCheap is that calls cost no allocation, neither those that succeed nor, once there is room for their attempts, those that fail.
@@ -90,4 +94,57 @@ func TestRecorderRace(t *testing.T) {
 	if r := r.read(); r.Failed != 4*400 || len(r.Failures) != keptFailures {
 		t.Errorf("%d failed, %d kept", r.Failed, len(r.Failures))
 	}
+}
+
+// TestRecorderKeepsLittle is that what is remembered of errors is bounded, however much servers write into them, and says the same as far as it goes.
+func TestRecorderKeepsLittle(t *testing.T) {
+	long := strings.Repeat("é", 1<<20)
+	large := &status.Error{Code: status.Unavailable, Kind: status.Shed, Message: long, Details: []status.Detail{{Value: make([]byte, 1<<20)}}}
+	for name, err := range map[string]error{
+		"message": large,
+		"details": &status.Error{Code: status.Unavailable, Kind: status.Shed, Message: "é", Details: large.Details},
+		"cause":   &status.Error{Code: status.Unavailable, Kind: status.Shed, Message: "é", Cause: large},
+		"wrapped": fmt.Errorf("é: %w", large),
+		"foreign": errors.New(long),
+		"caused":  &status.Error{Code: status.Unavailable, Kind: status.Shed, Message: "é", Cause: errors.New(long)},
+	} {
+		var r recorder
+		now := policy.Now()
+		c := policy.Call{Service: "a", Method: "b", Deadline: now.Add(time.Hour)}
+		r.Call(now, &c, &policy.Story{Class: policy.ClassOverloaded, Err: err, Took: time.Second, Attempts: []policy.AttemptStory{{Err: err}, {Err: large}}})
+		r.refused(&CallInfo{Service: "a", Method: "b", Err: err})
+		got := r.read()
+		for _, c := range append(got.Failures, got.Slowest...) {
+			for _, e := range []error{c.Err, c.attemptErr(0), c.attemptErr(1)} {
+				if e == nil {
+					continue
+				}
+				if words := e.Error(); len(words) > 2*keptText || !utf8.ValidString(words) || !strings.Contains(words, "é") {
+					t.Errorf("%s: %d bytes are kept: %.40q", name, len(words), words)
+				}
+				s, ok := errors.AsType[*status.Error](e)
+				if ok && (len(s.Details) > 0 || s.Cause != nil || s.Code != status.Unavailable || s.Kind != status.Shed) {
+					t.Errorf("%s: %v with %d details and %v", name, s.Code, len(s.Details), s.Cause)
+				}
+				if !ok && name != "foreign" {
+					t.Errorf("%s: it is no status any more", name)
+				}
+			}
+		}
+		if len(got.Failures) != 2 || len(got.Slowest) != 1 {
+			t.Errorf("%s: %d failures and %d slow calls are kept", name, len(got.Failures), len(got.Slowest))
+		}
+	}
+	small := &status.Error{Code: status.NotFound, Message: "no such thing", Details: []status.Detail{{Value: []byte("x")}}}
+	if got := brief(small); got != error(small) {
+		t.Errorf("a short error is another one: %v", got)
+	}
+}
+
+// attemptErr is how attempt i ended, if it is remembered.
+func (c *CallRecord) attemptErr(i int) error {
+	if i >= len(c.Attempts) {
+		return nil
+	}
+	return c.Attempts[i].Err
 }

@@ -299,6 +299,12 @@ func (s *Server) live(ctx context.Context, reg *registry.Registry, ln net.Listen
 		}
 		return fmt.Errorf("registering: %w", err)
 	}
+	if ctx.Err() != nil { // asked to stop before it was ready
+		until, cancel := context.WithTimeout(context.Background(), deregisterMost)
+		defer cancel()
+		_ = registration.Close(until) // what cannot be taken back ends by itself
+		return nil
+	}
 	s.mu.Lock()
 	s.node = *registration.Node()
 	s.front = front

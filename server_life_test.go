@@ -24,6 +24,7 @@ import (
 	"github.com/hull-go/hull/hulltest"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/memregistry"
+	"github.com/hull-go/hull/status"
 )
 
 // phases notes a server's phases and when they began.
@@ -94,6 +95,42 @@ func TestLifeOfAServer(t *testing.T) {
 		}
 		if spread := p.at[5].Sub(p.at[4]); spread < time.Second || spread > 3*time.Second {
 			t.Errorf("callers were given %v to hear of it", spread)
+		}
+	})
+}
+
+// TestStopWhileRegistering: a server that is asked to stop while it registers never says that it is ready, and nobody finds it afterwards.
+func TestStopWhileRegistering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Registry.SetSlow(3 * time.Second)
+		ln, err := w.Network.Host("a").Listen("a:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		reg, err := registry.New(w.Registry, registry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reg.Close()
+		var p phases
+		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
+		if err != nil {
+			t.Fatal(err)
+		}
+		greeter(s)
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if got, want := p.list(), "listening registering closed"; got != want {
+			t.Errorf("phases %q, want %q", got, want)
+		}
+		w.Registry.SetSlow(0)
+		time.Sleep(5 * time.Second)
+		if _, err := hello(t.Context(), w.Client("caller"), hull.Timeout(time.Second)); status.From(err).Kind != status.NoNode {
+			t.Errorf("%v, want that there is no node", err)
 		}
 	})
 }

@@ -144,11 +144,11 @@ const firstWait = time.Second
 // fallbacks.
 func (s *service) await(ctx context.Context, v *registry.View, until policy.Time, patient bool) (snap *registry.Service, e *status.Error) {
 	var err error
+	wait, cancel := context.WithDeadline(ctx, until.Clock())
+	defer cancel()
 	if s.seen.Load() != nil && !patient {
-		snap, err = s.registry.Lookup(ctx, s.name)
+		snap, err = s.registry.Lookup(wait, s.name)
 	} else {
-		wait, cancel := context.WithDeadline(ctx, until.Clock())
-		defer cancel()
 		snap, err = v.Wait(wait)
 	}
 	if err != nil {

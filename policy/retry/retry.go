@@ -123,7 +123,7 @@ func (r *Retries) Again(_ policy.Time, rnd rand.Source, c *policy.Call, n int, c
 	}
 	switch {
 	case pushback > 0:
-		wait = pushback + r.wait(rnd, n)
+		wait = max(pushback, pushback+r.wait(rnd, n)) // what is nearly for ever must not wrap around
 	case !notSent:
 		wait = r.wait(rnd, n)
 	}

@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -200,5 +201,20 @@ func TestWrongOptions(t *testing.T) {
 	_, err = NewBudget(BudgetOptions{Capacity: -1, Window: -1})
 	if err == nil || !strings.Contains(err.Error(), "Capacity") || !strings.Contains(err.Error(), "Window") {
 		t.Errorf("budget: %v", err)
+	}
+}
+
+// TestFarPushback: however long a server asks to be left alone, the wait is at least as long, and does not wrap around to none.
+func TestFarPushback(t *testing.T) {
+	r, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := policy.Call{Idempotent: true}
+	for _, far := range []time.Duration{time.Hour, math.MaxInt64 - 1, math.MaxInt64} {
+		wait, ok, why := r.Again(1, rand.NewPCG(1, 1), &c, 1, policy.ClassOverloaded, status.Processed, far)
+		if ok && wait < far {
+			t.Errorf("asked to stay away for %v, it waits for %v (%s)", far, wait, why)
+		}
 	}
 }
