@@ -2,6 +2,7 @@ package hulltest_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -29,12 +30,14 @@ type keyed struct {
 	w      *hulltest.World
 	check  *invariant.Checker
 	shared bool
+	stores []*mortal // the store, as each node sees it
 
 	mu       sync.Mutex
 	rnd      *rand.Rand
 	began    int64
 	start    map[int]int64 // which start each key had, with a store
 	answered int
+	doubtful int
 	tries    int
 	again    int            // requests that the client made again by itself
 	failed   map[string]int // tries, by what ended them
@@ -48,10 +51,12 @@ func TestRepliesLost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := &keyed{t: t, w: hulltest.New(t), check: invariant.New(invariant.Options{}), shared: shared, rnd: rand.New(rand.NewPCG(*soakSeed, 4)), start: map[int]int64{}, failed: map[string]int{}}
 				o := idempotency.Options{Keep: time.Minute, TTL: 2 * time.Second}
-				if shared {
-					o.Store = storetest.NewMem()
-				}
+				store := storetest.NewMem()
 				for i := range soakNodes {
+					if shared {
+						k.stores = append(k.stores, &mortal{Store: store, owners: map[string]string{}, dead: map[string]bool{}})
+						o.Store = k.stores[i]
+					}
 					k.w.Serve("till", fmt.Sprintf("till-%d", i), k.serve, hull.WithIdempotency(o))
 				}
 				c := k.w.Client("caller")
@@ -77,10 +82,13 @@ func TestRepliesLost(t *testing.T) {
 					s := k.w.Node(fmt.Sprintf("till-%d", i)).Server.Snapshot()
 					repeated += s.Keys.Replayed + s.Keys.Waited
 				}
-				t.Logf("%d keys, %d calls, %d answered; %d starts; clients asked again %d times, nodes that run now had seen the key %d times; failed tries: %v",
-					*keyedCalls, k.tries, k.answered, k.began, k.again, repeated, k.failed)
-				if repeated == 0 {
-					t.Error("no answer was lost: nothing was tested")
+				t.Logf("%d keys, %d calls, %d answered, %d in doubt; %d starts; clients asked again %d times, nodes that run now had seen the key %d times; failed tries: %v",
+					*keyedCalls, k.tries, k.answered, k.doubtful, k.began, k.again, repeated, k.failed)
+				if k.again == 0 || shared != (k.doubtful > 0) {
+					t.Error("no answer was lost, or no node died with a call: nothing was tested")
+				}
+				if n := k.answered + k.doubtful; n < *keyedCalls-*keyedCalls/1000 {
+					t.Errorf("%d of %d keys have no answer and are not in doubt", *keyedCalls-n, *keyedCalls)
 				}
 			})
 		})
@@ -136,6 +144,9 @@ func (k *keyed) pay(c *hull.Client, key int) {
 		}
 		k.mu.Unlock()
 		if idempotency.InDoubt(err) {
+			k.mu.Lock()
+			k.doubtful++
+			k.mu.Unlock()
 			return
 		}
 		time.Sleep(time.Duration(k.intn(100)) * time.Millisecond)
@@ -148,23 +159,98 @@ func (k *keyed) intn(n int) int {
 	return k.rnd.IntN(n)
 }
 
+// mortal is a store as the processes of one place see it, one after the other: what one does after it was killed does not arrive.
+type mortal struct {
+	idempotency.Store
+
+	mu     sync.Mutex
+	owners map[string]string // by claim, of those that have not ended
+	dead   map[string]bool   // by owner, whether it was killed
+}
+
+var errKilled = errors.New("this process was killed")
+
+// kill kills the processes that there were so far.
+func (m *mortal) kill() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for owner := range m.dead {
+		m.dead[owner] = true
+	}
+}
+
+// lives says whether an owner does, who may be new.
+func (m *mortal) lives(owner string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead[owner] {
+		return errKilled
+	}
+	m.dead[owner] = false
+	return nil
+}
+
+// ended says whether the owner of a claim lives that has ended.
+func (m *mortal) ended(claim string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead[m.owners[claim]] {
+		return errKilled
+	}
+	delete(m.owners, claim)
+	return nil
+}
+
+func (m *mortal) Alive(ctx context.Context, owner string, ttl time.Duration) error {
+	if err := m.lives(owner); err != nil {
+		return err
+	}
+	return m.Store.Alive(ctx, owner, ttl)
+}
+
+func (m *mortal) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Record, error) {
+	if err := m.lives(c.Owner); err != nil {
+		return idempotency.Record{}, err
+	}
+	m.mu.Lock()
+	m.owners[c.ID] = c.Owner
+	m.mu.Unlock()
+	return m.Store.Claim(ctx, c)
+}
+
+func (m *mortal) Finish(ctx context.Context, key, claim string, result []byte, keep time.Duration) error {
+	if err := m.ended(claim); err != nil {
+		return err
+	}
+	return m.Store.Finish(ctx, key, claim, result, keep)
+}
+
+func (m *mortal) Release(ctx context.Context, key, claim string) error {
+	if err := m.ended(claim); err != nil {
+		return err
+	}
+	return m.Store.Release(ctx, key, claim)
+}
+
 // loseThings breaks something every 50 ms or so until ctx ends.
 func (k *keyed) loseThings(ctx context.Context) {
-	for ctx.Err() == nil {
+	for faults := 1; ctx.Err() == nil; faults++ {
 		time.Sleep(time.Duration(20+k.intn(60)) * time.Millisecond)
-		node := fmt.Sprintf("till-%d", k.intn(soakNodes))
+		place := k.intn(soakNodes)
+		node := fmt.Sprintf("till-%d", place)
 		switch n := k.intn(100); {
+		case k.shared && faults%6 == 0:
+			k.stores[place].kill()
+			k.w.Node(node).Kill()
+			time.Sleep(time.Second)
+			k.w.Node(node).Restart()
 		case n < 80:
 			k.w.Network.Pair(node, "caller").Cut()
-		case n < 98 || !k.shared:
+		default:
 			answers := k.w.Network.Link(node, "caller")
 			answers.Drop(true)
 			time.Sleep(time.Duration(k.intn(200)) * time.Millisecond)
 			answers.Drop(false)
-		default:
-			k.w.Node(node).Kill()
-			time.Sleep(time.Second)
-			k.w.Node(node).Restart()
 		}
 	}
 }

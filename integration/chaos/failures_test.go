@@ -33,7 +33,7 @@ func TestReset(t *testing.T) {
 	// What a reset cuts off has ended on another node before that one's turn comes, however long the retry waits.
 	c := w.caller(callerConfig{Rate: 400, Ms: 20, Once: 100})
 	for i := range size(12, 120) {
-		pass(300 * time.Millisecond)
+		live(300 * time.Millisecond)
 		w.nodes[i%3].resetAll()
 	}
 	s := c.finish()

@@ -68,7 +68,7 @@ var soakFaults = map[string]func(*soak, time.Duration){
 		n.start()
 	},
 	"reset": func(s *soak, d time.Duration) {
-		for end := time.Now().Add(d); time.Now().Before(end); pass(500 * time.Millisecond) {
+		for end := time.Now().Add(d); time.Now().Before(end); live(500 * time.Millisecond) {
 			s.victim(0).resetAll()
 		}
 	},
