@@ -253,6 +253,12 @@ func node(t *testing.T, dir string, want map[string]string, args ...string) {
 	if err != nil {
 		t.Fatalf("%v: %s%s", err, out, errs)
 	}
+	compare(t, out, want)
+}
+
+// compare checks what a client has printed.
+func compare(t *testing.T, out string, want map[string]string) {
+	t.Helper()
 	for line := range strings.Lines(out) {
 		var r struct{ Name, Got string }
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
@@ -265,6 +271,44 @@ func node(t *testing.T, dir string, want map[string]string, args ...string) {
 	}
 	if len(want) > 0 {
 		t.Errorf("not tried: %v", want)
+	}
+}
+
+// TestPython runs a client of the native protocol that was written from its document.
+func TestPython(t *testing.T) {
+	addr, g := serve(t)
+	script, err := filepath.Abs(filepath.Join("testdata", "native", "client.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, errs, err := run(t, t.TempDir(), "python3", script, addr)
+	if err != nil {
+		t.Fatalf("%v: %s%s", err, out, errs)
+	}
+	compare(t, out, map[string]string{
+		"unary":      "Hello, Ada one 00ff, Hello, Ada two 00ff",
+		"json":       "Hello, Ada",
+		"go":         "2",
+		"failure":    "5 2 0 nobody called \"fäil\"",
+		"expired":    "4 1 6",
+		"late":       "Hello, Ada",
+		"unknown":    "12 2 1", // and 4: no-method
+		"trace":      "Hello, Ada",
+		"large":      "3145740",
+		"compressed": "100011 1",
+		"bomb":       "8 1 12",
+		"cancel":     "Hello, Ada",
+		"server":     "[1, 2, 3] 0",
+		"client":     "1999000 0",
+		"bidi":       "1051784 0",
+		"again":      "Hello, Ada",
+		"plain":      "Hello, Ada plain",
+		"broken":     "0 1",
+	})
+	select {
+	case <-g.cancelled:
+	case <-time.After(limit):
+		t.Error("the cancelled handler went on")
 	}
 }
 
