@@ -77,13 +77,16 @@ func show(w http.ResponseWriter, r *http.Request, v any, text func(io.Writer)) {
 		text(w)
 		return
 	}
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // a change is "3 -> 2"
+	if err := enc.Encode(v); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(b, '\n')) // whoever asked may be gone
+	_, _ = w.Write(b.Bytes()) // whoever asked may be gone
 }
 
 func (h *adminHandler) index(w http.ResponseWriter, _ *http.Request) {
@@ -140,8 +143,12 @@ func (h *adminHandler) calls(w http.ResponseWriter, r *http.Request) {
 	slices.SortStableFunc(out.Failures, func(a, b recordJSON) int { return b.Ended.Compare(a.Ended) })
 	slices.SortStableFunc(out.Slowest, func(a, b recordJSON) int { return cmp.Compare(b.TookMS, a.TookMS) })
 	show(w, r, out, func(w io.Writer) {
-		fmt.Fprintf(w, "%d calls have failed so far. The last:\n", out.Failed)
-		writeRecords(w, out.Failures)
+		if out.Failed == 0 {
+			fmt.Fprintln(w, "No call has failed so far.")
+		} else {
+			fmt.Fprintf(w, "%d calls have failed so far. The last:\n", out.Failed)
+			writeRecords(w, out.Failures)
+		}
 		fmt.Fprintln(w, "The slowest of the last minutes:")
 		writeRecords(w, out.Slowest)
 	})
@@ -168,42 +175,57 @@ type explanation struct {
 
 func (h *adminHandler) explain(w http.ResponseWriter, r *http.Request) {
 	name, method := r.PathValue("service"), r.PathValue("method")
-	var out []explanation
-	var known []string
+	known := map[string][]string{} // methods, by service
 	if s := h.server; s != nil {
-		if known = append(known, s.service); s.service == name {
-			st, p := s.adminState(), s.Spec().Explain(name, method)
-			if method != "" {
-				st.Admission.Methods = slices.DeleteFunc(st.Admission.Methods, func(m servedMethod) bool { return m.Name != method })
-			}
-			p.Fields = slices.DeleteFunc(p.Fields, func(f spec.Field) bool { return !aboutServer(f.Path) })
-			out = append(out, explanation{Server: st, Origin: st.Origin, Policies: p})
+		for _, m := range s.adminState().Admission.Methods {
+			known[s.service] = append(known[s.service], m.Name)
 		}
 	}
+	var states []*serviceState // of each client, nil if it has not called the service
 	for _, c := range h.clients {
 		c.mu.Lock()
-		s := c.services[name]
-		known = slices.AppendSeq(known, maps.Keys(c.services))
+		services := slices.Collect(maps.Values(c.services))
 		c.mu.Unlock()
-		if s == nil {
+		states = append(states, nil)
+		for _, s := range services {
+			st := s.adminState()
+			known[s.name] = append(known[s.name], methodsOf(&st)...)
+			if s.name == name {
+				states[len(states)-1] = &st
+			}
+		}
+	}
+	methods, found := known[name]
+	if s := h.server; !found && (s == nil || s.service != name) {
+		http.Error(w, unknownService(name, method, known), http.StatusNotFound)
+		return
+	}
+	method = wholeMethod(method, methods)
+	var out []explanation
+	if s := h.server; s != nil && s.service == name {
+		st, p := s.adminState(), s.Spec().Explain(name, method)
+		if method != "" {
+			st.Admission.Methods = slices.DeleteFunc(st.Admission.Methods, func(m servedMethod) bool { return m.Name != method })
+		}
+		p.Fields = slices.DeleteFunc(p.Fields, func(f spec.Field) bool { return !aboutServer(f.Path) })
+		out = append(out, explanation{Server: st, Origin: st.Origin, Policies: p})
+	}
+	for i, c := range h.clients {
+		st := states[i]
+		if st == nil {
 			continue
 		}
-		st, p := s.adminState(), c.Spec().Explain(name, method)
+		p := c.Spec().Explain(name, method)
 		if method != "" {
 			st.Methods = slices.DeleteFunc(st.Methods, func(m methodState) bool { return m.Name != method })
 		}
 		p.Fields = slices.DeleteFunc(p.Fields, func(f spec.Field) bool { return aboutServer(f.Path) })
-		out = append(out, explanation{State: &st, Origin: c.docOrigin(), Policies: p})
-	}
-	if len(out) == 0 {
-		msg := fmt.Sprintf("this program neither serves %q nor has called it", name)
-		if near := nearest.Find(name, known); len(near) > 0 {
-			msg += "; did you mean " + strings.Join(near, " or ") + "?"
-		}
-		http.Error(w, msg, http.StatusNotFound)
-		return
+		out = append(out, explanation{State: st, Origin: c.docOrigin(), Policies: p})
 	}
 	show(w, r, out, func(w io.Writer) {
+		if method != "" && !slices.Contains(methods, method) {
+			fmt.Fprintf(w, "method %s: not seen yet%s\n", method, meant(nearest.Find(method, methods)))
+		}
 		for i, e := range out {
 			if i > 0 {
 				fmt.Fprintln(w)
@@ -213,10 +235,52 @@ func (h *adminHandler) explain(w http.ResponseWriter, r *http.Request) {
 			} else {
 				e.State.writeText(w, "")
 			}
-			fmt.Fprintf(w, "\npolicies, from %s\n", e.Origin)
+			fmt.Fprintf(w, "\npolicies, %s\n", e.Origin.document())
 			_ = e.Policies.WriteText(w) // whoever asked may be gone
 		}
 	})
+}
+
+func methodsOf(s *serviceState) (names []string) {
+	for i := range s.Methods {
+		names = append(names, s.Methods[i].Name)
+	}
+	return names
+}
+
+// wholeMethod completes a method's name of which only the part behind the slash was given, if that is unambiguous.
+func wholeMethod(name string, known []string) string {
+	if name == "" || strings.Contains(name, "/") {
+		return name
+	}
+	whole := ""
+	for _, m := range known {
+		if strings.HasSuffix(m, "/"+name) {
+			if whole != "" && whole != m {
+				return name
+			}
+			whole = m
+		}
+	}
+	return cmp.Or(whole, name)
+}
+
+// unknownService says what might have been meant, also by whoever leaves out the service before a method's full name.
+func unknownService(name, method string, known map[string][]string) string {
+	msg := fmt.Sprintf("this program neither serves %q nor has called it", name)
+	for _, service := range slices.Sorted(maps.Keys(known)) {
+		if slices.Contains(known[service], name+"/"+method) {
+			return msg + meant([]string{service + "/" + name + "/" + method})
+		}
+	}
+	return msg + meant(nearest.Find(name, slices.Collect(maps.Keys(known))))
+}
+
+func meant(near []string) string {
+	if len(near) == 0 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(near, " or ") + "?"
 }
 
 // aboutServer reports whether a field of a document is for the nodes of the service, and not for those who call it.
@@ -239,7 +303,7 @@ func (h *adminHandler) spec(w http.ResponseWriter, r *http.Request) {
 	}
 	show(w, r, out, func(w io.Writer) {
 		for i, s := range out {
-			fmt.Fprintf(w, "# %s, from %s\n", s.Of, s.Origin)
+			fmt.Fprintf(w, "# %s, %s\n", s.Of, s.Origin.document())
 			b := indented(s.Document)
 			if i+1 < len(out) && bytes.Equal(b, indented(out[i+1].Document)) {
 				continue // once for all that have the same

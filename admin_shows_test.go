@@ -86,9 +86,9 @@ func TestAdminOfAServer(t *testing.T) {
 	for _, nothing := range []string{"", "null", "# gone"} {
 		post("spec", nothing, http.StatusUnprocessableEntity, "it is empty: write {} for the defaults")
 	}
-	get("state", "limit     0 running of at most 50,", "document  from the program, with WithSpec")
+	get("state", "limit     0 running of at most 50,", "policies  from the program, with WithSpec")
 	post("spec", next, http.StatusOK, "in force\nplant: server_limit.limit: 50 -> 60\n")
-	get("state", "limit     0 running of at most 60,", "document  from the admin page at ")
+	get("state", "limit     0 running of at most 60,", "policies  from the admin page at ")
 	get("spec", "# server plant, from the admin page at ", `"limit": 60`)
 	if err := srv.Apply(doc); err != nil {
 		t.Fatal(err)

@@ -216,7 +216,7 @@ func (o *origin) get(given *spec.Spec) originJSON {
 	if given != nil {
 		return originJSON{Who: "the program, with WithSpec"}
 	}
-	return originJSON{Who: "nobody: all values are built in"}
+	return originJSON{Who: builtIn}
 }
 
 // docOrigin is who said the document in force.
@@ -224,6 +224,17 @@ func (c *Client) docOrigin() originJSON { return c.origin.get(c.opt.spec) }
 
 // docOrigin is who said the document in force.
 func (s *Server) docOrigin() originJSON { return s.origin.get(s.opt.spec) }
+
+// builtIn stands for a document that there is not.
+const builtIn = "nobody: all values are built in"
+
+// document says where a document is from, if there is one.
+func (o originJSON) document() string {
+	if o.Who == builtIn {
+		return "the built-in ones, without a document"
+	}
+	return "from " + o.String()
+}
 
 func (o originJSON) String() string {
 	if o.At.IsZero() {

@@ -16,7 +16,7 @@ func (s *adminState) writeText(w io.Writer) {
 		s.Server.writeText(w, "")
 	}
 	for _, c := range s.Clients {
-		fmt.Fprintf(w, "client: %d failed calls so far; its document is from %s\n", c.Failed, c.Origin)
+		fmt.Fprintf(w, "client: %d failed calls so far; its policies are %s\n", c.Failed, c.Origin.document())
 		for i := range c.Services {
 			c.Services[i].writeText(w, "  ")
 		}
@@ -37,7 +37,7 @@ func (s *adminState) writeText(w io.Writer) {
 // writeText writes a server; method "" = with all its methods.
 func (s *serverState) writeText(w io.Writer, method string) {
 	fmt.Fprintf(w, "server %s, node %s at %s: %s%s\n", s.Service, s.Node, s.Address, s.Phase, because(s.Why))
-	fmt.Fprintf(w, "  document  from %s\n", s.Origin)
+	fmt.Fprintf(w, "  policies  %s\n", s.Origin.document())
 	fmt.Fprintf(w, "  calls     %d so far, %d failed, %d in flight\n", s.Calls, s.Failures, s.InFlight)
 	a := &s.Admission
 	fmt.Fprintf(w, "  refused   %s", a.Refused)

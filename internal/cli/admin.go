@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -25,12 +26,13 @@ const maxPage = 64 << 20
 // page is a program's admin page, see hull.WithAdmin.
 type page struct {
 	addr string
+	name string // as the user gave it
 	http http.Client
 }
 
 // page returns the one that the user names.
 func (p *program) page(cmd *cobra.Command) (*page, error) {
-	a := &page{addr: textOf(cmd, setAdmin)}
+	a := &page{addr: textOf(cmd, setAdmin), name: textOf(cmd, setAdmin)}
 	network, addr := "tcp", a.addr
 	switch path, unix := strings.CutPrefix(a.addr, "unix://"); {
 	case a.addr == "":
@@ -66,12 +68,17 @@ func (a *page) ask(ctx context.Context, method, path string, body []byte, asJSON
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, &status.Error{Code: status.Unavailable, Kind: status.Dial, Message: "no admin page at " + a.addr, Cause: err}
+		if u, ok := errors.AsType[*url.Error](err); ok { // the address stands in the message
+			if err = u.Err; u.Timeout() {
+				return nil, &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Message: fmt.Sprintf("the admin page at %s did not answer within %v", a.name, a.http.Timeout)}
+			}
+		}
+		return nil, &status.Error{Code: status.Unavailable, Kind: status.Dial, Message: "no admin page at " + a.name, Cause: err}
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxPage))
 	if err != nil {
-		return nil, &status.Error{Code: status.Unavailable, Kind: status.Reset, Message: "the admin page at " + a.addr + " broke off", Cause: err}
+		return nil, &status.Error{Code: status.Unavailable, Kind: status.Reset, Message: "the admin page at " + a.name + " broke off", Cause: err}
 	}
 	switch text := strings.TrimSpace(string(b)); {
 	case res.StatusCode == http.StatusNotFound:
@@ -89,7 +96,7 @@ func (a *page) ask(ctx context.Context, method, path string, body []byte, asJSON
 		}
 		return nil, usagef("%s", text)
 	case res.StatusCode != http.StatusOK:
-		return nil, errors.New("the admin page at " + a.addr + " answers " + res.Status + ": " + text)
+		return nil, errors.New("the admin page at " + a.name + " answers " + res.Status + ": " + text)
 	}
 	return b, nil
 }

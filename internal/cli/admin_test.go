@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -87,6 +88,24 @@ func steady(s string) string {
 	return s
 }
 
+// TestNoAdminPage: what is wrong is said of the address that the user gave.
+func TestNoAdminPage(t *testing.T) {
+	nobody := "unix://" + filepath.Join(t.TempDir(), "nobody")
+	_, stderr, code := hullCLI(t, "", "stats", "--admin", nobody)
+	if code != cli.ExitUnavailable || !strings.Contains(stderr, "no admin page at "+nobody+": dial unix ") || strings.Contains(stderr, "Get ") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, stderr, code = hullCLI(t, "", "stats", "--admin", ln.Addr().String(), "--timeout", "50ms")
+	if code != cli.ExitDeadline || !strings.Contains(stderr, "the admin page at "+ln.Addr().String()+" did not answer within 50ms") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
 // TestAdminCommands is what the commands that ask an admin page print.
 func TestAdminCommands(t *testing.T) {
 	admin := shown(t)
@@ -100,17 +119,21 @@ func TestAdminCommands(t *testing.T) {
 		code  int
 		want  []string // lines of either stream
 	}{
-		{"stats", "", 0, []string{"client: N failed calls so far; its document is from nobody: all values are built in", " service echo: discovery ok",
+		{"stats", "", 0, []string{"client: N failed calls so far; its policies are the built-in ones, without a document", " service echo: discovery ok",
 			" node echo-1 ADDR ready: 0 in flight, took SPAN, counts as SPAN, 2 ok, N failed", " budget N of N tokens left, 0 attempts not paid",
 			" method test.Echo/Say: 3 calls, 0 refused, 3 attempts (0 retries, 0 hedges)", " breaker closed, 1 of 3 calls failed in its window, 0 refused", " concurrency 0 in use of at most ", " throttle holds back nothing; ", " attempt timeout SPAN, nothing learned yet",
 			" connections to ADDR (speaks hull/1, grpc, http): 1, 0 in flight"}},
 		{"stats calls", "", 0, []string{"1 calls have failed so far. The last:", " TIME echo test.Echo/Say: internal in SPAN", " TIME echo test.Echo/Say: ok in SPAN, answered by echo-1 (ADDR)", " attempt 1 at +SPAN to echo-1 (ADDR): internal in SPAN"}},
-		{"explain echo/test.Echo/Say", "", 0, []string{"service echo: discovery ok", "policies, from nobody: all values are built in", "FIELD VALUE FROM", "retry.attempts 3 built-in"}},
+		{"explain echo/test.Echo/Say", "", 0, []string{"service echo: discovery ok", "policies, the built-in ones, without a document", "FIELD VALUE FROM", "retry.attempts 3 built-in"}},
+		{"explain echo/Say", "", 0, []string{" method test.Echo/Say: 3 calls"}},
+		{"explain echo/test.Echo/Sya", "", 0, []string{"method test.Echo/Sya: not seen yet; did you mean test.Echo/Say?", "FIELD VALUE FROM"}},
+		{"explain test.Echo/Say", "", 3, []string{"did you mean echo/test.Echo/Say?"}},
 		{"explain ehco", "", 3, []string{`hull: this program neither serves "ehco" nor has called it; did you mean echo?`}},
 		{"top", "", 0, []string{"SERVICE METHOD CALLS/S REFUSED/S RETRIES/S BREAKER BUDGET LIMIT THROTTLE TIMEOUT", "echo test.Echo/Say 0 0 0 closed P% 0/", " SPAN?", "IN FLIGHT LATENCY COUNTS AS OK FAILED WHY", " ready 0 SPAN SPAN 2 1"}},
 		{"policy validate " + file, "", 0, []string{"valid"}},
 		{"policy validate -", "services: {echo: {retyr: 1}}", 2, []string{"did you mean retry?"}},
 		{"policy diff " + file, "", 0, []string{"echo: retry.attempts: 3 -> 2"}},
+		{"policy diff " + file + " -o json", "", 0, []string{`"echo: retry.attempts: 3 -> 2"`}},
 		{"policy set " + file, "", 0, []string{"in force", "echo: retry.attempts: 3 -> 2"}},
 		{"policy get", "", 0, []string{"# client, from the admin page at TIME", ` "attempts": 2`}},
 		{"policy set", "", 2, []string{"FILE is missing"}},
@@ -182,7 +205,7 @@ func TestAdminOfAServer(t *testing.T) {
 	}{
 		{"stats", "", []string{"server echo, node echo-1 at ADDR: ready", " limit 0 running of at most ", " refused 0 calls (0 for want of a place, "}},
 		{"top", "", []string{"serves echo as echo-1, ready: 0 calls/s", "refuses 0/s for want of a place"}},
-		{"policy get", "", []string{"# server echo, from nobody: all values are built in\n{}"}},
+		{"policy get", "", []string{"# server echo, the built-in ones, without a document\n{}"}},
 		{"policy diff -", doc, []string{"echo: server_limit.max: "}},
 		{"policy set -", doc, []string{"in force", "echo: server_limit.max: "}},
 		{"policy get", "", []string{"# server echo, from the admin page at TIME", `"max": 60`}},

@@ -110,7 +110,7 @@ func (p *program) runTop(cmd *cobra.Command) error {
 		}
 		s := new(topState)
 		if err := json.Unmarshal(b, s); err != nil {
-			return nil, fmt.Errorf("the admin page at %s does not speak this program's language: %w", a.addr, err)
+			return nil, fmt.Errorf("the admin page at %s does not speak this program's language: %w", a.name, err)
 		}
 		return s, nil
 	}
@@ -138,7 +138,7 @@ func (p *program) runTop(cmd *cobra.Command) error {
 			return err
 		}
 		var b strings.Builder
-		p.drawTop(&b, a.addr, before, now)
+		p.drawTop(&b, a.name, before, now)
 		if !p.Terminal {
 			_, err := io.WriteString(p.Stdout, b.String())
 			return err
@@ -236,12 +236,16 @@ func (p *program) drawTop(w io.Writer, addr string, before, now *topState) {
 	}
 }
 
-// latency is a time that was measured; nothing for none.
+// latency is a time that was measured, in three digits; nothing for none.
 func latency(d time.Duration) string {
 	if d == 0 {
 		return ""
 	}
-	return d.Round(10 * time.Microsecond).String()
+	unit := time.Duration(1)
+	for d >= 1000*unit {
+		unit *= 10
+	}
+	return d.Round(unit).String()
 }
 
 // standing is the colour of a state: of the good one, and of all others.
