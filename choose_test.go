@@ -75,6 +75,16 @@ func jsonServer(t *testing.T) string {
 // hullServer starts a server of Hull's and returns its address.
 func hullServer(t *testing.T, opts ...hull.ServerOption) string {
 	t.Helper()
+	return hullServerWith(t, func(s *hull.Server) {
+		hull.Handle(s, "greeter.Greeter/Hello", func(_ context.Context, r *greeterpb.HelloRequest) (*greeterpb.HelloReply, error) {
+			return &greeterpb.HelloReply{Message: "hull says " + r.Name}, nil
+		}, hull.Idempotent())
+	}, opts...)
+}
+
+// hullServerWith is hullServer with other methods.
+func hullServerWith(t *testing.T, register func(*hull.Server), opts ...hull.ServerOption) string {
+	t.Helper()
 	reg, err := registry.New(memregistry.New(), registry.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -83,9 +93,7 @@ func hullServer(t *testing.T, opts ...hull.ServerOption) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hull.Handle(s, "greeter.Greeter/Hello", func(_ context.Context, r *greeterpb.HelloRequest) (*greeterpb.HelloReply, error) {
-		return &greeterpb.HelloReply{Message: "hull says " + r.Name}, nil
-	}, hull.Idempotent())
+	register(s)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

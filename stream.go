@@ -21,7 +21,8 @@ import (
 // same time, but neither by two. It must be received from until an error, or its context cancelled.
 type ClientStream[Req, Rep any] struct{ s grpc.ClientStream }
 
-// OpenStream begins a stream with plain Go values; see Call.
+// OpenStream begins a stream with plain Go values; see Call. A stream that has reached no server is opened at another node, under the rules for any
+// repetition. One that is open is never repeated, whatever becomes of it: nobody knows here what has been said.
 func OpenStream[Req, Rep any](ctx context.Context, c grpc.ClientConnInterface, name string, opts ...CallOption) (*ClientStream[Req, Rep], error) {
 	desc := &grpc.StreamDesc{StreamName: name, ClientStreams: true, ServerStreams: true}
 	s, err := c.NewStream(ctx, desc, name, append([]CallOption{messageOption{sample: new(Req)}}, opts...)...)
