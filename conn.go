@@ -92,8 +92,9 @@ func CallElse[Rep any](ctx context.Context, c grpc.ClientConnInterface, name str
 
 // prepared is a call whose options, deadline and method are settled.
 type prepared struct {
-	keyed   bool   // it may be repeated because of its key only, where that is known
-	instead string // what answered when it had failed
+	keyed    bool   // it may be repeated because of its key only, where that is known
+	borrowed bool   // its baggage is that of the call above
+	instead  string // what answered when it had failed
 
 	opt      callOptions
 	m        *clientMethod
@@ -179,6 +180,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if err := c.authenticate(ctx, p, method); err != nil {
 		return err
 	}
+	p.fit()
 	return unknown
 }
 

@@ -92,6 +92,7 @@ func (p *prepared) takeOver(above transport.Metadata) {
 		case headerBaggage:
 			if !carries {
 				p.md = append(p.md, f)
+				p.borrowed = true
 			}
 		case hop.RetryOn, hop.RetryGRPCOn:
 			if p.wishes == nil {
@@ -110,6 +111,26 @@ func (p *prepared) takeOver(above transport.Metadata) {
 		}
 	}
 }
+
+// metadataRoom is how much metadata surely goes through: transports take 16 KiB, in which some of Hull's own must find room.
+const metadataRoom = 15 << 10
+
+// fit leaves the caller's baggage out if there is no room for it beside what the call itself has to say: it must not fail for what a stranger put there.
+func (p *prepared) fit() {
+	if !p.borrowed {
+		return
+	}
+	size := 0
+	for _, f := range p.md {
+		size += len(f.Key) + len(f.Value) + fieldCost
+	}
+	if size > metadataRoom {
+		p.md = slices.DeleteFunc(p.md, func(f transport.Field) bool { return f.Key == headerBaggage })
+	}
+}
+
+// fieldCost is what HTTP/2 counts for each field beside its letters.
+const fieldCost = 32
 
 // wished marks a failure as not to be repeated after which the call above wants no repetition.
 func (p *prepared) wished(e *status.Error) *status.Error {

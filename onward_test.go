@@ -105,3 +105,28 @@ func TestKeysBelowOfTenants(t *testing.T) {
 		}
 	})
 }
+
+// TestBaggageLeavesRoom: what a caller puts into the baggage does not make the calls fail that its call is served with.
+func TestBaggageLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		var inner *hull.Client
+		w.Serve("mail", "m", func(s *hull.Server) {
+			hull.Handle(s, "mail.S/Send", func(context.Context, *payRequest) (*payReply, error) { return &payReply{1}, nil })
+		})
+		w.Serve("shop", "a", func(s *hull.Server) {
+			hull.Handle(s, "shop.Till/Pay", func(ctx context.Context, r *payRequest) (*payReply, error) {
+				ctx = metadata.AppendToOutgoingContext(ctx, "authorization", strings.Repeat("t", 6<<10)) // a large token
+				return hull.Call[payReply](ctx, inner.To("mail"), "mail.S/Send", r)
+			})
+		})
+		inner = w.Client("inner")
+		c := w.Client("caller")
+		for _, n := range []int{0, 12 << 10} {
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "baggage", "k="+strings.Repeat("v", n))
+			if _, err := pay(ctx, c, 7); err != nil {
+				t.Errorf("with %d bytes of baggage: %v", n, err)
+			}
+		}
+	})
+}

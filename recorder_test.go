@@ -136,15 +136,15 @@ func TestRecorderKeepsLittle(t *testing.T) {
 		}
 	}
 	small := &status.Error{Code: status.NotFound, Message: "no such thing", Details: []status.Detail{{Value: []byte("x")}}}
-	if got := brief(small); got != error(small) {
+	if got := brief(small); got != error(small) { //nolint:errorlint // the same one, not one like it
 		t.Errorf("a short error is another one: %v", got)
 	}
 }
 
 // attemptErr is how attempt i ended, if it is remembered.
-func (c *CallRecord) attemptErr(i int) error {
-	if i >= len(c.Attempts) {
+func (r *CallRecord) attemptErr(i int) error {
+	if i >= len(r.Attempts) {
 		return nil
 	}
-	return c.Attempts[i].Err
+	return r.Attempts[i].Err
 }

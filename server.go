@@ -285,24 +285,27 @@ func (s *Server) live(ctx context.Context, reg *registry.Registry, ln net.Listen
 	if err != nil {
 		return err
 	}
-	if err := s.warm(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil // asked to stop before it began
-		}
+	if err := s.warm(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
+	if ctx.Err() != nil { // asked to stop before it began
+		return nil
+	}
 	s.begin(Registering, "")
-	registration, err := announce(ctx, reg, node)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	starting, started := s.cuttable(ctx)
+	registration, err := announce(starting, reg, node)
+	stop := starting.Err()
+	started()
+	if stop == nil && err != nil {
 		return fmt.Errorf("registering: %w", err)
 	}
-	if ctx.Err() != nil { // asked to stop before it was ready
-		until, cancel := context.WithTimeout(context.Background(), deregisterMost)
-		defer cancel()
-		_ = registration.Close(until) // what cannot be taken back ends by itself
+	if stop != nil { // asked to before it was ready
+		if err == nil {
+			s.takeBack(registration)
+		}
+		if ctx.Err() == nil {
+			return errCut
+		}
 		return nil
 	}
 	s.mu.Lock()
@@ -368,14 +371,22 @@ func reachable(a net.Addr) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("finding this machine's address: %w; say which one to publish with hull.Advertise", err)
 	}
+	return net.JoinHostPort(ownAddress(addrs, t.IP.To4() == nil), fmt.Sprint(t.Port)), nil
+}
+
+// ownAddress is the address among a machine's that others may reach it at: one of version 4, else of version 6 if that will do, else the loopback one.
+func ownAddress(addrs []net.Addr, six bool) string {
 	host := "127.0.0.1"
 	for _, a := range addrs {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && (ip.IP.To4() != nil) {
+		switch ip, ok := a.(*net.IPNet); {
+		case !ok || !ip.IP.IsGlobalUnicast():
+		case ip.IP.To4() != nil:
+			return ip.IP.String()
+		case six && host == "127.0.0.1":
 			host = ip.IP.String()
-			break
 		}
 	}
-	return net.JoinHostPort(host, fmt.Sprint(t.Port)), nil
+	return host
 }
 
 // handler is the transport's side of a Server.

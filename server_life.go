@@ -99,6 +99,9 @@ const (
 	deregisterMost = 2 * time.Second
 	// spreadMost is how long callers are given to hear that a server leaves, however slow discovery is.
 	spreadMost = 10 * time.Second
+	// tellMost is how long it may take, without the calls that finish having less time, until nobody sends any more: with the 20 s that these have a server is
+	// gone before Kubernetes kills it after 30.
+	tellMost = 8 * time.Second
 	// unreadyMost is how long discovery may take to be told that a server is not ready, or is again; it is told again later.
 	unreadyMost = time.Second
 )
@@ -238,33 +241,21 @@ func (s *Server) serveUntil(ctx context.Context, r announcement, failed <-chan e
 
 // leaveGently leaves without losing a call: first nobody is sent here any more, then what is here finishes.
 func (s *Server) leaveGently(reg *registry.Registry, r announcement, f *front) error {
-	all, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		select {
-		case <-s.cut:
-			cancel(errCut)
-		case <-stop:
-		}
-	}()
-
+	all, done := s.cuttable(context.Background())
+	defer done()
+	began := time.Now()
 	s.begin(Leaving, "")
 	s.spread(all, reg, r)
 
 	s.begin(Deregistering, "")
-	gone, cancelGone := context.WithTimeout(all, deregisterMost)
-	if err := r.Close(gone); err != nil {
-		s.log.Warn("deregistering failed; the registration expires by itself", "service", s.service, "error", err)
-	}
-	cancelGone()
+	s.takeBack(r)
 
 	s.begin(Draining, "")
 	finish, cut := context.WithCancelCause(all)
 	defer cut(nil)
+	most := min(s.opt.drainTimeout, s.opt.drainTimeout+max(tellMost, s.opt.drainWait+deregisterMost)-time.Since(began))
 	var calls, streams int64 // that are under way when the time is up
-	late := time.AfterFunc(s.opt.drainTimeout, func() {
+	late := time.AfterFunc(most, func() {
 		streams = s.streams.Load()
 		calls = max(s.inFlight.Load()-streams, 0)
 		cut(errLate)
@@ -277,10 +268,34 @@ func (s *Server) leaveGently(reg *registry.Registry, r announcement, f *front) e
 	case !errors.Is(cause, errLate):
 		return cause
 	case calls > 0:
-		return fmt.Errorf("%d calls under way were cut off: they may take %v at most, see hull.Drain", calls, s.opt.drainTimeout)
+		return fmt.Errorf("%d calls under way were cut off: they may take %v at most, see hull.Drain", calls, most.Round(time.Millisecond))
 	}
-	s.log.Warn("what has no end was cut off", "service", s.service, "streams", streams, "after", s.opt.drainTimeout)
+	s.log.Warn("what has no end was cut off", "service", s.service, "streams", streams, "after", most)
 	return nil
+}
+
+// cuttable is a context that ends with ctx, when the server is closed, or with done.
+func (s *Server) cuttable(ctx context.Context) (c context.Context, done func()) {
+	c, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.cut:
+			cancel(errCut)
+		case <-c.Done():
+		}
+	}()
+	return c, func() { cancel(nil) }
+}
+
+// takeBack has discovery forget the server.
+func (s *Server) takeBack(r announcement) {
+	ctx, done := s.cuttable(context.Background())
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, deregisterMost)
+	defer cancel()
+	if err := r.Close(ctx); err != nil {
+		s.log.Warn("deregistering failed; the registration expires by itself", "service", s.service, "error", err)
+	}
 }
 
 // errLate is why calls are cut off that take longer than Drain says.

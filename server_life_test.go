@@ -135,6 +135,114 @@ func TestStopWhileRegistering(t *testing.T) {
 	})
 }
 
+// TestStopBeforeReady: a server that is asked to stop before it is ready does not announce itself any more.
+func TestStopBeforeReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		engine := memregistry.New()
+		reg, err := registry.New(engine, registry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reg.Close()
+		ln, err := w.Network.Host("a").Listen("a:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p phases
+		ctx, stop := context.WithCancel(t.Context())
+		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option(), hull.WarmUp(func(context.Context) error { stop(); return nil }, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		greeter(s)
+		began := time.Now()
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if n := engine.Requests().Announce; n != 0 {
+			t.Errorf("announced %d times after it was asked to stop; phases: %s; it took %v", n, p.list(), time.Since(began))
+		}
+	})
+}
+
+// TestCloseWhileRegistering: Close ends whatever the server does at once, also while discovery does not answer.
+func TestCloseWhileRegistering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		engine := memregistry.New()
+		engine.SetSlow(time.Hour)
+		reg, err := registry.New(engine, registry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reg.Close()
+		ln, err := w.Network.Host("a").Listen("a:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p phases
+		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
+		if err != nil {
+			t.Fatal(err)
+		}
+		greeter(s)
+		var closed time.Time
+		time.AfterFunc(time.Second, func() { closed = time.Now(); _ = s.Close() })
+		err = s.Run(t.Context())
+		if d := time.Since(closed); d > time.Second || err == nil || strings.Contains(p.list(), "ready") {
+			t.Errorf("Run returned %v after Close: %v; phases: %s", d, err, p.list())
+		}
+	})
+}
+
+// TestLeavingWithAHungRegistry: a server whose discovery hangs, with a call that does not end, is gone before Kubernetes kills it.
+func TestLeavingWithAHungRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, slow := range []time.Duration{4 * time.Second, time.Hour} {
+			w := hulltest.New(t)
+			engine := memregistry.New()
+			reg, err := registry.New(engine, registry.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ln, err := w.Network.Host("a").Listen("a:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var p phases
+			s, err := hull.NewServer("shop", hull.WithRegistry(reg), hull.Listener(ln), p.option())
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := make(chan struct{})
+			hull.Handle(s, "shop.S/Get", func(ctx context.Context, _ *payRequest) (*payReply, error) {
+				close(began)
+				<-ctx.Done()
+				return nil, ctx.Err()
+			})
+			ctx, stop := context.WithCancel(t.Context())
+			var stopped time.Time
+			c := w.Client("caller", hull.WithRegistry(reg))
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				<-s.Ready()
+				_, _ = hull.Call[payReply](t.Context(), c.To("shop"), "shop.S/Get", &payRequest{}, hull.Timeout(time.Minute))
+			}()
+			go func() { <-began; engine.SetSlow(slow); time.Sleep(10 * time.Second); stopped = time.Now(); stop() }()
+			err = s.Run(ctx)
+			if d := time.Since(stopped); d > 28500*time.Millisecond || err == nil || !strings.Contains(err.Error(), "cut off") {
+				t.Errorf("registry slow by %v: it took %v to leave, and %v: Kubernetes kills after 30s", slow, d, err)
+			}
+			<-done
+			engine.SetSlow(0)
+			_ = c.Close()
+			_ = reg.Close()
+		}
+	})
+}
+
 func TestWarmUpThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
