@@ -114,7 +114,7 @@ func (x *Exec) run(now Time, k int) {
 		left, _ := x.call.Left(now)
 		last := x.p.last(&x.call, int(x.n), x.probe)
 		if a.own = o.Timeouts.Attempt(now, &x.call, left, last); a.own > 0 {
-			a.own = max(a.own, x.longer(k, left))
+			a.own = x.enough(now, k, last, left, max(a.own, x.longer(k, left)))
 			a.deadline = Earliest(x.call.Deadline, now.Add(a.own))
 		}
 	}
@@ -149,6 +149,22 @@ func (x *Exec) longer(k int, left time.Duration) time.Duration {
 		}
 	}
 	return 0
+}
+
+// enough is d, or what the last attempt of a call gets at most of which an earlier one timed out.
+func (x *Exec) enough(now Time, k int, last bool, left, d time.Duration) time.Duration {
+	if !last || x.p.seeks == nil {
+		return d
+	}
+	for i := k - 1; i >= 0; i-- {
+		if a := &x.att[i]; a.stage == stageEnded && a.class == ClassTimeout {
+			if most := x.p.seeks.Enough(now, a.own, left); most > 0 {
+				return min(d, most)
+			}
+			return d
+		}
+	}
+	return d
 }
 
 // last reports whether no other attempt can follow the nth.

@@ -63,6 +63,14 @@ type Growing interface {
 	Longer(d, left time.Duration) time.Duration
 }
 
+// Exploring are Timeouts that know when it does not help to wait for longer.
+type Exploring interface {
+	Timeouts
+	// Enough returns what the last attempt of a call gets at most if an earlier one timed out after d, and the caller has left for it (0 = no deadline).
+	// 0 bounds nothing.
+	Enough(now Time, d, left time.Duration) time.Duration
+}
+
 // Retries says whether a failed attempt is followed by another, and when.
 type Retries interface {
 	// Attempts is the largest number of attempts, the first included, but for those that reached nobody (see Spares).
@@ -160,9 +168,10 @@ type Pipeline struct {
 	lane   bool // calls of Drive can go straight
 	plain  bool // and those of Do
 	pass   [maxGates + 1]passer
-	shows  bool    // policies look at calls
-	blind  bool    // the timeouts do not
-	grows  Growing // the timeouts, if they are a guess
+	shows  bool      // policies look at calls
+	blind  bool      // the timeouts do not
+	grows  Growing   // the timeouts, if they are a guess
+	seeks  Exploring // the same, if they know when waiting does not help
 	dry    *dryRun
 	n      *Counters
 	pool   sync.Pool // of *drive
@@ -262,6 +271,7 @@ func New(o Options) (*Pipeline, error) {
 	p.applyModes()
 	p.findPassers()
 	p.grows, _ = p.opt.Timeouts.(Growing)
+	p.seeks, _ = p.opt.Timeouts.(Exploring)
 	p.lane = p.straightens()
 	p.plain = p.lane && o.Nodes == nil && o.Observer == nil
 	return p, nil

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hull-go/hull/balance"
@@ -233,22 +234,41 @@ func (t *target) serve(l *Lab, r *policytest.Request, e extra) {
 	n.arrive(j)
 }
 
+// callers are the processes that make the calls of a load.
+func (l *Lab) callers(o *Load) ([]*caller, error) {
+	all := make([]*caller, max(o.Clients, 1))
+	if o.By != "" {
+		i := slices.IndexFunc(l.loads, func(b *ledger) bool { return b.Name == o.By })
+		if i < 0 || l.loads[i].callers == nil {
+			return nil, fmt.Errorf("sim: there is no load %q before %q", o.By, o.Name)
+		}
+		all = l.loads[i].callers
+	}
+	for i := range all {
+		if all[i] == nil {
+			c, err := l.newCaller()
+			if err != nil {
+				return nil, err
+			}
+			all[i] = c
+		}
+		if _, err := all[i].target(o.To); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // offer lets the calls of a load arrive.
 func (l *Lab) offer(o *Load) error {
 	book := &ledger{Load: o}
 	l.loads = append(l.loads, book)
-	callers := make([]*caller, max(o.Clients, 1))
 	s, _ := split(o.To)
-	for i := range callers {
-		c, err := l.newCaller()
-		if err != nil {
-			return err
-		}
-		if _, err = c.target(o.To); err != nil {
-			return err
-		}
-		callers[i] = c
+	callers, err := l.callers(o)
+	if err != nil {
+		return err
 	}
+	book.callers = callers
 	patience := l.byName[s].patience()
 	draw := func(n int) int { return int(l.Uniform() * float64(n)) }
 	l.Arrive(func() float64 {

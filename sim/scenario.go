@@ -104,7 +104,8 @@ type record struct {
 // ledger is what became of a load.
 type ledger struct {
 	*Load
-	calls []record
+	callers []*caller
+	calls   []record
 }
 
 // Run is a run that is over.

@@ -17,6 +17,8 @@ type Service struct {
 	// Cores is how many requests of a node are worked on at a time; the others wait, first come, first served. 0 = any number: work
 	// that is waiting.
 	Cores int
+	// Processors is what its machine has, if that is not Cores: a server begins with so many places for each. 0 = Cores, or 4.
+	Processors int
 	// Threads is how many requests a node can have under way, from their start to their answer, calls to other services
 	// included. 0 = any number.
 	Threads int
@@ -81,8 +83,10 @@ type Load struct {
 	Name, To string
 	// Rate is the calls per second at a time.
 	Rate Rate
-	// Clients is how many processes make the calls, each with policies of its own: 1.
+	// Clients is how many processes make the calls, each with policies of its own: 1. Those of the load named By, an earlier one, make these calls
+	// too if it is set.
 	Clients int
+	By      string
 	// Fan is how many calls make up a request, which is done when all are: 1. They count as one.
 	Fan int
 	// Criticality of the calls, and whether they must not be made twice. SideEffectFree ones can be hedged.
@@ -142,8 +146,11 @@ func (s *Service) patience() time.Duration { return s.Timeout * time.Duration(s.
 
 // processors is what the machine of a node has.
 func (s *Service) processors() int {
-	if s.Cores == 0 {
-		return 4
+	switch {
+	case s.Processors > 0:
+		return s.Processors
+	case s.Cores > 0:
+		return s.Cores
 	}
-	return s.Cores
+	return 4
 }

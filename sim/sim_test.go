@@ -35,6 +35,24 @@ func small() Scenario {
 	}
 }
 
+// Calls of a load may be made by the processes of an earlier one.
+func TestBy(t *testing.T) {
+	sc := small()
+	sc.Load = append(sc.Load, Load{Name: "writes", To: "store", Rate: Steady(1), By: "calls"})
+	l, err := newLab(&sc, Hull(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, reads, writes := l.loads[0].callers, l.loads[1].callers, l.loads[2].callers
+	if len(writes) != 2 || writes[0] != calls[0] || writes[1] != calls[1] || reads[0] == calls[0] {
+		t.Errorf("%p and %p make calls, %p reads, %p and %p writes; want the first two to write too", calls[0], calls[1], reads[0], writes[0], writes[1])
+	}
+	sc.Load[0].By = "writes" // which comes later
+	if _, err := newLab(&sc, Hull(), 1); err == nil || !strings.Contains(err.Error(), `no load "writes" before "calls"`) {
+		t.Errorf("%v, want an error that says that there is no such load before it", err)
+	}
+}
+
 // Whatever happens, each call ends exactly once, nothing stays at a node, and nothing is counted twice.
 func TestBooks(t *testing.T) {
 	for _, with := range []Protection{Bare(), Bare(Travel, Drain, LIFO), Bare(Admission, Eject, Stale), Hull(), Hull(Hedge(0, 0.05)), Hull(Balance("consistent-hash"))} {

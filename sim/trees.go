@@ -129,6 +129,7 @@ func BimodalDeadline() Scenario {
 			{Name: "25 threads at most for each caller", With: Bare(callerLimit(25)), Expect: Always},
 			{Name: "Hull's server", With: Bare(Admission), Expect: Never},
 			{Name: "Hull", With: Hull(), Expect: Always},
+			{Name: "Hull, one caller for both", With: Hull(), Expect: Often, Vary: func(sc *Scenario) { sc.Load[1].By = "calls" }},
 		},
 	}
 }

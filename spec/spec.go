@@ -78,7 +78,7 @@ type AttemptTimeout struct {
 	Min Duration `yaml:"min,omitempty" json:"min,omitzero" default:"100ms" upto:"cold max"`
 	// Max is the longest timeout that is learned.
 	Max Duration `yaml:"max,omitempty" json:"max,omitzero" default:"1m"`
-	// Cold is the timeout while too little is known.
+	// Cold is the timeout while too little is known. Unless it is set, attempts get a third of what is left of the call, if that is more, until one was answered.
 	Cold Duration `yaml:"cold,omitempty" json:"cold,omitzero" auto:"1s, within min and max" upto:"max"`
 	// Quantile of the latencies that the timeout is a multiple of.
 	Quantile Percent `yaml:"quantile,omitempty" json:"quantile,omitzero" default:"99%" range:"1% 99.99%"`

@@ -59,8 +59,7 @@ func bimodalDeadline(bool) scenario {
 			{name: "none", with: bare(), want: breaks},
 			{name: "deadline of 1 s", with: bare(timeout(time.Second)), want: holds},
 			{name: "Hull's server", with: bare(admission)},
-			{name: "Hull", with: hullWith(), note: "In virtual time the calls that hang have a caller of their own, here all have the same one. More than one attempt in a hundred is cut off, so that the quantile that " +
-				"timeouts are learned from is not known: they grow to 8 s. And the last attempt of a call gets all that is left of 100 s. Both take the server's places."},
+			{name: "Hull", with: hullWith(), want: holds},
 			{name: "Hull, with the 5 s that calls have if nobody says", with: hullWith(), vary: func(sc *scenario) { sc.services[0].Timeout = 5 * time.Second }},
 		},
 	}

@@ -393,6 +393,16 @@ func (h *Histogram) addTable(sum *[buckets]uint32, t *table) (n int) {
 // N returns the number of samples, of all kinds.
 func (h *Histogram) N() int { return h.n }
 
+// Longest returns the longest latency that was seen to its end, 0 if there was none.
+func (h *Histogram) Longest() time.Duration {
+	for i := h.top; i >= 0; i-- {
+		if h.seen[i] > 0 {
+			return value(i)
+		}
+	}
+	return 0
+}
+
 // Quantile returns the q-quantile (0 … 1). If censored, it is not known, and d is the longest time that is. Without
 // samples it returns 0, false.
 func (h *Histogram) Quantile(q float64) (d time.Duration, censored bool) {

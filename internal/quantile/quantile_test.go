@@ -409,6 +409,30 @@ func TestObserved(t *testing.T) {
 	}
 }
 
+func TestLongest(t *testing.T) {
+	e := newEstimator(t, Options{})
+	longest := func() time.Duration {
+		var h Histogram
+		e.Snapshot(1e9, &h)
+		return h.Longest()
+	}
+	if d := longest(); d != 0 {
+		t.Errorf("of none it is %v", d)
+	}
+	e.AtLeast(1e9, 20*time.Second)
+	e.Never(1e9, 30*time.Second)
+	if d := longest(); d != 0 {
+		t.Errorf("no end was seen: %v", d)
+	}
+	for range 20 { // more than fit into a list
+		e.Observe(1e9, time.Millisecond)
+		e.Observe(1e9, time.Second)
+	}
+	if d := longest(); d < 940*time.Millisecond || d > 1060*time.Millisecond {
+		t.Errorf("%v, want about 1s", d)
+	}
+}
+
 func BenchmarkObserve(b *testing.B) {
 	e := newEstimator(b, Options{})
 	b.ReportAllocs()

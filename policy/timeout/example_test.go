@@ -24,7 +24,7 @@ func Example() {
 	fmt.Println("learned:", to.Attempt(now, nil, 5*time.Second, false))
 	fmt.Println("last:", to.Attempt(now, nil, 5*time.Second, true))
 	// Output:
-	// cold: 1s
+	// cold: 1.666666666s
 	// learned: 100ms
 	// last: 5s
 }

@@ -20,8 +20,14 @@ type model struct {
 	base    float64 // by the latest quantile that was known
 	next    policy.Time
 	learned bool
+	few     float64 // by the slowest attempt, while there are few
+	silent  bool    // nobody has answered yet
 
-	seen, cut, late int // since the last step
+	dark, vain   policy.Time // until then too many are cut off, and it is in vain to wait for longer
+	reach        time.Duration
+	heard, seeks policy.Time
+
+	seen, cut, late, tight int // since the last step
 }
 
 // sample is an attempt: how long it took, by the value that stands for it in the estimator.
@@ -104,6 +110,16 @@ func (m *model) count(now policy.Time) (n int) {
 	return n
 }
 
+// longest is what the slowest took that ended.
+func (m *model) longest(now policy.Time) (d time.Duration) {
+	for _, s := range m.samples {
+		if s.end == seen && s.slice > m.slice(now)-quantile.DefaultSlices {
+			d = max(d, s.took)
+		}
+	}
+	return d
+}
+
 func (m *model) within(d float64) float64 { return min(max(d, float64(m.o.Min)), float64(m.o.Max)) }
 
 func (m *model) step(now policy.Time) {
@@ -120,24 +136,40 @@ func (m *model) step(now policy.Time) {
 	}
 	q, known := m.quantile(now, m.o.Quantile)
 	seen, cut, late := float64(m.seen), float64(m.cut), float64(m.late)
-	m.seen, m.cut, m.late = 0, 0, 0
+	m.seen, m.cut, m.late, m.tight = 0, 0, 0, 0
 	if cut > 1 && cut > (1-m.o.Quantile)*seen { // the quantile lies among those that were cut off
+		if p90, known := m.quantile(now, 0.9); known && enough && !m.learned {
+			m.base = min(m.base, math.Trunc(m.within(float64(p90))))
+		}
+		m.dark = now.Add(m.o.Window / 2)
 		if 10*late >= cut || 2*m.timeout <= 8*m.base {
 			m.timeout = m.within(2 * m.timeout)
+			return
 		}
+		m.vain = now.Add(m.o.Window / 2)
+		m.timeout = math.Trunc(m.within(max(min(m.timeout, 8*m.base), m.timeout*(1-m.o.Fall))))
 		return
+	}
+	if !enough || known {
+		m.dark, m.vain = 0, 0
 	}
 	switch {
 	case enough && known:
 		m.base = m.within(m.o.Factor * float64(q))
+		m.few = m.base
 		least := 0.0
 		if m.learned {
 			least = m.timeout * (1 - m.o.Fall)
 		}
 		m.timeout = m.within(max(m.o.Factor*float64(q), least))
 		m.learned = true
-	case !enough && m.timeout > float64(m.o.Cold):
-		m.timeout = m.within(max(float64(m.o.Cold), m.timeout*(1-m.o.Fall)))
+	case !enough:
+		if d := m.longest(now); d > 0 {
+			m.few = m.within(m.o.Factor * float64(d))
+		}
+		if least := max(float64(m.o.Cold), m.few); m.timeout > least || !m.learned {
+			m.timeout = m.within(max(least, m.timeout*(1-m.o.Fall)))
+		}
 	}
 	m.timeout = math.Trunc(m.timeout)
 	m.base = math.Trunc(m.base)
@@ -158,11 +190,33 @@ func (m *model) attempt(now policy.Time, left time.Duration, last bool) time.Dur
 		}
 		return max(d, left)
 	}
+	if m.silent {
+		d = max(d, min(left/3, m.o.Max))
+	}
 	part := time.Duration(float64(left) * m.o.Share)
 	if d > part && part < max(m.o.Min, time.Duration(m.fair)) {
 		return max(d, left)
 	}
 	return min(d, part)
+}
+
+// enough is for the last attempt of a call that had another of d.
+func (m *model) enough(now policy.Time, d, left time.Duration) time.Duration {
+	most := max(d, time.Duration(m.timeout))
+	if now >= m.vain {
+		most = max(2*d, m.o.NoDeadline)
+	}
+	if now < m.heard {
+		most = max(most, time.Duration(m.o.Factor*float64(m.reach)))
+	}
+	if now >= m.dark || left <= most {
+		return 0
+	}
+	if now >= m.seeks {
+		m.seeks = now.Add(left / 4)
+		return 0
+	}
+	return most
 }
 
 func (m *model) ended(now policy.Time, cl policy.Class, l latency) {
@@ -171,8 +225,16 @@ func (m *model) ended(now policy.Time, cl policy.Class, l latency) {
 	switch cl {
 	case policy.ClassOK, policy.ClassCaller, policy.ClassAborted, policy.ClassInternal, policy.ClassUnavailable, policy.ClassDownstream:
 		m.seen++
-		if l.took > time.Duration(m.base) {
+		if l.took > time.Duration(m.base) && l.took > d/2 {
 			m.late++
+		}
+		if l.took > time.Duration(m.base) && l.took > d {
+			m.reach, m.heard = l.took, now.Add(max(m.o.Window, 4*l.took))
+		}
+		if m.silent = false; !m.learned && m.o.Fixed == 0 && m.o.Factor*float64(l.took) > m.timeout {
+			if m.tight++; 2*m.tight >= m.seen-m.cut {
+				m.next = now // it is about to be too short
+			}
 		}
 	case policy.ClassTimeout, policy.ClassDeadlineLate:
 		if s.end = given; l.took >= d-d/16 {
@@ -202,11 +264,16 @@ func TestAgainstModel(t *testing.T) {
 		src.Seed(seed, run)
 		o := Options{Min: 10 * ms, Window: 5 * time.Second, MinSamples: 1 + rnd.IntN(8), Quantile: 0.5 + rnd.Float64()/2.1,
 			Factor: 1 + rnd.Float64(), Fall: 0.1 + rnd.Float64()/2, Cold: time.Duration(10+rnd.IntN(2000)) * ms}
+		even := rnd.IntN(2) == 0
+		if even {
+			o.Cold = 0
+		}
 		if rnd.IntN(8) == 0 {
 			o.Fixed = 50 * ms
 		}
 		to := must(t, o)
-		m := &model{o: to.opt, timeout: float64(o.Cold), fair: float64(o.Min), base: float64(o.Cold)}
+		o.Cold, o.NoDeadline = to.opt.Cold, to.opt.NoDeadline
+		m := &model{o: to.opt, timeout: float64(o.Cold), fair: float64(o.Min), base: float64(o.Cold), silent: even && o.Fixed == 0}
 		if o.Fixed > 0 {
 			m.timeout, m.base = float64(o.Fixed), float64(o.Fixed)
 		}
@@ -224,6 +291,11 @@ func TestAgainstModel(t *testing.T) {
 					t.Fatalf("seed %d run %d step %d, %+v: %v for an attempt with %v left, last %v; the model says %v", seed, run, step, o, got, left, last, want)
 				}
 			case 1:
+				if d, left := time.Duration(1+rnd.IntN(1000))*ms, time.Duration(rnd.IntN(20_000))*ms; rnd.IntN(2) == 0 {
+					if got, want := to.Enough(now, d, left), m.enough(now, d, left); got != want {
+						t.Fatalf("seed %d run %d step %d, %+v: %v for the last of a call after one of %v, with %v left; the model says %v", seed, run, step, o, got, d, left, want)
+					}
+				}
 				d := time.Duration(rnd.IntN(400)) * ms
 				m.step(now)
 				if got, want := to.Fair(now, d), float64(d) >= min(m.timeout, m.fair); got != want {

@@ -20,11 +20,19 @@ type Timeouts struct {
 	cold atomic.Bool  // nothing was learned yet
 	base atomic.Int64 // what the timeout would be by the latest quantile that was known
 
-	// Since the last step: attempts that t cut off, and those that ended well although they took longer than base.
+	silent atomic.Bool // nobody has answered yet, and Cold is nobody's wish
+	// Until dark so many attempts are cut off that the quantile lies among them, and until vain those that are given longer end no better. The latest that
+	// took longer than T and did end, after reach, counts until heard. The next attempt that finds out what comes after all begins at explore.
+	dark, vain, reach, heard, explore atomic.Int64
+
+	// Since the last step: attempts that t cut off, and those that ended well although they took longer than base, and than half of t.
 	cut, late atomic.Int64
+	// The same while nothing was learned: those that t is about to be too short for.
+	tight atomic.Int64
 
 	mu    sync.Mutex // guards what follows and steps
 	ended int64      // attempts that had ended well by the last step
+	few   float64    // what the timeout would be by the slowest attempt there is, while there are too few to learn from
 	last  Snapshot
 	noted int64 // the timeout of the latest event
 	log   policy.EventLog
@@ -32,6 +40,7 @@ type Timeouts struct {
 
 var (
 	_ policy.Growing     = (*Timeouts)(nil)
+	_ policy.Exploring   = (*Timeouts)(nil)
 	_ policy.EventSource = (*Timeouts)(nil)
 )
 
@@ -44,6 +53,7 @@ const (
 
 // New returns timeouts that know nothing yet. The error names everything that is wrong with o.
 func New(o Options) (*Timeouts, error) {
+	even := o.Cold == 0
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -55,6 +65,7 @@ func New(o Options) (*Timeouts, error) {
 	t := &Timeouts{opt: o, sample: q, last: Snapshot{Cold: true}}
 	t.t.Store(int64(o.Cold))
 	t.cold.Store(o.Fixed == 0)
+	t.silent.Store(o.Fixed == 0 && even)
 	if o.Fixed > 0 {
 		t.t.Store(int64(o.Fixed))
 	}
@@ -84,6 +95,9 @@ func (t *Timeouts) Attempt(now policy.Time, _ *policy.Call, left time.Duration, 
 		return d
 	}
 	part := time.Duration(float64(left) * t.opt.Share)
+	if t.silent.Load() {
+		d = max(d, min(left/evenShare, t.opt.Max))
+	}
 	switch {
 	case d <= part:
 		return d
@@ -105,6 +119,42 @@ func (t *Timeouts) Longer(d, left time.Duration) time.Duration {
 		return min(2*d, time.Duration(float64(left)*t.opt.Share))
 	}
 	return 2 * d
+}
+
+// evenShare is what an attempt gets of what is left as long as nobody has answered: a third.
+const evenShare = 3
+
+const (
+	// darkLasts is for how many steps it is believed that too many are cut off, or in vain given longer. A machine that stands still for a moment looks as
+	// if it helped to wait.
+	darkLasts = 5
+	// explorers is how many attempts at a time get all that is left all the same, if they have equally much.
+	explorers = 4
+	// reachLasts is for how many times as long as an attempt took it shows that waiting helps.
+	reachLasts = 4
+)
+
+// Enough implements policy.Exploring: it bounds nothing, unless so many are cut off that nobody knows the quantile. Then it is NoDeadline, or twice what the
+// attempt before had, and once waiting longer has not helped no more than that attempt had; or twice what one did take that ended. An attempt now and then is
+// not bounded all the same, to find out if it helps.
+func (t *Timeouts) Enough(now policy.Time, d, left time.Duration) time.Duration {
+	if int64(now) >= t.dark.Load() {
+		return 0
+	}
+	most := max(d, time.Duration(t.t.Load()))
+	if int64(now) >= t.vain.Load() {
+		most = max(2*d, t.opt.NoDeadline)
+	}
+	if int64(now) < t.heard.Load() {
+		most = max(most, time.Duration(t.opt.Factor*float64(t.reach.Load())))
+	}
+	if left <= most {
+		return 0
+	}
+	if next := t.explore.Load(); int64(now) >= next && t.explore.CompareAndSwap(next, int64(now.Add(left/explorers))) {
+		return 0
+	}
+	return most
 }
 
 // Fair implements policy.Timeouts.
@@ -131,15 +181,40 @@ func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
 	case c.Limit == policy.Success: // a handler ran
 		t.sample.Observe(now, e.Took)
 		if int64(e.Took) > t.base.Load() {
-			t.late.Add(1)
+			t.slow(now, e.Took)
 		}
+		if t.cold.Load() {
+			t.first(now, e.Took)
+		}
+	}
+}
+
+// slow takes in an attempt that ended well, later than was to be expected.
+func (t *Timeouts) slow(now policy.Time, took time.Duration) {
+	d := t.t.Load()
+	if int64(took) > d/2 {
+		t.late.Add(1)
+	}
+	if int64(took) > d {
+		t.reach.Store(int64(took))
+		t.heard.Store(int64(now.Add(max(t.opt.Window, reachLasts*took))))
+	}
+}
+
+// first takes in one of the first attempts that are known: what T is must not wait for a step if it is about to be too short for half of them.
+func (t *Timeouts) first(now policy.Time, took time.Duration) {
+	if t.silent.Load() {
+		t.silent.Store(false)
+	}
+	if t.opt.Factor*float64(took) > float64(t.t.Load()) {
+		t.hurry(now, 2*t.tight.Add(1))
 	}
 }
 
 // handful attempts are enough to see that a timeout nobody has learned yet is too short, if no more ended.
 const handful = 4
 
-// hurry lets the next step come at once if half of the attempts since the last were cut off, n of them.
+// hurry lets the next step come at once if no more than n attempts have ended well since the last.
 func (t *Timeouts) hurry(now policy.Time, n int64) {
 	if t.mu.TryLock() {
 		defer t.mu.Unlock()
@@ -173,28 +248,50 @@ func (t *Timeouts) step(now policy.Time) {
 		return
 	}
 	cut, late := t.cut.Swap(0), t.late.Swap(0)
+	t.tight.Store(0)
 	ended := t.sample.Observed()
 	seen := cut + ended - t.ended // the attempts that tell something about t
 	t.ended = ended
 	d, from := float64(t.t.Load()), t.state()
 	switch {
 	case cut > 1 && float64(cut) > (1-t.opt.Quantile)*float64(seen):
-		if helps := 10*late >= cut; helps || 2*d <= blind*float64(t.base.Load()) {
+		if t.last.Cold && enough && !unknown90 { // what is known is how long the others take
+			t.base.Store(min(t.base.Load(), int64(t.within(float64(p90)))))
+		}
+		helps := 10*late >= cut
+		until := int64(now.Add(darkLasts * t.opt.Window / steps))
+		t.dark.Store(until)
+		if most := blind * float64(t.base.Load()); helps || 2*d <= most {
 			d *= 2
+		} else {
+			t.vain.Store(until)
+			d = min(d, max(most, d*(1-t.opt.Fall)))
 		}
 	case enough && unknown: // because of what was cut off before it doubled: wait until the window has forgotten that
 		return
 	case enough:
 		want := t.opt.Factor * float64(q)
 		t.base.Store(int64(t.within(want)))
+		t.few = t.within(want)
+		t.dark.Store(0)
+		t.vain.Store(0)
 		if !t.last.Cold {
 			want = max(want, d*(1-t.opt.Fall))
 		}
 		d = want
 		t.last.Cold = false
 		t.cold.Store(false)
-	case d > float64(t.opt.Cold): // too few to learn from: forget what they once taught
-		d = max(float64(t.opt.Cold), d*(1-t.opt.Fall))
+	default: // too few to learn from: forget what was more than they take
+		if longest := h.Longest(); longest > 0 {
+			t.few = t.within(t.opt.Factor * float64(longest))
+		}
+		t.dark.Store(0)
+		t.vain.Store(0)
+		if least := max(float64(t.opt.Cold), t.few); d > least {
+			d = max(least, d*(1-t.opt.Fall))
+		} else if t.last.Cold {
+			d = least
+		}
 	}
 	t.t.Store(int64(t.within(d)))
 	t.note(now, from)

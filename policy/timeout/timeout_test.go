@@ -42,9 +42,19 @@ func around(t *testing.T, what string, got, want time.Duration) {
 
 func TestCold(t *testing.T) {
 	to := must(t, Options{})
-	if got := to.Attempt(t0, nil, 5*time.Second, false); got != time.Second {
-		t.Errorf("%v, want 1s", got)
+	for left, want := range map[time.Duration]time.Duration{0: time.Second, time.Second: 700 * ms, 3 * time.Second: time.Second, 6 * time.Second: 2 * time.Second, time.Hour: time.Minute} {
+		if got := to.Attempt(t0, nil, left, false); got != want {
+			t.Errorf("nobody has answered yet, %v left: %v, want %v", left, got, want)
+		}
 	}
+	if got := must(t, Options{Cold: 200 * ms}).Attempt(t0, nil, 5*time.Second, false); got != 200*ms {
+		t.Errorf("%v, want the 200ms that somebody wished", got)
+	}
+	to.Done(t0, policy.Ended{Class: policy.ClassUnavailable, Took: 10 * ms})
+	if got := to.Attempt(t0, nil, 6*time.Second, false); got != time.Second {
+		t.Errorf("one has answered: %v, want 1s", got)
+	}
+	to = must(t, Options{})
 	now := feed(to, t0, 99, policy.ClassOK, 10*ms)
 	if got := to.Attempt(now, nil, 5*time.Second, false); got != time.Second {
 		t.Errorf("after 99 samples %v, want 1s still", got)
@@ -206,6 +216,86 @@ func TestForgetsWithoutCalls(t *testing.T) {
 		now = feed(to, now, 1, policy.ClassOK, 10*ms)
 	}
 	around(t, "a minute later", to.Attempt(now, nil, 0, false), time.Second)
+}
+
+// The first few attempts of a service that takes longer than Cold say so at once, and that is not forgotten while there are none.
+func TestFewTeach(t *testing.T) {
+	to := must(t, Options{})
+	now := t0
+	for _, took := range []time.Duration{400 * ms, 1100 * ms, 1600 * ms, 700 * ms} {
+		to.Done(now, policy.Ended{Class: policy.ClassOK, Took: took})
+		now = now.Add(ms)
+		want := max(time.Second, 2*min(took, 1600*ms))
+		if took == 700*ms {
+			want = 2 * 1600 * ms
+		}
+		around(t, "after one of "+took.String(), to.Attempt(now, nil, 0, false), want)
+	}
+	for range 60 {
+		now = feed(to, now, 0, policy.ClassOK, 0)
+	}
+	around(t, "after a minute in which there was none", to.Attempt(now, nil, 0, false), 2*1600*ms)
+	for range 60 {
+		now = feed(to, now, 1, policy.ClassOK, 10*ms)
+	}
+	around(t, "after a minute of quick ones", to.Attempt(now, nil, 0, false), time.Second)
+}
+
+// One call in twenty hangs, and its callers have time: what is known is how long the others take, and to wait for ever is left to an attempt now and then.
+func TestEnough(t *testing.T) {
+	to := must(t, Options{})
+	now := t0
+	const left = 90 * time.Second
+	if got := to.Enough(now, time.Second, left); got != 0 {
+		t.Errorf("nothing is known: %v, want no bound", got)
+	}
+	hang := func(seconds int) {
+		for range seconds {
+			for range 5 {
+				to.Done(now, policy.Ended{Class: policy.ClassTimeout, Took: to.Attempt(now, nil, left, false)})
+			}
+			now = feed(to, now, 95, policy.ClassOK, 100*ms)
+		}
+	}
+	hang(20)
+	d := to.Attempt(now, nil, left, false)
+	if d > 2*time.Second {
+		t.Errorf("the timeout is %v, with a p90 of 100ms", d)
+	}
+	all := 0
+	for range left / time.Second {
+		hang(1)
+		for range 10 {
+			if got := to.Enough(now, 2*d, left); got == 0 {
+				all++
+			} else if got != 2*d {
+				t.Fatalf("%v, want %v or no bound", got, 2*d)
+			}
+		}
+	}
+	if all != explorers {
+		t.Errorf("within %v %d attempts were not bounded, want %d", left, all, explorers)
+	}
+	if got := to.Enough(now, 2*d, 2*d); got != 0 {
+		t.Errorf("%v, want no bound for the little that is left", got)
+	}
+	if got := to.Enough(now, d, 0); got != 0 {
+		t.Errorf("%v without a deadline, want 0", got)
+	}
+	// One of them comes to an end after all.
+	hang(1)
+	to.Enough(now, d, left) // the one that finds out
+	to.Done(now, policy.Ended{Class: policy.ClassOK, Took: 20 * time.Second})
+	if got := to.Enough(now, d, left); got != 40*time.Second {
+		t.Errorf("one has ended after 20s: %v, want 40s", got)
+	}
+	// They hang no longer.
+	for range 12 {
+		now = feed(to, now, 100, policy.ClassOK, 100*ms)
+	}
+	if got := to.Enough(now, d, left); got != 0 {
+		t.Errorf("all end: %v, want no bound", got)
+	}
 }
 
 func TestWrongOptions(t *testing.T) {
