@@ -12,13 +12,17 @@ import (
 	"time"
 )
 
-// readFirst reads one byte and returns a connection that begins with it.
+// readFirst reads one byte and returns a connection that begins with it, and, if it is inside of TLS, says so.
 func readFirst(c net.Conn) (byte, net.Conn, error) {
 	var buf [1]byte
 	if _, err := io.ReadFull(c, buf[:]); err != nil {
 		return 0, nil, err
 	}
-	return buf[0], &prefixed{Conn: c, head: buf[:]}, nil
+	p := prefixed{Conn: c, head: buf[:]}
+	if _, ok := c.(*tls.Conn); ok {
+		return buf[0], &prefixedTLS{p}, nil
+	}
+	return buf[0], &p, nil
 }
 
 // prefixed is a connection of which the first bytes have been read already.
@@ -35,6 +39,13 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	}
 	return p.Conn.Read(b)
 }
+
+// prefixedTLS is prefixed inside of TLS. Whoever is given it has to find that: for who the peer is, and because a write that was interrupted there
+// cannot go on.
+type prefixedTLS struct{ prefixed }
+
+// NetConn returns the connection below, as that of *tls.Conn does.
+func (p *prefixedTLS) NetConn() net.Conn { return p.Conn }
 
 // An accepted connection is wrapped in one of the two types below, which tell the port once that it is closed. That of TCP keeps the
 // methods by which its descriptor is reached.
@@ -81,6 +92,8 @@ func TLSState(c net.Conn) *tls.ConnectionState {
 	case *tls.Conn:
 		s := c.ConnectionState()
 		return &s
+	case *prefixedTLS:
+		return TLSState(c.Conn)
 	case *prefixed:
 		return TLSState(c.Conn)
 	}

@@ -25,7 +25,7 @@ func (f *flows) goesAway(last, code uint32) {
 	f.upTo = min(f.upTo, last)
 	switch code {
 	case codeNone:
-		f.bye.said = !f.grpc // grpc-go does all of this itself
+		f.bye.said = true
 	case codeCalm:
 		f.conn.port.n.controlFloods.Add(1)
 	}
@@ -33,6 +33,9 @@ func (f *flows) goesAway(last, code uint32) {
 
 // ask returns the PING to send now, behind a GOAWAY and the last stream's end; nil = none. It is for the connection's writer.
 func (f *flows) ask() []byte {
+	if f.grpc {
+		return nil // grpc-go does all of this itself
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.bye.said || f.bye.asked || len(f.open) > 0 || f.out.left > 0 || f.out.have > 0 {
@@ -51,6 +54,9 @@ func (f *flows) answered(p []byte) {
 
 // over reports whether the connection has served its time.
 func (f *flows) over() bool {
+	if f.grpc {
+		return false
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.bye.heard && len(f.open) == 0

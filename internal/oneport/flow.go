@@ -292,8 +292,8 @@ func (f *flows) shared(limit time.Duration) time.Duration {
 
 // patience is limit times what peers with a window of that size need: they make room by halves of it, so who has a large one does so less often.
 func patience(limit, slow time.Duration, window int64) time.Duration {
-	grain := time.Duration(min(max(window/2/pace, 1), mostPatience))
-	return min(limit*grain, max(limit, mostPatience*slow))
+	times := min(max(window/2/pace, 1), mostPatience)
+	return min(limit*time.Duration(times), max(limit, mostPatience*slow))
 }
 
 // Patience says how long the peer of an HTTP/2 connection may take no more of an answer if it is given that long for 64 KiB: longer if its windows are larger.

@@ -313,6 +313,9 @@ func TestTLS(t *testing.T) {
 		if s := oneport.TLSState(a.conn); s == nil || len(s.PeerCertificates) != 1 {
 			t.Errorf("%s: the certificate is lost: %+v", tt.name, s)
 		}
+		if _, ok := a.conn.(interface{ NetConn() net.Conn }); !ok && tt.protocol == "native" {
+			t.Errorf("%s: %T does not show that it is inside of TLS", tt.name, a.conn)
+		}
 	}
 	plain := dial(t, addr)
 	if _, err := io.WriteString(plain, "GET / HTTP/1.1\r\n\r\n"); err != nil {
