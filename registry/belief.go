@@ -44,6 +44,8 @@ type entry struct {
 	shown *Node
 	// absent is when the node vanished, zero while it is present; vouched is the last success after that.
 	absent, vouched time.Time
+	// probed is when it was last asked who it is.
+	probed time.Time
 	// failing is when callers last failed to reach it, zero after a success.
 	failing time.Time
 }

@@ -8,7 +8,9 @@ import (
 const (
 	probeEvery   = 10 * time.Second
 	probeTimeout = 2 * time.Second
-	maxProbes    = 8
+	// probeTogether is how long those whose turn comes first wait for others.
+	probeTogether = time.Second
+	maxProbes     = 8
 	// silence is how long an absent node that can be asked who it is may say nothing.
 	silence = 30 * time.Second
 )
@@ -131,26 +133,36 @@ func (w *watch) tend(now time.Time) time.Time {
 	return next
 }
 
-// probeDue starts the probes of absent nodes if it is time, and returns when it will be; w.mu is held.
+// probeDue starts the probes of absent nodes whose turn it is, each when nothing has been heard of it for probeEvery, and returns when the next one's is; w.mu is held.
 func (w *watch) probeDue(now time.Time) time.Time {
 	probe := w.prober()
 	if probe == nil || w.b.absent == 0 {
 		return time.Time{}
 	}
-	if end := w.probed.Add(probeEvery); end.After(now) {
-		return end
-	}
-	w.probed = now
 	var nodes []*Node
+	next := now.Add(probeEvery)
 	for _, e := range w.b.entries {
-		if !e.absent.IsZero() && now.Sub(e.vouched) >= probeEvery {
+		if e.absent.IsZero() {
+			continue
+		}
+		due := e.vouched
+		if e.probed.After(due) {
+			due = e.probed
+		}
+		if due = due.Add(probeEvery); !due.After(now) {
+			e.probed = now
 			nodes = append(nodes, e.node)
+		} else if due.Before(next) {
+			next = due
 		}
 	}
 	if len(nodes) > 0 {
 		w.r.wg.Go(func() { w.look(probe, nodes) })
 	}
-	return now.Add(probeEvery)
+	if soonest := now.Add(probeTogether); next.Before(soonest) {
+		return soonest
+	}
+	return next
 }
 
 // prober returns who can look at absent nodes, or nil; w.mu is held.

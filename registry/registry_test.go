@@ -405,6 +405,34 @@ func probeAbsent(t *testing.T, byView bool) {
 	}
 }
 
+// Each node that vanished is looked at when its own turn comes, not when one's that vanished before it does.
+func TestProbesOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newTestDriver()
+		r := mustNew(t, d, Options{Probe: func(context.Context, *Node) Sighting { return Gone }})
+		defer r.Close()
+		v := r.Open("greeter")
+		defer v.Close()
+		nodes := testNodes("a", "b", "c", "d")
+		d.feed <- Update{Nodes: nodes}
+		for i := range nodes[:3] {
+			time.Sleep(7 * time.Second)
+			d.feed <- Update{Nodes: nodes[i+1:]}
+		}
+		began := time.Now()
+		synctest.Wait()
+		for _, step := range []struct {
+			at   time.Duration // after the last one vanished; the others did 7 and 14 s before
+			want string
+		}{{0, "(b) (c) d"}, {2 * time.Second, "(b) (c) d"}, {4 * time.Second, "(c) d"}, {9 * time.Second, "(c) d"}, {11 * time.Second, "d"}} {
+			time.Sleep(time.Until(began.Add(step.at)))
+			if got := show(v.Snapshot().Nodes); got != step.want {
+				t.Errorf("after %v: %q, want %q", step.at, got, step.want)
+			}
+		}
+	})
+}
+
 func TestOptions(t *testing.T) {
 	for want, o := range map[string]Options{
 		"negative":     {Grace: -1},

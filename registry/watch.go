@@ -42,7 +42,6 @@ type watch struct {
 	fromDisk  []*Node   // remembered, not shown yet
 	savedAt   time.Time
 	unsaved   bool
-	probed    time.Time
 	probes    map[*View]Probe
 	reported  map[string]struct{} // bad entries already complained about
 }
