@@ -72,12 +72,12 @@ type callerConfig struct {
 
 // A call without an answer in time is excused if this process stood still for so long at once, and its story shows that this was why: under each of its attempts that got no answer,
 // or, if it could have been tried again and there was no budget, in the time before: attempts of all calls run out of time together then, which is more than a budget pays for, and
-// it takes a while to fill again. No more than one call in excusedMost is, beside a few.
+// it takes a while to fill again. No more than one call in excusedMost is, beside a few that one such time costs, nor than one in a hundred.
 const (
 	excuse      = 100 * time.Millisecond
 	refilling   = 2 * time.Second
 	excusedMost = 1000
-	excusedFew  = 20
+	excusedFew  = 100
 )
 
 // summary is what a caller says of itself in the end.
@@ -191,11 +191,7 @@ func serveCaller(args []string, listening func(string)) error {
 		})
 	}
 	if c.Busy > 0 {
-		go func() {
-			for tick := time.NewTicker(time.Second); ; <-tick.C {
-				burn(c.Busy)
-			}
-		}()
+		go beBusy(c.Busy)
 	}
 	if !c.Cold {
 		if _, err = hull.Call[reply](ctx, c.client.To(c.Service), methodGet, &request{For: c.Service}, hull.Timeout(time.Minute)); err != nil {

@@ -24,7 +24,7 @@ func TestRollingRestart(t *testing.T) {
 			for _, n := range w.nodes {
 				n.await()
 			}
-			c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(300.0, 0), Once: 250, Ms: size(100, 0)}) // some are always under way
+			c := w.caller(callerConfig{Workers: 16, Count: size(0, int64(1_000_000)), Rate: size(300.0, 0), Once: size(700, 250), Ms: size(30, 0)}) // some are always under way
 			if tt.dead {
 				pass(ttl / 2) // they all know of one another
 				w.killRegistry()

@@ -212,8 +212,9 @@ func pid(t *testing.T, p *engine.Process) (n int) {
 func TestSlowNode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.serve(3, nodeConfig{})
-	c := w.caller(callerConfig{Rate: 150, Burn: 2 * time.Millisecond})
+	w.serve(1, nodeConfig{Busy: 80 * time.Millisecond}) // alone more than that
+	w.serve(2, nodeConfig{})
+	c := w.caller(callerConfig{Rate: 150, Burn: time.Millisecond})
 	undo := quota(t, w.nodes[0].Process, 5)
 	pass(size(4*time.Second, time.Minute))
 	undo()

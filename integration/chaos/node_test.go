@@ -95,6 +95,8 @@ type nodeConfig struct {
 	Keys string
 	// Admin: the node has an admin page, and prints where.
 	Admin bool
+	// Busy is how much time of a processor the node uses every second beside its calls.
+	Busy time.Duration
 }
 
 // keysTTL is how long nodes believe that another lives which runs a call with a key: for less than a call's time, so that calls hear that they are in doubt before it is up.
@@ -176,6 +178,9 @@ func serveNode(args []string, listening func(string)) error {
 			kept.reset()
 		}
 	}()
+	if c.Busy > 0 {
+		go beBusy(c.Busy)
+	}
 	takes := make(chan os.Signal, 1)
 	signal.Notify(takes, syscall.SIGUSR2)
 	go takeDescriptors(takes)
@@ -277,6 +282,13 @@ func burn(d time.Duration) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for end := threadTime() + d; threadTime() < end; {
+	}
+}
+
+// beBusy uses so much time of a processor every second.
+func beBusy(d time.Duration) {
+	for tick := time.NewTicker(time.Second); ; <-tick.C {
+		burn(d)
 	}
 }
 
