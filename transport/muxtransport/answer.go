@@ -2,6 +2,7 @@ package muxtransport
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/status"
@@ -199,7 +200,7 @@ func (c *serverConn) checkAnswer(h *answerHead) {
 	}
 }
 
-// maxStatus is how much of a status' message and details travels.
+// maxStatus is how much of a status' message and details travels; its message says what was left out.
 const maxStatus = 16 << 10
 
 // presentable returns e as it may travel: its fate is that of this call, not of one below it.
@@ -226,18 +227,45 @@ func presentable(e *status.Error) *status.Error {
 	case refusal && e.Fate == status.NotSent:
 		c.Fate = status.NotSent
 	}
-	size := len(c.Message)
-	if size > maxStatus/2 {
-		c.Message = c.Message[:maxStatus/2] + "…"
-		size = maxStatus / 2
+	if len(c.Message) > maxStatus/2 {
+		c.Message = cut(c.Message, maxStatus/2) + "…"
 	}
+	size := min(len(c.Message), maxStatus/2)
 	for i, d := range c.Details {
-		if size += len(d.TypeURL) + len(d.Value) + 8; size > maxStatus {
-			c.Details = c.Details[:i:i]
+		if size += sizeOf(d); size > maxStatus {
+			leaveOut(&c, i)
 			break
 		}
 	}
 	return &c
+}
+
+// cut returns the first bytes of s, at most n, which is less than it has, without a letter's first half at the end.
+func cut(s string, n int) string {
+	for i := n; i > n-utf8.UTFMax && i > 0; i-- {
+		if utf8.RuneStart(s[i]) {
+			return s[:i]
+		}
+	}
+	return s[:n] // no text
+}
+
+// sizeOf is what a detail counts for.
+func sizeOf(d status.Detail) int { return len(d.TypeURL) + len(d.Value) + 8 }
+
+// leaveOut leaves only the first details, and says so.
+func leaveOut(e *status.Error, first int) {
+	n := 0
+	for _, d := range e.Details[first:] {
+		n += sizeOf(d)
+	}
+	e.Details = e.Details[:first:first]
+	note := fmt.Sprintf("details left out: %d bytes, at most %d with the message", n, maxStatus)
+	if e.Message == "" {
+		e.Message = note
+		return
+	}
+	e.Message += " (" + note + ")"
 }
 
 // codecByName returns the built-in codec of that name, JSON if there is none.

@@ -253,9 +253,10 @@ func (c *clientConn) number(method string) (uint32, string) {
 	n, known := c.methods[method]
 	name := ""
 	if !known {
-		if name = method; len(c.methods) >= maxMethods {
+		if name = method; len(c.methods) >= maxMethods || c.nameBytes+len(name) > maxMethodBytes {
 			return 0, name
 		}
+		c.nameBytes += len(name)
 		n = uint32(len(c.methods) + 1)
 		c.methods[method] = n
 	}

@@ -29,6 +29,7 @@ type clientConn struct {
 	opened uint64 // CALL and OPEN frames so far; GOAWAY counts in them
 	// methods are the numbers that the server knows methods by; the last one used is kept at hand.
 	methods    map[string]uint32
+	nameBytes  int // of their names
 	lastMethod string
 	lastNumber uint32
 	drain      bool // close when nothing is under way any more

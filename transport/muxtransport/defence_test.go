@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
@@ -139,6 +140,7 @@ func TestBadClients(t *testing.T) {
 		{"id in use", clientScript().call(typeOpen, 5, named, "").call(typeOpen, 5, callHead{method: 1, codec: "bytes"}, "").b, 0, "in the place of a call under way", func(c Counters) int64 { return c.ProtocolErrors }},
 		{"more than announced", clientScript().call(typeCall|flagMore, 5, callHead{method: 1, name: "x", codec: "json", total: 3}, "ab").frame(typePart|flagMore, 5, 1, 2).b, 0, "parts", func(c Counters) int64 { return c.ProtocolErrors }},
 		{"window exceeded", overWindow(), 0, "more than the window", func(c Counters) int64 { return c.ProtocolErrors }},
+		{"names without end", longNames(maxMethodBytes/maxNameLen + 1), 0, "names of methods", func(c Counters) int64 { return c.ProtocolErrors }},
 		{"ping flood", pings(2 * pingsPerSecond), 0, "pings in a second", func(c Counters) int64 { return c.PingFloods }},
 		{"announced too large", clientScript().call(typeCall|flagMore, 5, big, "x").b, 62 * time.Second, "", func(c Counters) int64 { return c.TooLarge }},
 		{"no answer to pings", clientScript().b, 62 * time.Second, "", func(c Counters) int64 { return c.KeepaliveStalls }},
@@ -180,6 +182,18 @@ func overWindow() []byte {
 	}
 	return s.b
 }
+
+// longNames calls so many methods, each of which is to be remembered.
+func longNames(n int) []byte {
+	s := clientScript()
+	for i := range n {
+		s.call(typeCall, 1<<16, callHead{method: uint32(i + 1), name: longName(i), codec: "bytes"}, "")
+	}
+	return s.b
+}
+
+// longName is the name of a method, as long as it may be.
+func longName(i int) string { return fmt.Sprintf("%0*d", maxNameLen, i) }
 
 func pings(n int) []byte {
 	s := clientScript()
@@ -547,6 +561,35 @@ func TestPresentable(t *testing.T) {
 	}
 	if len(long.Details) != 100 || len(long.Message) != 1<<20 {
 		t.Error("the handler's own error was changed")
+	}
+}
+
+// A message that is cut stays text, and one whose details were left out says so.
+func TestPresentableIsText(t *testing.T) {
+	for i := range 4 {
+		said := strings.Repeat("x", i) + strings.Repeat("é€", maxStatus)
+		if e := presentable(&status.Error{Code: status.Internal, Message: said}); !utf8.ValidString(e.Message) || len(e.Message) < maxStatus/2 {
+			t.Errorf("%d: the message of %d bytes ends in % x", i, len(e.Message), e.Message[len(e.Message)-8:])
+		}
+	}
+	if e := presentable(&status.Error{Code: status.Internal, Message: strings.Repeat("\x80", maxStatus)}); len(e.Message) != maxStatus/2+len("…") {
+		t.Errorf("of what is no text %d bytes are left", len(e.Message))
+	}
+	small, large := status.Detail{TypeURL: "small", Value: []byte{1}}, status.Detail{TypeURL: "large", Value: make([]byte, maxStatus)}
+	for _, tt := range []struct {
+		message string
+		details []status.Detail
+		kept    int
+		want    string
+	}{
+		{"no", []status.Detail{small, small}, 2, "no"},
+		{"no", []status.Detail{small, large, small}, 1, "no (details left out: 16411 bytes, at most 16384 with the message)"},
+		{"", []status.Detail{large}, 0, "details left out: 16397 bytes, at most 16384 with the message"},
+	} {
+		e := presentable(&status.Error{Code: status.FailedPrecondition, Message: tt.message, Details: tt.details})
+		if e.Message != tt.want || len(e.Details) != tt.kept {
+			t.Errorf("%d details with %q are %d with %q", len(tt.details), tt.message, len(e.Details), e.Message)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -54,7 +55,7 @@ const (
 
 // method is what a connection knows about one method.
 type method struct {
-	name string
+	name string // "" = one without a number, see anonymous
 	// took is a moving average of how long the handler takes, in nanoseconds.
 	took atomic.Int64
 	// answer is the size of the last answer, if it or the one before it was large.
@@ -198,14 +199,14 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 			return nil, fmt.Errorf("call %#x: %w", f.id, err)
 		}
 		// The name that came with it, if any, still has to be remembered.
-		if _, err := c.method(&h); err != nil {
+		if _, _, err := c.method(&h); err != nil {
 			return nil, err
 		}
 		c.sh.tooLarge.Add(1)
 		c.refuse(ca, &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent, Message: err.Error()})
 		return nil, nil
 	}
-	m, err := c.method(&h)
+	m, name, err := c.method(&h)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +220,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		}
 	}
 	ca.in = transport.Incoming{
-		Method: m.name, Codec: h.codec, Metadata: h.metadata, Received: c.rd.now,
+		Method: name, Codec: h.codec, Metadata: h.metadata, Received: c.rd.now,
 		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr, TLS: c.tls,
 	}
 	ca.age = c.age.of(h.sent, c.rd.now)
@@ -261,19 +262,35 @@ func (c *serverConn) shedding(what string) *status.Error {
 		Message: "the connection has too many " + what + " under way"}
 }
 
-// method finds the method that h means and remembers it when it is new.
-func (c *serverConn) method(h *rawCall) (*method, error) {
+// method finds the method that h means, and its name, and remembers it when it is new.
+func (c *serverConn) method(h *rawCall) (*method, string, error) {
 	switch {
 	case h.method == 0 && h.rawName != nil:
-		return &method{name: string(h.rawName)}, nil
+		return c.anonymous(h.rawName), string(h.rawName), nil
 	case h.rawName != nil && int(h.method) == len(c.methods)+1:
+		if c.nameBytes += len(h.rawName); c.nameBytes > maxMethodBytes {
+			return nil, "", fmt.Errorf("more than %d bytes of names of methods to be remembered: %w", maxMethodBytes, errMalformed)
+		}
 		m := &method{name: string(h.rawName)}
 		c.methods = append(c.methods, m)
-		return m, nil
+		return m, m.name, nil
 	case h.rawName == nil && h.method > 0 && int(h.method) <= len(c.methods):
-		return c.methods[h.method-1], nil
+		m := c.methods[h.method-1]
+		return m, m.name, nil
 	}
-	return nil, fmt.Errorf("method number %d out of order: %w", h.method, errMalformed)
+	return nil, "", fmt.Errorf("method number %d out of order: %w", h.method, errMalformed)
+}
+
+// unnumbered is how many records a connection keeps of the methods that have no number. Those whose names hash alike share one: it says how their
+// handlers behave, and with a fresh one each time a slow handler would hold up the reader again and again.
+const unnumbered = 64
+
+// anonymous returns the record of a method that has no number.
+func (c *serverConn) anonymous(name []byte) *method {
+	if c.unnumbered == nil {
+		c.unnumbered = new([unnumbered]method)
+	}
+	return &c.unnumbered[maphash.Bytes(c.s.seed, name)%unnumbered]
 }
 
 // runInline runs the handler on the reader's own goroutine. It returns false when the role was taken over meanwhile.

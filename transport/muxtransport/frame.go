@@ -30,8 +30,9 @@ const (
 	partSize = 32 << 10
 	// frameCost is what a frame of a stream takes from the windows beside its content, so that empty messages are bounded too.
 	frameCost = 32
-	// maxMethods bounds the names that one connection remembers.
-	maxMethods = 4096
+	// maxMethods and maxMethodBytes bound the names of methods that one connection remembers.
+	maxMethods     = 4096
+	maxMethodBytes = 256 << 10
 	// maxCallsCeiling is how many calls an id can tell apart.
 	maxCallsCeiling = 1 << 16
 	maxNameLen      = 1024

@@ -68,9 +68,11 @@ func appendHello(b []byte, h hello) []byte {
 	return b
 }
 
-// parseHello reads what the peer says. Keys it does not know belong to later versions and are passed over.
+// parseHello reads what the peer says. Keys it does not know belong to later versions and are passed over; limits
+// that it does not mention are the defaults.
 func parseHello(payload []byte) (hello, error) {
-	var h hello
+	h := hello{maxMessage: defaultMaxMessage, maxHeader: defaultMaxHeader, maxCalls: defaultMaxCalls,
+		streamWindow: defaultStreamWindow, connWindow: defaultConnWindow}
 	c := cursor{b: payload}
 	for len(c.b) > 0 {
 		k, v := c.uvarint(), c.uvarint()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,6 +87,46 @@ func TestNamesOfLostHeads(t *testing.T) {
 			if err != nil || !slices.Equal(rep.Trailer, md) || rep.Header.Get("h-quick") != "1" {
 				t.Errorf("call %d: %v, %v: %v", i, rep.Header, rep.Trailer, err)
 			}
+		}
+	})
+}
+
+// A client whose methods have names for which a connection has no room says them again each time.
+func TestMoreNamesThanRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, funcHandler(func(_ context.Context, in *transport.Incoming) transport.Outgoing {
+			if strings.HasPrefix(in.Method, "slow") {
+				time.Sleep(time.Second)
+			}
+			return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(in.Method)}
+		}), Options{}, memnet.Options{})
+		defer r.stop()
+		c := r.dial(t, Options{})
+		defer c.Close()
+		const room = maxMethodBytes / maxNameLen
+		for range 2 {
+			for i := range room + 10 {
+				if got, err := unary(c, longName(i), nil, time.Minute); err != nil || string(got) != longName(i) {
+					t.Fatalf("method %d: %.20q, %v", i, got, err)
+				}
+			}
+		}
+		if n := r.server.Counters(); len(c.methods) != room || n.ProtocolErrors != 0 {
+			t.Errorf("%d methods are remembered, want %d: %+v", len(c.methods), room, n)
+		}
+		// What is known of their handlers is remembered: a slow one holds up the reader once.
+		var calls sync.WaitGroup
+		for range 5 {
+			calls.Go(func() {
+				if _, err := unary(c, "slow.Slow/Slow", nil, time.Minute); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(2 * watchInterval)
+		}
+		calls.Wait()
+		if n := r.server.Counters(); n.Takeovers != 1 {
+			t.Errorf("a slow handler held up the reader %d times", n.Takeovers)
 		}
 	})
 }

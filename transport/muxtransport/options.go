@@ -68,6 +68,15 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// What a HELLO that does not mention them means, too: they are part of the protocol.
+const (
+	defaultMaxMessage   = 4 << 20
+	defaultMaxHeader    = 16 << 10
+	defaultMaxCalls     = 1000
+	defaultStreamWindow = 256 << 10
+	defaultConnWindow   = 16 << 20
+)
+
 // minWindow is the least that StreamWindow and ConnWindow may be: a part and its cost must fit.
 const minWindow = 64 << 10
 
@@ -81,12 +90,12 @@ func (o *Options) complete() error {
 		def      int
 		low, top int
 	}{
-		{"MaxMessage", &o.MaxMessage, 4 << 20, 1, 1 << 30},
-		{"MaxHeader", &o.MaxHeader, 16 << 10, 1, 24 << 10},
-		{"MaxCalls", &o.MaxCalls, 1000, 1, maxCallsCeiling},
+		{"MaxMessage", &o.MaxMessage, defaultMaxMessage, 1, 1 << 30},
+		{"MaxHeader", &o.MaxHeader, defaultMaxHeader, 1, 24 << 10},
+		{"MaxCalls", &o.MaxCalls, defaultMaxCalls, 1, maxCallsCeiling},
 		{"MaxBuffered", &o.MaxBuffered, 64 << 20, 1, 1 << 40},
-		{"StreamWindow", &o.StreamWindow, 256 << 10, minWindow, 1 << 30},
-		{"ConnWindow", &o.ConnWindow, 16 << 20, minWindow, 1 << 30},
+		{"StreamWindow", &o.StreamWindow, defaultStreamWindow, minWindow, 1 << 30},
+		{"ConnWindow", &o.ConnWindow, defaultConnWindow, minWindow, 1 << 30},
 		{"CompressFrom", &o.CompressFrom, 1 << 10, 1, 1 << 30},
 		{"MaxResets", &o.MaxResets, 10_000, 1, 1 << 30},
 		{"MaxPings", &o.MaxPings, pingsPerSecond, minPings, 1 << 30},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"sync"
 	"time"
@@ -20,7 +21,8 @@ type Server struct {
 	handler transport.Handler
 	// contexts is the handler, if it makes the contexts of its calls itself.
 	contexts contextMaker
-	admits   admitter  // the handler, if it wants to be asked first
+	admits   admitter // the handler, if it wants to be asked first
+	seed     maphash.Seed
 	calls    sync.Pool // of *serverCall
 	lot      lot
 
@@ -59,7 +61,7 @@ func NewServer(h transport.Handler, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{sh: &shared{opts: o}, handler: h, conns: make(map[*serverConn]struct{}), shaking: make(map[net.Conn]struct{}),
-		empty: make(chan struct{})}
+		empty: make(chan struct{}), seed: maphash.MakeSeed()}
 	s.contexts, _ = h.(contextMaker)
 	if s.contexts != nil {
 		s.admits, _ = h.(admitter)

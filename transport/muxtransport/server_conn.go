@@ -40,8 +40,11 @@ type serverConn struct {
 	crowded bool        // what waits for a goroutine has done so for long
 	flushAt policy.Time // when answers have waited long enough for others
 	methods []*method
-	age     age
-	resets  resets
+	// nameBytes are those of the names of methods; unnumbered is what is known of methods without a number, nil until there is one.
+	nameBytes  int
+	unnumbered *[unnumbered]method
+	age        age
+	resets     resets
 
 	// What follows is guarded by the link's mutex.
 	queue
@@ -332,7 +335,7 @@ func (c *serverConn) panicked(ca *serverCall, cause any, stack []byte) transport
 		what = "runtime.Goexit"
 	}
 	if n <= panicsLogged || n%panicsLogged == 0 {
-		c.sh.opts.Logger.Error("handler panicked", "method", ca.m.name, "panic", what, "panics", n, "stack", string(stack))
+		c.sh.opts.Logger.Error("handler panicked", "method", ca.in.Method, "panic", what, "panics", n, "stack", string(stack))
 	}
 	return transport.Outgoing{Status: &status.Error{Code: status.Internal, Kind: status.Panicked, Fate: status.Processed,
 		Message: "the handler panicked: " + what}}
