@@ -78,6 +78,9 @@ func AppendFacts(md Metadata, e *status.Error) Metadata {
 		return md
 	}
 	md = without(md, HeaderOrigin, HeaderKind, HeaderFate)
+	if e.Pushback != 0 { // without one, what a handler has said by hand, as those of gRPC do, stays
+		md = without(md, HeaderPushback)
+	}
 	if e.Origin != status.Self {
 		md = append(md, Field{HeaderOrigin, e.Origin.String()})
 	}
@@ -91,11 +94,13 @@ func AppendFacts(md Metadata, e *status.Error) Metadata {
 	case e.Pushback < 0:
 		md = append(md, Field{HeaderPushback, "-1"})
 	case e.Pushback > 0:
-		ms := (e.Pushback + time.Millisecond - 1) / time.Millisecond
-		md = append(md, Field{HeaderPushback, strconv.FormatInt(int64(ms), 10)})
+		md = append(md, Field{HeaderPushback, strconv.FormatInt(roundUp(e.Pushback, time.Millisecond), 10)})
 	}
 	return md
 }
+
+// roundUp says how many units d takes, which is positive.
+func roundUp(d, unit time.Duration) int64 { return int64((d-1)/unit) + 1 }
 
 // ReadFacts sets in e what AppendFacts wrote; get returns a header's first value. An answer has been processed unless it says
 // otherwise; a pushback that cannot be read means do not retry.

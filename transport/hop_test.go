@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -57,6 +58,14 @@ func TestFactsAreNotMetadata(t *testing.T) {
 	if e.Fate != status.Processed || e.Origin != status.Self || e.Kind != status.Answered || md.Get("a") != "1" {
 		t.Errorf("%+v from %v", e, md)
 	}
+	asked := transport.Metadata{{Key: transport.HeaderPushback, Value: "60000"}}
+	for own, want := range map[time.Duration]time.Duration{time.Second: time.Second, -1: -1, 0: time.Minute} { // 0: the handler's own words, for all that is known
+		md = transport.AppendFacts(asked, &status.Error{Code: status.Unavailable, Fate: status.Processed, Pushback: own})
+		e = status.Error{}
+		if transport.ReadFacts(md.Get, &e); e.Pushback != want || len(md) != 1 {
+			t.Errorf("a server that says %v beside a minute of its handler's says %v", own, md)
+		}
+	}
 }
 
 // TestKindsOfOneSide is that a peer cannot say what only this side can know: that it was not reached, for instance.
@@ -93,5 +102,10 @@ func TestFacts(t *testing.T) {
 	}
 	if md := transport.AppendFacts(nil, &status.Error{Fate: status.Processed, Pushback: time.Microsecond}); md.Get(transport.HeaderPushback) != "1" {
 		t.Errorf("pushback is rounded down: %v", md)
+	}
+	endless := status.Error{Fate: status.Processed, Pushback: math.MaxInt64}
+	transport.ReadFacts(transport.AppendFacts(nil, &endless).Get, &e)
+	if e.Pushback != 24*time.Hour {
+		t.Errorf("a pushback without end became %v", e.Pushback)
 	}
 }
