@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"net/http"
 	"runtime"
 	"strings"
@@ -30,6 +31,8 @@ func both(s *hull.Server) {
 		switch r.Name {
 		case "busy":
 			return nil, &status.Error{Code: status.Unavailable, Message: "later", Pushback: 1500 * time.Millisecond}
+		case "years":
+			return nil, &status.Error{Code: status.Unavailable, Message: "much later", Pushback: math.MaxInt64}
 		case "never":
 			return nil, &status.Error{Code: status.Unavailable, Message: "not here", Pushback: -1}
 		case "panic":
@@ -107,6 +110,10 @@ func TestPlainJSON(t *testing.T) {
 			res, _ := post(t, web, typed, `{"Name":"busy"}`)
 			if got := res.Header.Get("Retry-After") + " " + res.Header.Get("Grpc-Retry-Pushback-Ms"); got != "2 1500" {
 				t.Errorf("pushback is %q", got)
+			}
+			res, _ = post(t, web, typed, `{"Name":"years"}`)
+			if res.Header.Get("Retry-After") != "9223372037" || res.Header.Get("Grpc-Retry-Pushback-Ms") != "9223372036855" {
+				t.Errorf("a pushback without end: %v", res.Header)
 			}
 			res, _ = post(t, web, typed, `{"Name":"never"}`)
 			if got := res.Header.Get("Retry-After") + " " + res.Header.Get("Grpc-Retry-Pushback-Ms"); got != " -1" {

@@ -105,6 +105,22 @@ func TestMutualTLSInEveryProtocol(t *testing.T) {
 		if rep, err := native.Hello(t.Context(), &pb.HelloRequest{}); err != nil || rep.GetMessage() != "caller" {
 			t.Errorf("native: %v, %v", rep, err)
 		}
+		c, err := host.Dial(t.Context(), "a:80") // a client that names no protocol
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent := tls.Client(c, config)
+		defer silent.Close()
+		said := "\x9eHULL\x00\x01\x01" + "\x00\x00\x00\x01\x00\x00\x00\x00" // HELLO
+		call := "\x10\x01\x15greeter.Greeter/Hello\x02{}"
+		said += string([]byte{byte(len(call))}) + "\x00\x00\x02\x00\x00\x01\x00" + call
+		if _, err := io.WriteString(silent, said); err != nil {
+			t.Fatal(err)
+		}
+		_ = silent.SetReadDeadline(time.Now().Add(time.Second))
+		if answer, _ := io.ReadAll(silent); !strings.Contains(string(answer), `"caller"`) {
+			t.Errorf("native without ALPN: %q", answer)
+		}
 		stranger := &http.Transport{DialContext: host.DialContext, TLSClientConfig: &tls.Config{RootCAs: serverPool, ServerName: "a"}}
 		defer stranger.CloseIdleConnections()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://a:80/greeter.Greeter/Hello", strings.NewReader("{}"))
@@ -116,7 +132,7 @@ func TestMutualTLSInEveryProtocol(t *testing.T) {
 			t.Errorf("a stranger got %s", res.Status)
 		}
 		synctest.Wait()
-		if s := n.Server.Snapshot(); s.Port.GRPC != 1 || s.Port.HTTP != 2 || s.Port.Native != 1 || s.Native.Accepted != 1 || s.Port.HandshakesFailed != 1 {
+		if s := n.Server.Snapshot(); s.Port.GRPC != 1 || s.Port.HTTP != 2 || s.Port.Native != 2 || s.Native.Accepted != 2 || s.Port.HandshakesFailed != 1 {
 			t.Errorf("%+v", s)
 		}
 	})

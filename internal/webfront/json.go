@@ -165,7 +165,7 @@ func addFacts(head http.Header, e *status.Error) {
 		head.Set(f.Key, f.Value)
 	}
 	if e.Pushback > 0 {
-		head.Set("Retry-After", strconv.FormatInt(int64((e.Pushback+time.Second-1)/time.Second), 10))
+		head.Set("Retry-After", strconv.FormatInt(int64((e.Pushback-1)/time.Second)+1, 10))
 	}
 	switch e.Kind {
 	case status.Shed:
