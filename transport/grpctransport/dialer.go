@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,7 +46,7 @@ func NewDialer(o Options) (*Dialer, error) {
 		// It dials once; a pause that never ends keeps it from a second time.
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: o.HandshakeTimeout, Backoff: backoff.Config{BaseDelay: never, Multiplier: 1, MaxDelay: never}}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: o.Keepalive, Timeout: o.KeepaliveTimeout}),
-		grpc.WithMaxHeaderListSize(uint32(o.MaxHeader)), //nolint:gosec // checked
+		grpc.WithMaxHeaderListSize(uint32(o.MaxHeader) + statusRoom), //nolint:gosec // checked
 		grpc.WithUserAgent(o.UserAgent),
 		grpc.WithStatsHandler(statsHandler{d}),
 	}
@@ -53,6 +54,11 @@ func NewDialer(o Options) (*Dialer, error) {
 }
 
 const never = 1000 * time.Hour
+
+// statusRoom is what an answer may have beside metadata: the same limit holds for the frame in which gRPC says how a call ended. Hull's servers say 16 KiB
+// of message and details at most over their own protocol. Here details are in base64, and half of that as a message is three times as long if it is not
+// ASCII, and comes twice where there are details too.
+const statusRoom = 48 << 10
 
 // Transparent returns how many attempts grpc-go made by itself, for calls that a server had not begun.
 func (d *Dialer) Transparent() int64 { return d.transparent.Load() }
@@ -62,11 +68,13 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 	ctx, cancel := context.WithTimeout(ctx, d.opt.HandshakeTimeout)
 	defer cancel()
 	c := &conn{d: d, done: make(chan struct{})}
-	opts := append(d.dial[:len(d.dial):len(d.dial)], grpc.WithContextDialer(c.dial))
-	if strings.HasPrefix(addr, unixScheme) {
-		opts = append(opts, grpc.WithAuthority("localhost"))
+	// grpc-go takes its target for a URL, which an address is not: it may have a zone, a path any letter.
+	opts := append(d.dial[:len(d.dial):len(d.dial)],
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.dial(ctx, addr) }))
+	if d.opt.TLS == nil || d.opt.TLS.ServerName == "" { // which is the authority then, and grpc-go wants no other
+		opts = append(opts, grpc.WithAuthority(authority(addr)))
 	}
-	cc, err := grpc.NewClient("passthrough:///"+addr, opts...)
+	cc, err := grpc.NewClient("passthrough:///node", opts...)
 	if err != nil {
 		return nil, &status.Error{Code: status.Unavailable, Kind: status.Dial, Fate: status.NotSent, Message: "dial " + addr, Cause: err}
 	}
@@ -80,6 +88,18 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status
 	}
 	go c.watch()
 	return c, nil
+}
+
+// authority is what the server at an address is called. The zone of an IPv6 address means something on this machine only.
+func authority(addr string) string {
+	if strings.HasPrefix(addr, unixScheme) {
+		return "localhost"
+	}
+	if host, port, err := net.SplitHostPort(addr); err == nil && strings.Contains(host, "%") {
+		host, _, _ = strings.Cut(host, "%")
+		return net.JoinHostPort(host, port)
+	}
+	return addr
 }
 
 // dialError says why there is no connection. A peer that answered something is there, but speaks something else.

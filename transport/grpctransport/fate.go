@@ -3,6 +3,7 @@ package grpctransport
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -56,9 +57,9 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, wc *wireCodec, 
 	switch {
 	case wc.bad != nil:
 		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: wc.bad}
-	case e.Code == status.ResourceExhausted && strings.Contains(e.Message, "larger than max"):
-		// Of an answer that came, which is dropped; or of a request that the server would not take, which then may say more.
-		e.Kind, e.Details = status.TooLarge, details(st)
+	case e.Code == status.ResourceExhausted && ofSize(e.Message) && len(st.Proto().GetDetails()) == 0:
+		// Of an answer that came, which is dropped; or of a request that the server would not take.
+		e.Kind = status.TooLarge
 		transport.ReadFacts(func(key string) string { return first(trailer, key) }, e)
 		return e
 	case at.answered.Load() && parent.Err() == nil:
@@ -80,7 +81,7 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, wc *wireCodec, 
 		}
 	case !sent && (e.Code == status.Unavailable || e.Code == status.Canceled):
 		return c.refusal(errors.New(e.Message))
-	case !sent && strings.HasPrefix(e.Message, "header list size"):
+	case !sent && strings.HasPrefix(e.Message, "header list size"), sent && e.Code == status.Internal && e.Message == largeHeader:
 		e.Code, e.Kind = status.ResourceExhausted, status.TooLarge
 	case !sent: // metadata that is none, for instance: nobody else's fault
 		e.Kind = status.Refused
@@ -90,6 +91,19 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, wc *wireCodec, 
 		e.Kind = status.Protocol
 	}
 	return e
+}
+
+// largeHeader is what grpc-go says of an answer whose metadata, or status, is over the limit. What the answer was is not known then.
+const largeHeader = "peer header list size exceeded limit"
+
+// tooLarge begins what gRPC's libraries say of a message over their limit: grpc-go, and those in C and JavaScript. A handler may speak of sizes too, in
+// words of its own.
+var tooLarge = [...]string{"grpc: received message larger than max", "grpc: message after decompression larger than max",
+	"grpc: received message after decompression larger than max", "Received message larger than max (", "SERVER: Received message larger than max ("}
+
+// ofSize reports whether it is a library that calls a message too large.
+func ofSize(message string) bool {
+	return slices.ContainsFunc(tooLarge[:], func(prefix string) bool { return strings.HasPrefix(message, prefix) })
 }
 
 // details returns what a status says beside its message.

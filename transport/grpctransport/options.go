@@ -20,7 +20,7 @@ type Options struct {
 	// MaxMessage is the largest message to receive and MaxRequest the largest to send, in bytes; 0 = 4 MiB, what servers accept
 	// unless they are told otherwise.
 	MaxMessage, MaxRequest int
-	// MaxHeader is the most metadata to send, or to receive with one frame, in bytes; 0 = 16 KiB.
+	// MaxHeader is the most metadata to send, or to receive with one frame, in bytes; 0 = 16 KiB. What is received may have 48 KiB more, for the status.
 	MaxHeader int
 	// HandshakeTimeout bounds dialling with its handshakes; 0 = 5 s.
 	HandshakeTimeout time.Duration

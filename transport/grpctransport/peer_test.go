@@ -49,25 +49,28 @@ func serve(t *testing.T, ln net.Listener) {
 	t.Cleanup(func() { s.Stop(); <-done })
 }
 
-// TestUnix is a server behind a Unix socket.
+// TestUnix is a server behind a Unix socket, whose path is no part of a URL.
 func TestUnix(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve(t, ln)
-	d, err := grpctransport.NewDialer(grpctransport.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, e := d.Dial(t.Context(), "unix://"+path)
-	if e != nil {
-		t.Fatal(e)
-	}
-	defer c.Close()
-	if err := check(t.Context(), c, 20*time.Second); err != nil {
-		t.Error(err)
+	for _, name := range []string{"s", "a b", "a%b", "a?b", "a#b"} {
+		path := filepath.Join(t.TempDir(), name)
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve(t, ln)
+		d, err := grpctransport.NewDialer(grpctransport.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, e := d.Dial(t.Context(), "unix://"+path)
+		if e != nil {
+			t.Errorf("%q: %v", name, e)
+			continue
+		}
+		if err := check(t.Context(), c, 20*time.Second); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		c.Close()
 	}
 }
 
@@ -154,6 +157,133 @@ func TestTooLargeKeepsWhatIsSaid(t *testing.T) {
 			}
 		}
 	})
+}
+
+// answering answers calls as it is told.
+type answering struct {
+	healthpb.UnimplementedHealthServer
+	check func(ctx context.Context) error
+}
+
+func (a answering) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	return &healthpb.HealthCheckResponse{}, a.check(ctx)
+}
+
+// answered is what a call of a plain grpc-go server comes to.
+func answered(t *testing.T, check func(ctx context.Context) error, o ...grpc.ServerOption) (e *status.Error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New(memnet.Options{})
+		ln, err := n.Host("server").Listen(":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := grpc.NewServer(o...)
+		healthpb.RegisterHealthServer(s, answering{check: check})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = s.Serve(ln)
+		}()
+		defer func() { s.Stop(); <-done }()
+		d, err := grpctransport.NewDialer(grpctransport.Options{Dial: n.Host("client").Dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, de := d.Dial(t.Context(), ln.Addr().String())
+		if de != nil {
+			t.Fatal(de)
+		}
+		defer func() { c.Close(); <-c.Done() }()
+		e = c.Call(t.Context(), &transport.Request{Method: checkMethod, Codec: codec.Proto{}, Message: &healthpb.HealthCheckRequest{}, PathAttempt: 1},
+			&transport.Reply{Message: new(healthpb.HealthCheckResponse)})
+	})
+	return e
+}
+
+// TestAnswerThatSpeaksOfSizes: what a handler says is what arrives, whatever its words are. Only what gRPC's libraries say is taken for theirs.
+func TestAnswerThatSpeaksOfSizes(t *testing.T) {
+	for message, want := range map[string]status.Kind{
+		"the batch is larger than max_batch of this tenant":        status.Answered,
+		"upload: grpc: received message larger than max (9 vs. 4)": status.Answered,
+		"grpc: received message larger than max (9 vs. 4)":         status.TooLarge,
+		"SERVER: Received message larger than max (9 vs. 4)":       status.TooLarge,
+	} {
+		e := answered(t, func(ctx context.Context) error {
+			_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "1500"))
+			return grpcstatus.Error(codes.ResourceExhausted, message)
+		})
+		if e == nil || e.Kind != want || e.Fate != status.Processed || e.Pushback != 1500*time.Millisecond {
+			t.Errorf("%q: %+v, want %v", message, e, want)
+		}
+	}
+}
+
+// TestMuchToSay: an error with long words and many details keeps its code.
+func TestMuchToSay(t *testing.T) {
+	for _, size := range []int{8 << 10, 16 << 10, 24 << 10} {
+		e := answered(t, func(context.Context) error {
+			st, err := grpcstatus.New(codes.FailedPrecondition, "no").WithDetails(&healthpb.HealthCheckRequest{Service: strings.Repeat("x", size)})
+			if err != nil {
+				return err
+			}
+			return st.Err()
+		})
+		if e == nil || e.Code != status.FailedPrecondition || e.Fate != status.Processed || len(e.Details) != 1 {
+			t.Errorf("details of %d bytes: %v", size, e)
+		}
+	}
+	for _, letters := range []string{"x", "é"} { // a byte that is not ASCII takes three
+		message := strings.Repeat(letters, 16<<10/len(letters))
+		e := answered(t, func(context.Context) error { return grpcstatus.Error(codes.NotFound, message) })
+		if e == nil || e.Code != status.NotFound || e.Fate != status.Processed || e.Message != message {
+			t.Errorf("a message of %d bytes %q: %.100v", len(message), letters, e)
+		}
+	}
+}
+
+// TestZone is a server at an IPv6 address with a zone.
+func TestZone(t *testing.T) {
+	for _, tt := range []struct{ addr, want string }{
+		{"[fe80::1%eth0]:80", "[fe80::1]:80"}, {"[fe80::1]:80", "[fe80::1]:80"}, {"a:80", "a:80"},
+	} {
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var authority []string
+		s := grpc.NewServer()
+		healthpb.RegisterHealthServer(s, answering{check: func(ctx context.Context) error {
+			authority = metadata.ValueFromIncomingContext(ctx, ":authority")
+			return nil
+		}})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = s.Serve(ln)
+		}()
+		d, err := grpctransport.NewDialer(grpctransport.Options{Dial: func(ctx context.Context, to string) (net.Conn, error) {
+			if to != tt.addr {
+				t.Errorf("dials %s, want %s", to, tt.addr)
+			}
+			return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, e := d.Dial(t.Context(), tt.addr)
+		if e != nil {
+			t.Fatal(e)
+		}
+		e = c.Call(t.Context(), &transport.Request{Method: checkMethod, Codec: codec.Proto{}, Message: &healthpb.HealthCheckRequest{}, PathAttempt: 1},
+			&transport.Reply{Message: new(healthpb.HealthCheckResponse)})
+		c.Close()
+		s.Stop()
+		<-done
+		if e != nil || len(authority) != 1 || authority[0] != tt.want {
+			t.Errorf("%s: the server is called %q, want %q; %v", tt.addr, authority, tt.want, e)
+		}
+	}
 }
 
 func TestBadOptions(t *testing.T) {
