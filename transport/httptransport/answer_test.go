@@ -10,9 +10,12 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
@@ -104,6 +107,93 @@ func TestAnswers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoContent: a success that has nothing to say is an empty message, as services answer a DELETE. One that ends with its connection may have been cut off.
+func TestNoContent(t *testing.T) {
+	for name, tt := range map[string]struct {
+		code int
+		end  bool
+		want status.Code
+	}{"204": {204, false, status.OK}, "200": {200, false, status.OK}, "201": {201, false, status.OK}, "202": {202, false, status.OK}, "cut off": {200, true, status.Internal}} {
+		t.Run(name, func(t *testing.T) {
+			c := foreign(t, httptransport.Options{}, func(w http.ResponseWriter, r *http.Request) {
+				if !tt.end {
+					w.WriteHeader(tt.code)
+					return
+				}
+				nc, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\n\r\n")
+				nc.Close()
+			})
+			var fields struct{ A int }
+			var list []int
+			for _, into := range []any{&fields, &list, new(healthpb.HealthCheckResponse)} {
+				err := ask(t.Context(), c, "a.B/Delete", map[string]string{"id": "7"}, into)
+				if (err == nil) != (tt.want == status.OK) || err != nil && err.Code != tt.want {
+					t.Errorf("%T: %v, want %v", into, err, tt.want)
+				}
+				if tt.end {
+					break // its connection is gone
+				}
+			}
+		})
+	}
+}
+
+// TestJoinedValues: binary metadata whose values a proxy has joined by commas, as it may, is what it was.
+func TestJoinedValues(t *testing.T) {
+	c := foreign(t, httptransport.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Bin", "aGk, %, eW8=")
+		w.Header().Set("X-Text", "a, b")
+		_, _ = io.WriteString(w, "{}")
+	})
+	var out struct{}
+	rep := transport.Reply{Message: &out}
+	if e := c.Call(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.JSON{}, Message: struct{}{}, PathAttempt: 1,
+		Deadline: policy.Now().Add(20 * time.Second)}, &rep); e != nil {
+		t.Fatal(e)
+	}
+	want := transport.Metadata{{Key: "x-bin", Value: "hi"}, {Key: "x-bin", Value: "yo"}, {Key: "x-text", Value: "a, b"}}
+	if !slices.Equal(rep.Header, want) {
+		t.Errorf("%v, want %v", rep.Header, want)
+	}
+}
+
+// TestZone is a server at an IPv6 address with a zone, which no URL may have.
+func TestZone(t *testing.T) {
+	var called string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		called = r.Host
+		_, _ = io.WriteString(w, "{}")
+	}))
+	defer srv.Close()
+	const addr = "[fe80::1%eth0]:80"
+	d, err := httptransport.NewDialer(httptransport.Options{Dial: func(ctx context.Context, to string) (net.Conn, error) {
+		if to != addr {
+			t.Errorf("dials %s, want %s", to, addr)
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", srv.Listener.Addr().String())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, e := d.Prove(t.Context(), addr)
+	if e != nil {
+		t.Fatal(e)
+	}
+	defer c.Close()
+	var out struct{}
+	if e := ask(t.Context(), c, "a.B/C", struct{}{}, &out); e != nil {
+		t.Fatal(e)
+	}
+	if called != "[fe80::1]:80" {
+		t.Errorf("the server is called %q", called)
 	}
 }
 

@@ -99,6 +99,9 @@ func (c *conn) Call(parent context.Context, req *transport.Request, rep *transpo
 		return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.Processed,
 			Message: fmt.Sprintf("the answer is over the limit of %d bytes", limit)}
 	}
+	if resp.ContentLength == 0 && cd.Name() == (codec.JSON{}).Name() {
+		return nil // 204, or another success of which nothing more is to be said: the message is empty
+	}
 	if err := cd.Unmarshal(body, rep.Message); err != nil {
 		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: err}
 	}

@@ -95,10 +95,14 @@ func dialNetwork(ctx context.Context, addr string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, addr)
 }
 
-// host is what stands in URLs for an address.
+// host is what stands in URLs for an address. The zone of an IPv6 address means something on this machine only, and no URL of a request has it.
 func host(addr string) string {
 	if strings.HasPrefix(addr, unixScheme) {
 		return "localhost"
+	}
+	if name, port, err := net.SplitHostPort(addr); err == nil && strings.Contains(name, "%") {
+		name, _, _ = strings.Cut(name, "%")
+		return net.JoinHostPort(name, port)
 	}
 	return addr
 }

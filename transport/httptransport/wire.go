@@ -72,14 +72,15 @@ func incoming(h, t http.Header) (header, trailer transport.Metadata) {
 func appendField(md transport.Metadata, key string, values []string) transport.Metadata {
 	key = strings.ToLower(key)
 	for _, v := range values {
-		if strings.HasSuffix(key, binary) {
-			b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(v, "="))
-			if err != nil {
-				continue // what is no base64 is no value
-			}
-			v = string(b)
+		if !strings.HasSuffix(key, binary) {
+			md = append(md, transport.Field{Key: key, Value: v})
+			continue
 		}
-		md = append(md, transport.Field{Key: key, Value: v})
+		for part := range strings.SplitSeq(v, ",") { // a proxy may have joined them
+			if b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(part), "=")); err == nil { // what is no base64 is no value
+				md = append(md, transport.Field{Key: key, Value: string(b)})
+			}
+		}
 	}
 	return md
 }
