@@ -95,7 +95,7 @@ func (h *Handler) bound(w http.ResponseWriter, q *request) {
 		limit, late = d, true
 	}
 	rc := http.NewResponseController(w)
-	if rc.SetReadDeadline(time.Now().Add(limit)) != nil {
+	if !hasBody(q.r) || rc.SetReadDeadline(time.Now().Add(limit)) != nil {
 		return
 	}
 	q.whole = func() {

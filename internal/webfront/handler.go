@@ -255,13 +255,19 @@ func (h *Handler) noMethod(w http.ResponseWriter, r *http.Request, name string, 
 		return
 	}
 	slash := strings.LastIndexByte(name, '/')
-	ours := slash > 0 && h.services[name[:slash]] != nil && r.Method == http.MethodPost
+	known := slash > 0 && h.services[name[:slash]] != nil
+	if r.Method == http.MethodOptions && r.Header["Origin"] != nil && slash > 0 && (known || h.opt.Next == nil) {
+		h.preflight(w, r) // or a page would learn nothing of the answer below
+		return
+	}
+	ours := known && r.Method == http.MethodPost
 	if k := contentType(r); !ours && k != kindStream && (h.opt.Next != nil || k != kindUnary) {
 		if h.opt.Next != nil {
 			h.opt.Next.ServeHTTP(w, r)
 			return
 		}
 		if slash <= 0 || r.Method != http.MethodPost {
+			h.allow(w, r)
 			e := &status.Error{Code: status.NotFound, Fate: status.Processed, Message: fmt.Sprintf("nothing is served at %q", r.URL.Path)}
 			if !h.opt.Hidden {
 				e.Message += "; GET /hull/methods lists what is"
@@ -270,6 +276,7 @@ func (h *Handler) noMethod(w http.ResponseWriter, r *http.Request, name string, 
 			return
 		}
 	}
+	h.allow(w, r)
 	in := transport.Incoming{Method: name}
 	h.fail(w, r, h.opt.Unknown(r.Context(), &in).Status, 0)
 }

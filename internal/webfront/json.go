@@ -86,7 +86,7 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte, deadl
 	if deadline != 0 && deadline.Clock().Before(until) {
 		until, late = deadline.Clock(), true
 	}
-	slow := rc.SetReadDeadline(until) == nil
+	slow := hasBody(r) && rc.SetReadDeadline(until) == nil
 	for {
 		if len(buf) == cap(buf) {
 			buf = slices.Grow(buf, 512)
@@ -108,6 +108,10 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, buf []byte, deadl
 		}
 	}
 }
+
+// hasBody reports whether there is something left to read of a request, for which there may be a time. Where there is nothing net/http reads already, over
+// HTTP/1.1, to learn when the caller goes away: a time that has passed would end the context of this request and of every later one on its connection.
+func hasBody(r *http.Request) bool { return r.Body != http.NoBody }
 
 func (h *Handler) bodyTooLarge(w http.ResponseWriter, r *http.Request) *status.Error {
 	h.tooLarge.Add(1)

@@ -250,3 +250,22 @@ func TestStrangersNameForThisMachine(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownMethodAcrossOrigins: a page of an allowed origin learns that there is no such method, instead of nothing.
+func TestUnknownMethodAcrossOrigins(t *testing.T) {
+	h := newHandler(t)
+	for _, path := range []string{"/echo.Echo/Echo", "/echo.Echo/Nothing", "/nothing.Nothing/Nothing"} {
+		for origin, want := range map[string]string{"https://friend.example": "https://friend.example", "https://evil.example": ""} {
+			for _, verb := range []string{http.MethodOptions, http.MethodPost} {
+				r := httptest.NewRequestWithContext(t.Context(), verb, path, strings.NewReader("{}"))
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Origin", origin)
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				if got := w.Header().Get("Access-Control-Allow-Origin"); got != want || verb == http.MethodOptions && w.Code != http.StatusNoContent {
+					t.Errorf("%s %s from %s: %d, allowed %q, want %q", verb, path, origin, w.Code, got, want)
+				}
+			}
+		}
+	}
+}
