@@ -326,7 +326,7 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 	d.swept = now
 	line := r.hall.line.Snapshot()
 	limit := line.Limit
-	d.watch(now, took, line.InUse >= line.Limit)
+	d.watch(took, line.InUse >= line.Limit)
 	if r.Limit.Mode == policy.Off {
 		limit = maxAbandoned
 	}
@@ -363,7 +363,7 @@ const standsAfter = time.Second
 
 // watch finds out whether the hall stands still: it is full of calls that do not end, so that no sheddable call could ever get in, of whatever method. It is
 // called with mu held.
-func (d *Desk) watch(now policy.Time, took time.Duration, full bool) {
+func (d *Desk) watch(took time.Duration, full bool) {
 	ended := d.ended.Load()
 	if was := d.crowded.Swap(full); !full || !was || ended != d.left {
 		d.left, d.still = ended, 0
