@@ -40,6 +40,7 @@ func TestRollingRestart(t *testing.T) {
 				s = c.ended(func(n int) { restart(w.nodes[n%3]) })
 			} else {
 				for _, n := range w.nodes {
+					live(300 * time.Millisecond)
 					restart(n)
 				}
 				s = c.finish()
