@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"math"
 	"net"
 	"strings"
@@ -45,6 +46,8 @@ type incoming struct {
 // caller is what all calls of a connection have in common.
 type caller struct {
 	keys *grpcKeys
+	says *unsayable
+	log  *slog.Logger
 	addr net.Addr
 	tls  *tls.ConnectionState // nil without
 	id   atomic.Uint64        // what identity returned; 0 = it has not been asked
@@ -89,7 +92,7 @@ func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming, st tra
 }
 
 func (s *Server) newCaller(addr net.Addr, state *tls.ConnectionState) *caller {
-	return &caller{keys: s.keys, addr: addr, tls: state, stranger: !s.opt.trust.knows(addr, state), proxied: s.opt.trust.Proxied}
+	return &caller{keys: s.keys, says: &s.unsayable, log: s.log, addr: addr, tls: state, stranger: !s.opt.trust.knows(addr, state), proxied: s.opt.trust.Proxied}
 }
 
 // makeIncoming also takes from in what its caller has no right to say.
@@ -245,7 +248,7 @@ func (c *incoming) sendHeader(md metadata.MD) error {
 		return nil
 	}
 	a.headerSent = true
-	if err := a.stream.SendHeader(fromMD(a.header)); err != nil {
+	if err := a.stream.SendHeader(c.sayable(a.header)); err != nil {
 		return err
 	}
 	return nil
@@ -280,9 +283,21 @@ func (c *incoming) metadata() (header, trailer transport.Metadata) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.headerSent {
-		header = fromMD(a.header)
+		header = c.sayable(a.header)
 	}
-	return header, fromMD(a.trailer)
+	return header, c.sayable(a.trailer)
+}
+
+// sayable is what can be said of md over every protocol.
+func (c *incoming) sayable(md metadata.MD) transport.Metadata {
+	if len(md) == 0 {
+		return nil
+	}
+	name := ""
+	if c.m != nil {
+		name = c.m.info.Name
+	}
+	return c.from.says.answer(md, name, c.from.log)
 }
 
 // serverTransportStream lets grpc.SetHeader, grpc.SendHeader and grpc.SetTrailer work.

@@ -70,6 +70,8 @@ type Server struct {
 	origin  origin                    // of doc
 	callers maphash.Seed
 
+	unsayable unsayable
+
 	guard *idempotency.Guard // of calls with a key; set by Run, under mu
 
 	mu      sync.Mutex

@@ -64,7 +64,7 @@ func (s *Server) stream(name string) grpc.StreamHandler {
 		st := &stream{ctx: ctx, s: ss, codec: codec.Proto{}, tooLarge: &s.tooLarge}
 		out := s.caller.Stream(ctx, &in, st, func(e *status.Error) { end(ctx, e) })
 		if len(out.Header) > 0 {
-			_ = ss.SetHeader(toMD(out.Header))
+			_ = grpc.SetHeader(ctx, toMD(out.Header)) // fails only if the handler has sent it; ss would drop all of it for a letter that is not ASCII
 		}
 		await(ctx, streamPatience) // what has not gone out yet stays although the handler has returned
 		return finish(ctx, &in, &out)
@@ -206,7 +206,12 @@ func (s *stream) SetCodec(c codec.Codec) { s.codec = c }
 
 // SendHeader implements transport.ServerStream.
 func (s *stream) SendHeader(h transport.Metadata) *status.Error {
-	return fromGRPC(s.s.SendHeader(toMD(h)))
+	if len(h) > 0 {
+		if err := grpc.SetHeader(s.ctx, toMD(h)); err != nil { // SendHeader refuses all of it for a letter that is not ASCII
+			return fromGRPC(err)
+		}
+	}
+	return fromGRPC(s.s.SendHeader(nil))
 }
 
 // Send implements transport.Stream.
