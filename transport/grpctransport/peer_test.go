@@ -2,7 +2,10 @@ package grpctransport_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -239,6 +242,33 @@ func TestMuchToSay(t *testing.T) {
 		if e == nil || e.Code != status.NotFound || e.Fate != status.Processed || e.Message != message {
 			t.Errorf("a message of %d bytes %q: %.100v", len(message), letters, e)
 		}
+	}
+}
+
+// TestHeaderOverTheLimit: what a server says beside its answer may be too large, which is no failure of its own. Whether the call was carried out nobody knows.
+func TestHeaderOverTheLimit(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		for i := range 7 { // 70 KiB, which are 62 on the wire; of more frames than four grpc-go reads no more
+			w.Header().Set(fmt.Sprint("X-Large-", i), strings.Repeat("x", 10<<10))
+		}
+	}))
+	srv.Config.Protocols = new(http.Protocols)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	defer srv.Close()
+	d, err := grpctransport.NewDialer(grpctransport.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, e := d.Dial(t.Context(), srv.Listener.Addr().String())
+	if e != nil {
+		t.Fatal(e)
+	}
+	defer c.Close()
+	e = check(t.Context(), c, time.Minute)
+	if e == nil || e.Code != status.ResourceExhausted || e.Kind != status.TooLarge || e.Fate != status.Maybe || !c.Usable() {
+		t.Errorf("%+v, usable %v", e, c.Usable())
 	}
 }
 
