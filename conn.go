@@ -3,6 +3,7 @@ package hull
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,6 +115,10 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if p.opt.err != nil {
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent, Cause: p.opt.err}
 	}
+	if p.opt.once != "" && stream {
+		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent,
+			Message: "a stream has no idempotency key: leave the option out, or make what must not happen twice a unary call"}
+	}
 	now := policy.Now()
 	p.parent = above(ctx)
 	p.call = policy.Call{Service: c.s.name, Method: method, Hash: p.opt.hash}
@@ -168,7 +173,8 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 		p.md = fromMD(md)
 	}
 	p.inherit()
-	if p.opt.once != "" && !stream {
+	if p.opt.once != "" {
+		p.md = slices.DeleteFunc(p.md, func(f transport.Field) bool { return f.Key == idempotency.Header }) // a handler may pass on what it was sent
 		p.md = append(p.md, transport.Field{Key: idempotency.Header, Value: p.opt.once})
 		if !p.call.Idempotent && said.Keyed {
 			p.call.Idempotent, p.keyed = true, true

@@ -48,7 +48,7 @@ func Handle[Req, Rep any](s *Server, name string, fn func(ctx context.Context, r
 		}
 		return mw(ctx, req, info, last)
 	}
-	mw, keyed := chainUnary(s.opt.unary), chainUnary(s.withKeys())
+	mw, keyed := chainUnary(s.opt.unary), chainUnary(s.withKeys(func() any { return new(Rep) }))
 	m.unary = func(ctx context.Context, dec func(any) error) (any, error) { return serve(ctx, dec, mw) }
 	m.keyed = func(ctx context.Context, dec func(any) error) (any, error) { return serve(ctx, dec, keyed) }
 	s.add(m)
@@ -110,7 +110,7 @@ func HandleStream[Req, Rep any](s *Server, name string, fn func(*ServerStream[Re
 // file are published in discovery. It panics if impl does not implement the service.
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	methods, info := describeService(desc, impl, chainUnary(s.opt.unary), chainStream(s.opt.stream))
-	keyed, _ := describeService(desc, impl, chainUnary(s.withKeys()), nil)
+	keyed, _ := describeService(desc, impl, chainUnary(s.withKeys(nil)), nil)
 	for i, m := range methods {
 		m.keyed = keyed[i].unary
 	}

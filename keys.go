@@ -1,7 +1,10 @@
 package hull
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -21,7 +24,9 @@ type idempotencyOption struct {
 //
 // Where the nodes of the service share their keys (WithIdempotency with a Store), the client's own retries of the call are safe as well, and it
 // makes them as if the method were idempotent. Where each node has keys of its own, another node would know nothing of the first attempt: then a call whose
-// connection broke is made again to the same node only, and only if that is still the same process. Calls of streams have no keys.
+// connection broke is made again to the same node only, and only if that is still the same process.
+//
+// A key in quotation marks is the key without them, as in the header's draft. Streams have no keys: opening one with this option fails.
 func IdempotencyKey(key string) CallOption { return idempotencyOption{key: key} }
 
 // WithIdempotency says how the server remembers calls that have an idempotency key. Without it they are kept in memory with the defaults. With
@@ -39,19 +44,93 @@ func WithIdempotency(o idempotency.Options) ServerOption {
 	})
 }
 
-// withKeys are the interceptors of calls that have a key.
-func (s *Server) withKeys() []grpc.UnaryServerInterceptor {
+// withKeys are the interceptors of calls that have a key. reply makes what the method answers with where that is not a protobuf message, and is nil otherwise.
+func (s *Server) withKeys(reply func() any) []grpc.UnaryServerInterceptor {
 	return append(slices.Clip(s.opt.unary), func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		var own error
 		begun := false
-		rep, err := s.guard.Unary(ctx, req, info, func(ctx context.Context, req any) (any, error) {
+		rep, err := s.guard.Unary(ctx, req, info, func(ctx context.Context, req any) (rep any, err error) {
 			begun = true
-			return next(ctx, req)
+			rep, own = next(ctx, req)
+			return rep, kept(ctx, own)
 		})
-		if e, ok := err.(*status.Error); ok && !begun && e.Fate == status.NotSent { //nolint:errorlint // the guard's own
-			return nil, notBegunError{e}
+		if begun {
+			return rep, own
+		}
+		if e, ok := errors.AsType[*status.Error](err); ok {
+			if e.Fate == status.NotSent {
+				return nil, notBegunError{e}
+			}
+			return nil, e
+		}
+		if reply != nil && len(s.opt.unary) > 0 {
+			rep = typed(rep, reply)
 		}
 		return rep, err
 	})
+}
+
+// kept is what calls with the same key are told of a handler's failure: the answer that the first of them got, with its origin. That a call further down was not
+// sent says nothing of what this one has done; only a handler's own word for itself does.
+func kept(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	_, below := errors.AsType[callError](err)
+	if own, _ := errors.AsType[*status.Error](err); !below && own != nil && own.Fate == status.NotSent {
+		return err // for the guard to judge
+	}
+	e := fromHandler(err)
+	if c := above(ctx); c != nil {
+		e.Origin = c.origin(e)
+	}
+	return e
+}
+
+// typed is a kept answer as the method's own type, which middleware expects. An answer that this type does not say the same with stays as it is.
+func typed(rep any, reply func() any) any {
+	raw, ok := rep.(*json.RawMessage)
+	if !ok {
+		return rep
+	}
+	out := reply()
+	if json.Unmarshal(*raw, out) != nil {
+		return rep
+	}
+	b, err := json.Marshal(out)
+	if err != nil || !agree(parsed(*raw), parsed(b)) {
+		return rep
+	}
+	return out
+}
+
+// parsed is valid JSON as maps, slices, strings, bools and numbers as they are written.
+func parsed(b []byte) (v any) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	_ = d.Decode(&v) // it is valid
+	return v
+}
+
+// agree reports whether two JSON values are the same but for members that only one of them has: of versions that know one field more.
+func agree(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok {
+			return false
+		}
+		for k, v := range a {
+			if w, ok := b[k]; ok && !agree(v, w) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, agree)
+	}
+	return a == b
 }
 
 // notBegunError is the guard's refusal of a call whose handler was not run. What a handler returns is never one, whatever it was told by others.

@@ -17,11 +17,13 @@
 //
 // # What is kept
 //
-// The answer, or the error with its code, message and details; not the header or trailer. An error whose fate is status.NotSent says that
-// nothing was done, and sets the key free. A panic, or a handler that was given up, leaves the key in doubt. An answer larger
-// than Options.MaxResult is not kept: duplicates hear that the call was done, and no more.
+// The answer, or the error with its code, message, details, kind and origin; not the header or trailer. An error whose fate is status.NotSent says that
+// nothing was done, and sets the key free, if it is the handler's own word: what a call further down or a policy says of itself is about that call alone. A
+// panic, or a handler that was given up, leaves the key in doubt, unless the method may run again. An answer larger than Options.MaxResult is not kept:
+// duplicates hear that the call was done, and no more; of an error that is larger they hear code and beginning.
 //
-// A key belongs to a method and a caller (Options.Scope) and to one request: the same key with another request is refused. Keys are kept for
+// A key belongs to a method and a caller (Options.Scope) and to one request: the same key with another request is refused; FingerprintOf says what is the same
+// request, also to nodes of different versions. Keys are kept for
 // Options.Keep after their call has ended, within Options.MaxBytes; a window that is full refuses new keys and never forgets
 // one that it has promised to remember, because that would be a second effect.
 //

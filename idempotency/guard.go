@@ -26,9 +26,10 @@ const (
 type Options struct {
 	// Keep is how long a key is kept after its call has ended; 0 = DefaultKeep.
 	Keep time.Duration
-	// MaxBytes bounds the memory of keys and answers; 0 = DefaultMaxBytes. New keys are refused while it is full.
+	// MaxBytes bounds the memory of keys and answers; 0 = DefaultMaxBytes. New keys are refused while it is full. One scope has at most 7/8 of what the others
+	// leave, so that nobody's keys fill it for all.
 	MaxBytes int64
-	// MaxResult is the largest answer that is kept, in bytes encoded; 0 = DefaultMaxResult.
+	// MaxResult is the largest answer that is kept, in bytes encoded; 0 = DefaultMaxResult. Of an error that is larger, code and beginning are kept.
 	MaxResult int
 	// Linger is how long a handler may go on after the last of its callers has gone; 0 = DefaultLinger, negative = not at all. While they wait, calls that
 	// it makes with its context are given as much beyond the latest deadline of its callers; with 0 not more than those had when they came.
@@ -40,8 +41,8 @@ type Options struct {
 	// Scope says to whom a key belongs: callers of different scopes may use the same keys. nil = the subject of the caller's verified TLS
 	// certificate, or "" without one.
 	Scope func(ctx context.Context, method string) string
-	// Rerun names the methods of which a call in doubt may run again, because they see to their effect themselves, as with InTx;
-	// nil = none.
+	// Rerun names the methods of which a call in doubt may run again, because they see to their effect themselves, as with InTx: after a panic, after a
+	// handler that was given up, and after the death of its process; nil = none.
 	Rerun func(method string) bool
 	// Logger hears when the store cannot be reached; nil = nobody.
 	Logger *slog.Logger
@@ -59,14 +60,18 @@ type Guard struct {
 	pending chan struct{} // one token: results wait to be stored
 
 	mu       sync.Mutex
-	unstored []late // results that the store has not taken yet
+	unstored []late // what the store has not taken yet
 }
 
-// late is a result that the store has not taken yet.
+// late is a result that the store has not taken yet, or a key that it is to set free.
 type late struct {
 	key, claim string
 	result     []byte // nil = release
 	until      policy.Time
+	// unsure is until when the claim itself may still be under way to the store, which did not answer it: that the store does not know it means nothing
+	// before then. It is asked again at next, after pause.
+	unsure, next policy.Time
+	pause        time.Duration
 }
 
 // maxLate bounds them. What is beyond stays in this process's memory, and others find it in doubt when this process has gone.
@@ -100,7 +105,7 @@ func New(o Options) (*Guard, error) {
 		return nil, fmt.Errorf("idempotency: %w", errors.Join(errs...))
 	}
 	g := &Guard{opt: o, usual: usual, owner: rand.Text(), pending: make(chan struct{}, 1)}
-	g.w = window{keep: o.Keep, maxBytes: o.MaxBytes, entries: map[string]*entry{}}
+	g.w = window{keep: o.Keep, maxBytes: o.MaxBytes, entries: map[string]*entry{}, taken: map[string]int64{}}
 	if o.Store != nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		g.stop = cancel
@@ -134,7 +139,7 @@ type Snapshot struct {
 	// Mismatched keys that came with another request, Full keys refused for want of room, Doubtful calls that nobody knows the effect of,
 	// Released calls whose handler said that it had done nothing.
 	Started, Replayed, Waited, Mismatched, Full, Doubtful, Released int64
-	// Late is how many results the store has not taken yet.
+	// Late is how many results the store has not taken yet, and keys that it is still to set free.
 	Late int64
 }
 
@@ -180,7 +185,7 @@ func (g *Guard) Do(ctx context.Context, c Call, fn func(ctx context.Context) (an
 	at := key{c.Method + "\x00" + scope + "\x00" + c.Key, c.Method, c.Request}
 	for {
 		var leave func()
-		e, d := g.w.begin(policy.Now(), at.full, c.Request, func() *run {
+		e, d := g.w.begin(policy.Now(), at.full, scope, c.Request, func() *run {
 			r := newRun(ctx, at, g.opt.Linger, g.usual)
 			leave = r.join(ctx)
 			return r
@@ -245,8 +250,12 @@ func (g *Guard) first(ctx context.Context, at key, e *entry, fn func(context.Con
 	defer func() {
 		// Also after a panic and Goexit, the handler's or the store's.
 		if givenUp, alone := e.run.end(); began {
-			if res = g.resultOf(rep, err, returned, givenUp || alone && ranOut(err)); res == nil {
+			switch res = g.resultOf(rep, err, returned, givenUp || alone && ranOut(err)); {
+			case res == nil:
 				g.w.count(func(n *counters) { n.released++ })
+			case res.doubt && g.opt.Rerun(at.method): // whoever comes next runs it again, on whatever node
+				g.w.count(func(n *counters) { n.doubtful++ })
+				res = nil
 			}
 			g.settle(at, claim, res)
 		}
@@ -297,10 +306,21 @@ func (g *Guard) resultOf(rep any, err error, returned, givenUp bool) *Result {
 			return notKept()
 		}
 		return res
-	case status.FateOf(err) == status.NotSent:
-		return nil // the handler says that nothing was done
+	case nothingDone(err):
+		return nil
 	case givenUp:
-		return &Result{err: inDoubt("its callers gave up and its handler failed: " + err.Error()), doubt: true}
+		return &Result{err: inDoubt("its callers gave up and its handler failed: " + cut(err.Error())), doubt: true}
 	}
-	return failed(err)
+	r := failed(err)
+	if r.size() > int64(g.opt.MaxResult) {
+		return r.least()
+	}
+	return r
+}
+
+// nothingDone reports whether err is a handler's own word that it has done nothing. That a call further down was not sent, or that a policy refused it, says
+// nothing of what was done before.
+func nothingDone(err error) bool {
+	e, ok := errors.AsType[*status.Error](err)
+	return ok && e != nil && e.Fate == status.NotSent && e.Kind == status.Answered && e.Origin == status.Self && e.Refusal == nil
 }

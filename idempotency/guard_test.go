@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -192,6 +194,39 @@ func TestTheWindowRefusesWhenFull(t *testing.T) {
 		time.Sleep(idempotency.DefaultKeep)
 		if _, err := g.Do(t.Context(), call("new"), ok); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestNoScopeFillsTheWindow is a regression test: one caller without a certificate could have everybody's new keys refused for ten minutes.
+func TestNoScopeFillsTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type scope struct{}
+		g := newGuard(t, idempotency.Options{MaxBytes: 100_000, Scope: func(ctx context.Context, _ string) string { s, _ := ctx.Value(scope{}).(string); return s }})
+		fill := func(name string, answer int) (n int) {
+			ctx := context.WithValue(t.Context(), scope{}, name)
+			for ; n < 1000; n++ {
+				_, err := g.Do(ctx, call(fmt.Sprint(n)), func(context.Context) (any, error) { return strings.Repeat("x", answer), nil })
+				if status.CodeOf(err) == status.ResourceExhausted {
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		for range 2 { // the second time in what the first has left
+			if greedy, other := fill("greedy", 1000), fill("other", 0); greedy < 40 || other < 10 {
+				t.Errorf("the first has %d keys, and the next one %d", greedy, other)
+			}
+			if s := g.Snapshot(); s.Bytes > 100_000 || s.Bytes < 95_000 {
+				t.Errorf("%+v", s)
+			}
+			time.Sleep(idempotency.DefaultKeep)
+			if _, err := g.Do(t.Context(), call("new"), func(context.Context) (any, error) { return 1, nil }); err != nil || g.Snapshot().Keys != 1 {
+				t.Errorf("%v, %+v", err, g.Snapshot())
+			}
+			time.Sleep(idempotency.DefaultKeep)
 		}
 	})
 }
@@ -397,11 +432,53 @@ func TestUnary(t *testing.T) {
 			t.Errorf("call %d: %v, %v", i, rep, err)
 		}
 	}
-	if _, err := do(req, "k", "l"); status.CodeOf(err) != status.InvalidArgument {
+	// What it refuses is understood by grpc-go's server too.
+	if _, err := do(req, "k", "l"); status.CodeOf(err) != status.InvalidArgument || grpcstatus.Code(err) != codes.InvalidArgument {
 		t.Error(err)
 	}
-	if _, err := do(durationpb.New(43), "k"); !idempotency.Reused(err) {
+	if _, err := do(durationpb.New(43), "k"); !idempotency.Reused(err) || grpcstatus.Code(err) != codes.InvalidArgument || len(grpcstatus.Convert(err).Details()) != 1 {
 		t.Error(err)
+	}
+}
+
+// TestUnaryReplaysGRPCsErrors is a regression test: a failure that was an error of grpc-go's was Unknown for duplicates.
+func TestUnaryReplaysGRPCsErrors(t *testing.T) {
+	g := newGuard(t, idempotency.Options{})
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(idempotency.Header, "k"))
+	for i := range 2 {
+		_, err := g.Unary(ctx, durationpb.New(1), &grpc.UnaryServerInfo{FullMethod: "/shop.Shop/Pay"}, func(context.Context, any) (any, error) {
+			return nil, grpcstatus.Error(codes.FailedPrecondition, "the till is closed")
+		})
+		if st, ok := grpcstatus.FromError(err); !ok || st.Code() != codes.FailedPrecondition || st.Message() != "the till is closed" {
+			t.Errorf("call %d: %v", i+1, err)
+		}
+	}
+}
+
+// TestWhatWasNotSentBelowKeepsTheKey is a regression test: that a policy had refused what a handler called, or that it could not be sent, set the handler's own key free.
+func TestWhatWasNotSentBelowKeepsTheKey(t *testing.T) {
+	for name, below := range map[string]status.Error{
+		"dial":       {Code: status.Unavailable, Kind: status.Dial},
+		"shed":       {Code: status.ResourceExhausted, Kind: status.Shed},
+		"refused":    {Code: status.Unavailable, Kind: status.Refused, Refusal: &status.Refusal{Policy: "breaker"}},
+		"downstream": {Code: status.Unavailable, Origin: status.Downstream},
+	} {
+		g := newGuard(t, idempotency.Options{})
+		starts := 0
+		for range 2 {
+			_, err := g.Do(t.Context(), call("k"), func(context.Context) (any, error) {
+				starts++
+				e := below
+				e.Fate = status.NotSent
+				return nil, fmt.Errorf("sending mail: %w", &e)
+			})
+			if status.CodeOf(err) != below.Code {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if starts != 1 {
+			t.Errorf("%s: it ran %d times", name, starts)
+		}
 	}
 }
 

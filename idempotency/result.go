@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -32,9 +34,17 @@ const (
 	kindNone  = "hull/none" // it was done, but the answer was too large to keep
 )
 
-// failed is the result of a call that ended with err.
+// failed is the result of a call that ended with err, which may be an error of grpc-go's.
 func failed(err error) *Result {
 	e := status.From(err)
+	if _, own := errors.AsType[*status.Error](err); !own {
+		if st, ok := grpcstatus.FromError(err); ok && st.Code() != codes.OK {
+			e = &status.Error{Code: status.Code(st.Code()), Message: st.Message()}
+			for _, d := range st.Proto().GetDetails() {
+				e.Details = append(e.Details, status.Detail{TypeURL: d.GetTypeUrl(), Value: d.GetValue()})
+			}
+		}
+	}
 	return &Result{err: &status.Error{Code: e.Code, Message: messageOf(e), Details: e.Details, Fate: status.Processed, Kind: e.Kind, Origin: e.Origin}}
 }
 
@@ -75,13 +85,19 @@ func (r *Result) least() *Result {
 	if r.err == nil {
 		return notKept()
 	}
-	e := &status.Error{Code: r.err.Code, Message: r.err.Message, Fate: status.Processed}
+	e := &status.Error{Code: r.err.Code, Message: cut(r.err.Message), Fate: status.Processed, Kind: r.err.Kind, Origin: r.err.Origin}
 	if r.doubt {
 		e = inDoubt("no more was kept")
-	} else if len(e.Message) > 100 {
-		e.Message = e.Message[:100] + "…"
 	}
 	return &Result{err: e, doubt: r.doubt}
+}
+
+// cut is the beginning of a text of any length.
+func cut(s string) string {
+	if len(s) <= 100 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:100], "") + "…"
 }
 
 // notKept is the result of a call whose answer is not kept.
@@ -125,12 +141,18 @@ func (r *Result) answer() (any, error) {
 	return m, nil
 }
 
-// resultVersion is the first byte of every encoded result.
-const resultVersion = 1
+// The first byte of every encoded result. The second version is written where the first cannot say it, so that processes which know no other can read the rest.
+const (
+	plainResult   = 1 // a google.rpc.Status follows
+	failureResult = 2 // origin and kind of the error follow, a byte each, and then its google.rpc.Status
+)
 
 // marshal encodes r for a Store: a version, and a google.rpc.Status whose one detail is the answer if it is OK.
 func (r *Result) marshal() []byte {
-	s := new(spb.Status)
+	s, head := new(spb.Status), []byte{plainResult}
+	if r.err != nil && (r.err.Origin != status.Self || r.err.Kind != status.Answered) {
+		head = []byte{failureResult, byte(r.err.Origin), byte(r.err.Kind)}
+	}
 	if r.err != nil {
 		s.Code, s.Message = int32(r.err.Code), r.err.Message
 		for _, d := range r.err.Details {
@@ -139,10 +161,10 @@ func (r *Result) marshal() []byte {
 	} else {
 		s.Details = []*anypb.Any{{TypeUrl: r.kind, Value: r.body}}
 	}
-	b, err := proto.MarshalOptions{}.MarshalAppend([]byte{resultVersion}, s)
+	b, err := proto.MarshalOptions{}.MarshalAppend(head, s)
 	if err != nil { // a message that is no UTF-8
 		s.Message = strings.ToValidUTF8(s.Message, "\ufffd")
-		b, _ = proto.MarshalOptions{}.MarshalAppend([]byte{resultVersion}, s)
+		b, _ = proto.MarshalOptions{}.MarshalAppend(head, s)
 	}
 	return b
 }
@@ -151,20 +173,30 @@ var errResult = errors.New("the store's record is not one of this version")
 
 // unmarshalResult decodes what marshal made.
 func unmarshalResult(b []byte) (*Result, error) {
-	if len(b) == 0 || b[0] != resultVersion {
+	var origin status.Origin
+	var kind status.Kind
+	switch {
+	case len(b) >= 1 && b[0] == plainResult:
+		b = b[1:]
+	case len(b) >= 3 && b[0] == failureResult:
+		origin, kind, b = status.Origin(b[1]), status.Kind(b[2]), b[3:]
+		if origin > status.Downstream || !kind.Valid() {
+			return nil, errResult
+		}
+	default:
 		return nil, errResult
 	}
 	var s spb.Status
-	if err := proto.Unmarshal(b[1:], &s); err != nil {
+	if err := proto.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("%w: %w", errResult, err)
 	}
 	if s.Code == 0 {
-		if len(s.Details) != 1 || s.Details[0].GetTypeUrl() == "" {
+		if len(s.Details) != 1 || s.Details[0].GetTypeUrl() == "" || origin != status.Self || kind != status.Answered {
 			return nil, errResult
 		}
 		return &Result{kind: s.Details[0].GetTypeUrl(), body: s.Details[0].GetValue()}, nil
 	}
-	e := &status.Error{Code: status.Code(s.Code), Message: s.Message, Fate: status.Processed}
+	e := &status.Error{Code: status.Code(s.Code), Message: s.Message, Fate: status.Processed, Origin: origin, Kind: kind}
 	if !e.Code.Valid() {
 		return nil, errResult
 	}

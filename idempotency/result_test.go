@@ -48,6 +48,20 @@ func TestResultsTravel(t *testing.T) {
 			t.Errorf("%v became %v", err, back.err)
 		}
 	}
+	for _, err := range []*status.Error{{Code: status.Unavailable, Origin: status.Downstream}, {Code: status.ResourceExhausted, Kind: status.Quota, Message: "enough"}} {
+		b := failed(err).marshal()
+		if back, e := unmarshalResult(b); e != nil || back.err.Code != err.Code || back.err.Origin != err.Origin || back.err.Kind != err.Kind {
+			t.Errorf("%v became %v, %v", err, back, e)
+		}
+		for _, wrong := range [][]byte{{failureResult, 2, 0}, {failureResult, 0, 200}} {
+			if back, e := unmarshalResult(append(wrong, b[3:]...)); e == nil {
+				t.Errorf("%q became %v", wrong, back)
+			}
+		}
+	}
+	if b := failed(&status.Error{Code: status.NotFound}).marshal(); b[0] != plainResult {
+		t.Error("processes of an earlier version cannot read what has no origin")
+	}
 	if _, err := encode(func() {}, 10); err == nil {
 		t.Error("a function was encoded")
 	}
@@ -55,7 +69,10 @@ func TestResultsTravel(t *testing.T) {
 
 func FuzzResult(f *testing.F) {
 	f.Add([]byte{})
-	f.Add([]byte{resultVersion})
+	f.Add([]byte{plainResult})
+	f.Add([]byte{failureResult, 1})
+	f.Add([]byte{failureResult, 1, 0, 8, 14})
+	f.Add((&Result{err: &status.Error{Code: status.Unavailable, Message: "below", Origin: status.Downstream, Kind: status.Quota}}).marshal())
 	f.Add((&Result{kind: kindJSON, body: []byte("1")}).marshal())
 	f.Add((&Result{kind: "google.protobuf.Value", body: []byte{0x20, 1}}).marshal())
 	f.Add(failed(inDoubt("x")).marshal())

@@ -22,7 +22,9 @@ func (g *Guard) claim(ctx context.Context, at key) (id string, done *Result, err
 	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
 		rec, err := g.opt.Store.Claim(ctx, ask)
 		if err != nil {
-			g.later(g.late(at, ask.ID, nil)) // it may have been made all the same
+			l := g.late(at, ask.ID, nil) // it may have been made all the same, or be made yet
+			l.unsure = policy.Now().Add(g.opt.TTL)
+			g.later(l)
 			if ctx.Err() != nil {
 				return "", nil, unbegun(ctx)
 			}
@@ -84,7 +86,7 @@ func (g *Guard) settle(at key, claim string, r *Result) {
 	l := g.late(at, claim, r)
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
-	if !g.store(ctx, l) {
+	if g.store(ctx, l) != nil {
 		g.later(l)
 	}
 }
@@ -110,19 +112,24 @@ func (g *Guard) later(l late) {
 	}
 }
 
-// store reports whether l need not be stored any more.
-func (g *Guard) store(ctx context.Context, l late) bool {
-	var err error
+// store tells the store of l. That its claim is not there any more (ErrLost) is an error only while the claim may still arrive.
+func (g *Guard) store(ctx context.Context, l late) (err error) {
 	if l.result == nil {
 		err = g.opt.Store.Release(ctx, l.key, l.claim)
 	} else {
 		err = g.opt.Store.Finish(ctx, l.key, l.claim, l.result, g.opt.Keep)
 	}
-	if err != nil && !errors.Is(err, ErrLost) {
-		g.opt.Logger.Warn("idempotency: a result could not be stored; trying again", "error", err)
-		return false
+	switch {
+	case !errors.Is(err, ErrLost):
+	case policy.Now() >= l.unsure:
+		return nil
+	default:
+		return ErrLost
 	}
-	return true
+	if err != nil {
+		g.opt.Logger.Warn("idempotency: a result could not be stored; trying again", "error", err)
+	}
+	return err
 }
 
 // storeLate stores what could not be stored at once, until ctx ends.
@@ -144,28 +151,49 @@ func (g *Guard) storeLate(ctx context.Context) {
 	}
 }
 
-// storeAll reports whether nothing is left to be stored.
+// inARow is after how many failures, one after the other, the store is left alone for a while. What it does not take then waits behind the others, so that a
+// result which it never takes holds up nobody.
+const inARow = 3
+
+// storeAll tries each result that waits once, and reports whether nothing is left to be stored.
 func (g *Guard) storeAll(ctx context.Context) bool {
-	for {
+	g.mu.Lock()
+	waiting := len(g.unstored)
+	g.mu.Unlock()
+	for failed := 0; waiting > 0 && failed < inARow; waiting-- {
 		g.mu.Lock()
-		if len(g.unstored) == 0 {
-			g.mu.Unlock()
-			return true
-		}
 		l := g.unstored[0]
 		g.mu.Unlock()
-		try, cancel := context.WithTimeout(ctx, settleTimeout)
-		ok := g.store(try, l) || policy.Now() >= l.until
-		cancel()
-		if !ok {
-			return false
+		again := true
+		if policy.Now() >= l.next {
+			try, cancel := context.WithTimeout(ctx, settleTimeout)
+			err := g.store(try, l)
+			cancel()
+			switch {
+			case err == nil:
+				again, failed = false, 0
+			case errors.Is(err, ErrLost):
+				failed = 0
+				l.pause = max(time.Second, 2*l.pause)
+				l.next = min(policy.Now().Add(l.pause), l.unsure)
+			default:
+				failed++
+			}
 		}
+		again = again && policy.Now() < l.until
 		g.mu.Lock()
-		if g.unstored = g.unstored[1:]; len(g.unstored) == 0 {
-			g.unstored = nil
+		if g.unstored = g.unstored[1:]; again {
+			g.unstored = append(g.unstored, l)
 		}
 		g.mu.Unlock()
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.unstored) == 0 {
+		g.unstored = nil
+		return true
+	}
+	return false
 }
 
 // stayAlive says every third of the TTL that this process lives.

@@ -1,15 +1,11 @@
 package idempotency
 
 import (
-	"crypto/sha256"
 	"sync"
 	"time"
 
 	"github.com/hull-go/hull/policy"
 )
-
-// Fingerprint tells requests apart: the same key with another request is a mistake.
-type Fingerprint [sha256.Size]byte
 
 // window is what one process knows of keys. It decides; it is given the time, and waits for nobody.
 type window struct {
@@ -19,6 +15,7 @@ type window struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 	bytes   int64
+	taken   map[string]int64 // of those, by scope
 	// ended are the entries that have a result, in the order in which they got it, which is that in which they expire.
 	first, last *entry
 	n           counters
@@ -37,6 +34,7 @@ type counters struct{ started, replayed, waited, mismatched, full, doubtful, rel
 // entry is one key.
 type entry struct {
 	key     string
+	scope   string
 	request Fingerprint
 	size    int64
 	// done is closed when the entry has a result or was forgotten.
@@ -67,8 +65,26 @@ const (
 	leastResult = 256
 )
 
-// begin decides what a call with that key does at now. begun makes the run of one that starts.
-func (w *window) begin(now policy.Time, key string, request Fingerprint, begun func() *run) (*entry, decision) {
+// share is how much one scope may take of what the others leave: 7/8, so that none fills the window alone, and whoever comes next finds room for some keys.
+const share = 8
+
+// room reports whether a scope may take more.
+func (w *window) room(scope string, more int64) bool {
+	left := w.maxBytes - (w.bytes - w.taken[scope]) // by the others
+	return w.taken[scope]+more <= left-left/share
+}
+
+// take gives e more room.
+func (w *window) take(e *entry, more int64) {
+	e.size += more
+	w.bytes += more
+	if w.taken[e.scope] += more; w.taken[e.scope] == 0 {
+		delete(w.taken, e.scope)
+	}
+}
+
+// begin decides what a call with that key, of a caller of that scope, does at now. begun makes the run of one that starts.
+func (w *window) begin(now policy.Time, key, scope string, request Fingerprint, begun func() *run) (*entry, decision) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.expire(now)
@@ -85,12 +101,13 @@ func (w *window) begin(now policy.Time, key string, request Fingerprint, begun f
 		return e, wait
 	}
 	size := int64(overhead + leastResult + 2*len(key))
-	if w.bytes+size > w.maxBytes {
+	if !w.room(scope, size) {
 		w.n.full++
 		return nil, noRoom
 	}
-	e := &entry{key: key, request: request, size: size, done: make(chan struct{}), run: begun()}
-	w.entries[key], w.bytes = e, w.bytes+size
+	e := &entry{key: key, scope: scope, request: request, done: make(chan struct{}), run: begun()}
+	w.entries[key] = e
+	w.take(e, size)
 	return e, start
 }
 
@@ -108,11 +125,10 @@ func (w *window) end(now policy.Time, e *entry, r *Result) {
 	}
 	e.result, e.expires = r, now.Add(w.keep)
 	more := max(0, r.size()-leastResult)
-	if w.bytes+more > w.maxBytes { // the key has its place; its answer has none
+	if !w.room(e.scope, more) { // the key has its place; its answer has none
 		e.result, more = r.least(), 0
 	}
-	e.size += more
-	w.bytes += more
+	w.take(e, more)
 	if w.last == nil {
 		w.first = e
 	} else {
@@ -140,5 +156,5 @@ func (w *window) forget(e *entry) {
 	}
 	e.forgotten = true
 	delete(w.entries, e.key)
-	w.bytes -= e.size
+	w.take(e, -e.size)
 }

@@ -1,0 +1,160 @@
+package idempotency_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hull-go/hull/idempotency"
+	"github.com/hull-go/hull/idempotency/storetest"
+	"github.com/hull-go/hull/status"
+)
+
+// TestRerunAfterPanicAndGivingUp is a regression test: Options.Rerun was honoured after the death of a process only. A panic and a handler that was given up leave
+// the key in doubt as well, and the next call with it runs, on this node and on another.
+func TestRerunAfterPanicAndGivingUp(t *testing.T) {
+	for name, die := range map[string]func(context.Context) error{
+		"panic":    func(context.Context) error { panic("boom") },
+		"given up": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		for where, shared := range map[string]bool{"memory": false, "shared": true} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := idempotency.Options{Linger: -1, Rerun: func(m string) bool { return m == "shop/Pay" }}
+					first := newGuard(t, o)
+					guards := []*idempotency.Guard{first}
+					if shared {
+						o.Store = storetest.NewMem()
+						first, guards = newGuard(t, o), nil
+						for range 2 {
+							guards = append(guards, newGuard(t, o))
+						}
+						guards = append(guards, first)
+					}
+					func() {
+						defer func() { _ = recover() }()
+						ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+						defer cancel()
+						_, _ = first.Do(ctx, call("k"), func(ctx context.Context) (any, error) { return nil, die(ctx) })
+					}()
+					starts := 0
+					for i, g := range guards {
+						rep, err := g.Do(t.Context(), call("k"), func(context.Context) (any, error) { starts++; return "again", nil })
+						if err != nil || text(t, rep) != `"again"` {
+							t.Errorf("guard %d: %v, %v", i, rep, err)
+						}
+					}
+					if s := first.Snapshot(); starts != 1 || s.Doubtful != 1 || s.Released != 0 {
+						t.Errorf("it ran %d times more; %+v", starts, s)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestALargeFailureIsCut: of a failure that is larger than what is kept, its code and its beginning are.
+func TestALargeFailureIsCut(t *testing.T) {
+	g := newGuard(t, idempotency.Options{MaxResult: 1000})
+	for i := range 2 {
+		_, err := g.Do(t.Context(), call("k"), func(context.Context) (any, error) {
+			return nil, &status.Error{Code: status.Internal, Message: strings.Repeat("ü", 1000), Fate: status.Processed, Origin: status.Downstream}
+		})
+		e := status.From(err)
+		if e == nil || e.Code != status.Internal || e.Origin != status.Downstream || !strings.HasPrefix(e.Message, "üüü") || i == 1 && len(e.Message) > 200 {
+			t.Errorf("call %d: %v", i+1, err)
+		}
+	}
+	if s := g.Snapshot(); s.Bytes > 2000 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// picky is a store that never takes some results, and none while it is away.
+type picky struct {
+	*storetest.Mem
+	away atomic.Bool
+}
+
+func (p *picky) Finish(ctx context.Context, key, claim string, result []byte, keep time.Duration) error {
+	if p.away.Load() || strings.Contains(string(result), "never") {
+		return errors.New("the store does not take it")
+	}
+	return p.Mem.Finish(ctx, key, claim, result, keep)
+}
+
+// TestAResultThatIsNeverTakenHoldsNothingUp is a regression test: results that the store had not taken at once waited for the first of them.
+func TestAResultThatIsNeverTakenHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &picky{Mem: storetest.NewMem()}
+		a, b := newGuard(t, idempotency.Options{Store: store}), newGuard(t, idempotency.Options{Store: store})
+		for _, key := range []string{"n1", "n2", "n3", "n4"} {
+			if _, err := a.Do(t.Context(), call(key), func(context.Context) (any, error) { return "never", nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		store.away.Store(true)
+		if _, err := a.Do(t.Context(), call("k"), func(context.Context) (any, error) { return 1, nil }); err != nil {
+			t.Fatal(err)
+		}
+		store.away.Store(false)
+		time.Sleep(10 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		rep, err := b.Do(ctx, call("k"), func(context.Context) (any, error) { t.Error("it ran again"); return nil, nil })
+		if err != nil || text(t, rep) != "1" || a.Snapshot().Late != 4 {
+			t.Errorf("%v, %v; %d results wait", rep, err, a.Snapshot().Late)
+		}
+		time.Sleep(idempotency.DefaultKeep)
+		if n := a.Snapshot().Late; n != 0 {
+			t.Errorf("%d results wait when nobody asks for them any more", n)
+		}
+	})
+}
+
+// tardy is a store that one claim reaches after its caller has heard that it failed.
+type tardy struct {
+	*storetest.Mem
+	by time.Duration
+}
+
+func (s *tardy) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Record, error) {
+	if s.by == 0 {
+		return s.Mem.Claim(ctx, c)
+	}
+	time.AfterFunc(s.by, func() { _, _ = s.Mem.Claim(context.Background(), c) })
+	s.by = 0
+	return idempotency.Record{}, errors.New("no answer")
+}
+
+// TestAClaimThatArrivesLateIsTakenBack: a claim that failed is on its way all the same, and arrives when the key has been set free; nobody runs under it, and others
+// need not wait until its process dies.
+func TestAClaimThatArrivesLateIsTakenBack(t *testing.T) {
+	for _, by := range []time.Duration{time.Second, 5 * time.Second, 14 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &tardy{storetest.NewMem(), by}
+			a, b := newGuard(t, idempotency.Options{Store: store}), newGuard(t, idempotency.Options{Store: store})
+			if _, err := a.Do(t.Context(), call("k"), nil); status.FateOf(err) != status.NotSent {
+				t.Fatal(err)
+			}
+			time.Sleep(by)
+			synctest.Wait()
+			if store.Owner("shop/Pay\x00\x00k") == "" {
+				t.Fatal("the claim has not arrived: the test does not test that")
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), idempotency.DefaultTTL+5*time.Second)
+			defer cancel()
+			if rep, err := b.Do(ctx, call("k"), func(context.Context) (any, error) { return 1, nil }); err != nil || text(t, rep) != "1" {
+				t.Errorf("%v late: %v, %v", by, rep, err)
+			}
+			if n := a.Snapshot().Late; n != 0 {
+				t.Errorf("%v late: %d wait", by, n)
+			}
+		})
+	}
+}
