@@ -306,7 +306,10 @@ func TestPython(t *testing.T) {
 		"broken":     "0 1",
 	})
 	select {
-	case <-g.cancelled:
+	case err := <-g.cancelled:
+		if err == nil {
+			t.Error("the handler's context had no error")
+		}
 	case <-time.After(limit):
 		t.Error("the cancelled handler went on")
 	}
@@ -330,7 +333,10 @@ func TestGrpcWeb(t *testing.T) {
 	}
 	node(t, "grpcweb", want, addr)
 	select {
-	case <-g.cancelled:
+	case err := <-g.cancelled:
+		if err == nil {
+			t.Error("the handler's context had no error")
+		}
 	case <-time.After(limit):
 		t.Error("the handler whose time was up was not cancelled")
 	}
