@@ -109,8 +109,8 @@ func (sc *scenario) section(results []result, rounds int) string {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "\n%s%s: %d rounds on a machine of %d processors, %s. The latest call began %d ms too late.\n\n", &notes, time.Now().UTC().Format(time.DateOnly), rounds, runtime.NumCPU(),
-		runtime.Version(), late.Milliseconds())
+	fmt.Fprintf(&b, "\n%s%s: %d rounds on a machine of %d processors, %s. The latest call began %d ms too late; rows with one of more than %d ms are played again, twice at most.\n\n", &notes, time.Now().UTC().Format(time.DateOnly), rounds, runtime.NumCPU(),
+		runtime.Version(), late.Milliseconds(), still.Milliseconds())
 	return b.String()
 }
 
