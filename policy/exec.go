@@ -57,6 +57,7 @@ type Exec struct {
 	stream   bool // the attempt is committed to: it is not repeated, and its duration is not a latency
 	alone    bool // the executor cannot run two attempts at once: no hedges
 	forsaken bool // the caller is gone: what runs may still decide the call, but nothing else begins
+	barred   bool // a node has said that no other attempt must follow: what runs may still decide the call
 	counted  bool // among the pipeline's calls
 
 	began   Time
@@ -199,7 +200,7 @@ func (x *Exec) Reset() {
 	x.steps, x.wake, x.retryAt, x.hedgeAt, x.dryAt = Steps{}, 0, 0, 0, 0
 	x.phase, x.probe, x.gate, x.heldSet, x.seat.kind, x.n = phaseGates, false, 0, 0, seatNone, 0
 	x.running, x.lost, x.unpaid, x.late = 0, 0, 0, false
-	x.stream, x.alone, x.forsaken, x.counted = false, false, false, false
+	x.stream, x.alone, x.forsaken, x.barred, x.counted = false, false, false, false, false
 }
 
 // Idle reports whether the call has ended and nothing of it is outstanding: no attempt runs, no verdict is to arrive.

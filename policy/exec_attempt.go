@@ -182,7 +182,7 @@ func (p *Pipeline) most(c *Call) int {
 
 func (x *Exec) scheduleHedge(now Time) {
 	x.hedgeAt = 0
-	if x.p.opt.Hedging == nil || !x.call.SideEffectFree || x.alone || x.probe || int(x.n) >= x.p.most(&x.call) || x.call.PathAttempt > 1 {
+	if x.p.opt.Hedging == nil || !x.call.SideEffectFree || x.alone || x.probe || x.barred || int(x.n) >= x.p.most(&x.call) || x.call.PathAttempt > 1 {
 		return
 	}
 	if d, ok := x.p.opt.Hedging.Delay(now, &x.call, int(x.n)); ok {
@@ -197,6 +197,9 @@ func (x *Exec) hedge(now Time, rnd rand.Source) {
 	x.hedgeAt = 0
 	if int(x.n) >= x.p.most(&x.call) || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
 		return
+	}
+	if _, ok := x.p.opt.Nodes.(Spares); ok && !x.spare(now, rnd) {
+		return // it would go to a node that has the call already
 	}
 	if b := x.p.opt.Budget; b != nil && !b.Spend(now, x.call.Criticality, ClassLoser.Counts().Cost) {
 		x.p.n.budgetEmpty.Add(1)
@@ -368,11 +371,24 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	case final(cl) || a.fatal:
 		x.finishAs(now, rnd, k)
 	case x.active():
-		if x.hedgeAt != 0 && c.Retry != RetryNever { // a failure is reason enough not to wait for the delay
-			x.hedge(now, rnd)
-		}
+		x.beside(now, rnd, a)
 	default:
 		x.again(now, rnd, k)
+	}
+}
+
+// beside takes in the failure of an attempt beside which others run. It is reason enough not to wait for a hedge's delay, unless the node wants to be left
+// alone for a while; and some failures forbid all further attempts, as they do where attempts follow each other.
+func (x *Exec) beside(now Time, rnd rand.Source, a *attempt) {
+	pushback := status.From(a.err).Pushback
+	switch {
+	case pushback < 0 || a.class == ClassDownstream:
+		x.barred, x.hedgeAt = true, 0
+	case x.hedgeAt == 0 || a.class.Counts().Retry == RetryNever:
+	case pushback > 0:
+		x.hedgeAt = max(x.hedgeAt, now.Add(pushback))
+	default:
+		x.hedge(now, rnd)
 	}
 }
 
@@ -450,6 +466,10 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 	}
 	if x.forsaken {
 		stop("", "the caller is gone")
+		return
+	}
+	if x.barred {
+		stop(retryName, "the answer to another attempt forbids it")
 		return
 	}
 	if x.stream {

@@ -1,6 +1,7 @@
 package muxtransport
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
 	"time"
@@ -298,7 +299,11 @@ func parseAnswer(c *cursor, maxHeader int, names *recvNames, h *answerHead) erro
 func appendStatus(b []byte, e *status.Error) []byte {
 	b = binary.AppendUvarint(b, uint64(e.Code))
 	b = append(b, byte(e.Fate), byte(e.Kind), byte(e.Origin))
-	b = binary.AppendVarint(b, int64(e.Pushback/time.Microsecond))
+	push := int64(e.Pushback / time.Microsecond)
+	if push == 0 {
+		push = int64(cmp.Compare(e.Pushback, 0)) // less than a microsecond is not nothing, and -1 ns means never
+	}
+	b = binary.AppendVarint(b, push)
 	b = appendBytes(b, e.Message)
 	b = binary.AppendUvarint(b, uint64(len(e.Details)))
 	for _, d := range e.Details {
