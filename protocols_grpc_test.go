@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -114,6 +116,35 @@ func TestGRPCShapes(t *testing.T) {
 			}
 			if want := "/greeter.Greeter/Hello /greeter.Greeter/Count /greeter.Greeter/Sum /greeter.Greeter/Chat /typed.Greeter/Hello"; compact(seen) != want {
 				t.Errorf("middleware saw %s, want %s", compact(seen), want)
+			}
+		}
+	})
+}
+
+// TestFarDeadlines: who has all the time that there is to say is served, whatever it speaks.
+func TestFarDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", both)
+		long, cancel := context.WithTimeout(t.Context(), math.MaxInt64)
+		defer cancel()
+		far, cancel := context.WithDeadline(t.Context(), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
+		defer cancel()
+		native, foreign := pb.NewGreeterClient(w.Client("caller").To("greeter")), pb.NewGreeterClient(dialGRPC(t, w))
+		for name, ctx := range map[string]context.Context{"292 years": long, "the year 9999": far} {
+			if _, err := native.Hello(ctx, &pb.HelloRequest{Name: "Ada"}); err != nil {
+				t.Errorf("native, %s: %v", name, err)
+			}
+			if _, err := foreign.Hello(ctx, &pb.HelloRequest{Name: "Ada"}); err != nil {
+				t.Errorf("gRPC, %s: %v", name, err)
+			}
+			if _, err := foreign.Hello(metadata.AppendToOutgoingContext(ctx, "via", "1.1 proxy"), &pb.HelloRequest{Name: "Ada"}); err != nil {
+				t.Errorf("gRPC through a proxy, %s: %v", name, err)
+			}
+		}
+		for _, timeout := range []string{"99999999H", "2562047H", "2100000H"} {
+			if res, body := post(t, dialHTTP(t, w, false), "/typed.Greeter/Hello", `{"Name":"Ada"}`, "Grpc-Timeout", timeout); res.StatusCode != http.StatusOK {
+				t.Errorf("JSON, %s: %s %s", timeout, res.Status, body)
 			}
 		}
 	})

@@ -10,12 +10,13 @@ var epochUnix = epoch.UnixNano()
 // Now reads the clock. It belongs to executors: decisions are given the time.
 func Now() Time { return Time(epochUnix + int64(time.Since(epoch))) }
 
-// At converts a time.Time, as a context's deadline has it. The zero time becomes never.
+// At converts a time.Time, as a context's deadline has it. The zero time becomes never; what is before 1970 or after 2262 becomes the first or the
+// last moment that a Time can be.
 func At(t time.Time) Time {
 	if t.IsZero() {
 		return 0
 	}
-	return Time(epochUnix + int64(t.Sub(epoch)))
+	return max(Time(epochUnix).Add(t.Sub(epoch)), 1)
 }
 
 // Clock returns t as a time.Time of this process's clock, for contexts and logs. Never becomes the zero time.
