@@ -253,7 +253,8 @@ func (s *Server) leaveGently(reg *registry.Registry, r announcement, f *front) e
 	s.begin(Draining, "")
 	finish, cut := context.WithCancelCause(all)
 	defer cut(nil)
-	most := min(s.opt.drainTimeout, s.opt.drainTimeout+max(tellMost, s.opt.drainWait+deregisterMost)-time.Since(began))
+	whole := max(s.opt.drainTimeout, DefaultDrainTimeout) + max(tellMost, s.opt.drainWait+deregisterMost)
+	most := min(s.opt.drainTimeout, whole-time.Since(began))
 	var calls, streams int64 // that are under way when the time is up
 	late := time.AfterFunc(most, func() {
 		streams = s.streams.Load()

@@ -243,6 +243,64 @@ func TestLeavingWithAHungRegistry(t *testing.T) {
 	})
 }
 
+// TestDrainShorterThanDiscovery: calls under way when nobody sends any more have the time that Drain says, however slow discovery was.
+func TestDrainShorterThanDiscovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		engine := memregistry.New()
+		reg, err := registry.New(engine, registry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln, err := w.Network.Host("a").Listen("a:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := hull.NewServer("shop", hull.WithRegistry(reg), hull.Listener(ln), hull.Drain(time.Second, 2*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hull.Handle(s, "shop.S/Get", func(context.Context, *payRequest) (*payReply, error) {
+			time.Sleep(500 * time.Millisecond)
+			return &payReply{}, nil
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		c := w.Client("caller", hull.WithRegistry(reg))
+		call := func() error {
+			_, err := hull.Call[payReply](t.Context(), c.To("shop"), "shop.S/Get", &payRequest{}, hull.Timeout(5*time.Second))
+			return err
+		}
+		var calls sync.WaitGroup
+		made := 0
+		calls.Go(func() {
+			<-s.Ready()
+			if err := call(); err != nil {
+				t.Error(err)
+			}
+			engine.SetSlow(4 * time.Second)
+			stop()
+			for time.Sleep(50 * time.Millisecond); s.Phase() < hull.Draining; time.Sleep(100 * time.Millisecond) { // as callers do who have not heard of it
+				made++
+				calls.Go(func() {
+					if err := call(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		})
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		calls.Wait()
+		if made < 50 {
+			t.Errorf("%d calls while it left", made)
+		}
+		engine.SetSlow(0)
+		_ = c.Close()
+		_ = reg.Close()
+	})
+}
+
 func TestWarmUpThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
