@@ -40,7 +40,7 @@ type clientConn struct {
 	// scan is the timer of the earliest deadline under way; it may be set for one that has gone.
 	scan   *time.Timer
 	scanAt policy.Time // 0 = not set
-	// stalledUntil is when this process was last seen to have stood still.
+	// stalledUntil is when this process was last seen to have stood still: calls whose deadline had passed by then have had their grace.
 	stalledUntil policy.Time
 }
 
@@ -205,17 +205,16 @@ const (
 func (c *clientConn) scanDeadlines() { c.endLate(policy.Now()) }
 
 // endLate ends the calls whose deadline has passed. If this process has stood still meanwhile, answers may have been here for
-// long: they are read first, and whatever then is still late is nobody's fault.
+// long: they are read first, and whatever then is still late is nobody's fault. That is waited for once for each call: a process that is short of CPU is late
+// for every look, and its calls have to end nevertheless.
 func (c *clientConn) endLate(now policy.Time) {
 	var late []*call
 	var next policy.Time
-	flush := false
+	flush, wait := false, false
 	c.mu.Lock()
-	if c.scanAt != 0 && now.Sub(c.scanAt) > stallAfter && c.cause == nil {
+	graced, stood := c.stalledUntil, c.scanAt != 0 && now.Sub(c.scanAt) > stallAfter && c.cause == nil
+	if stood {
 		c.stalledUntil = now
-		c.setScan(now.Add(stallGrace))
-		c.mu.Unlock()
-		return
 	}
 	for i := range c.table {
 		ca := c.table[i].call
@@ -223,6 +222,8 @@ func (c *clientConn) endLate(now policy.Time) {
 		case ca == nil || ca.deadline == 0:
 		case ca.deadline > now:
 			next = policy.Earliest(next, ca.deadline)
+		case stood && ca.deadline > graced:
+			wait = true
 		default:
 			// A call of which the last byte is not written yet cannot have been started, and now never will.
 			ca.fate = status.Maybe
@@ -239,7 +240,9 @@ func (c *clientConn) endLate(now policy.Time) {
 		}
 	}
 	c.scanAt = 0
-	if next != 0 && c.cause == nil {
+	if wait {
+		c.setScan(now.Add(stallGrace))
+	} else if next != 0 && c.cause == nil {
 		c.setScan(max(next, now.Add(scanInterval)))
 	}
 	c.mu.Unlock()

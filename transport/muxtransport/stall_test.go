@@ -104,3 +104,94 @@ func TestOwnStallContext(t *testing.T) {
 		}
 	})
 }
+
+// TestLateAtEveryLook: a process that is short of CPU, as under a quota, is late for every look at the deadlines. Its calls end by the second one.
+func TestLateAtEveryLook(t *testing.T) {
+	for name, byContext := range map[string]bool{"its own deadline": false, "its context's": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, funcHandler(func(context.Context, *transport.Incoming) transport.Outgoing {
+					time.Sleep(time.Hour)
+					return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(nil)}
+				}), Options{}, memnet.Options{})
+				defer r.stop()
+				c := r.dial(t, Options{})
+				defer c.Close()
+				ctx := &timed{t.Context(), time.Now().Add(time.Second), make(chan struct{})}
+				end := make(chan *status.Error, 1)
+				go func() {
+					if !byContext {
+						_, err := unary(c, "x", nil, time.Second)
+						end <- err
+						return
+					}
+					var in, out []byte
+					end <- c.Call(ctx, &transport.Request{Method: "x", Codec: codec.Bytes{}, Message: &in}, &transport.Reply{Message: &out})
+				}()
+				synctest.Wait()
+				for look := range 2 {
+					c.mu.Lock()
+					at := c.scanAt
+					c.scan.Stop()
+					c.mu.Unlock()
+					time.Sleep(time.Until(at.Clock()) + stallAfter + 30*time.Millisecond)
+					if look == 0 {
+						close(ctx.done)
+						synctest.Wait()
+					}
+					c.scanDeadlines()
+					synctest.Wait()
+				}
+				select {
+				case err := <-end:
+					if err == nil || err.Kind != status.Stalled || err.Code != status.DeadlineExceeded {
+						t.Errorf("%v, want kind stalled", err)
+					}
+				default:
+					t.Error("the call is under way after two looks")
+				}
+			})
+		})
+	}
+}
+
+// TestStallAfterStall: of two stalls in a row the second one ends calls that were late at the first, and has the answers read of those that were not.
+func TestStallAfterStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, funcHandler(func(_ context.Context, in *transport.Incoming) transport.Outgoing {
+			if in.Method == "late" {
+				time.Sleep(time.Hour)
+			}
+			return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(nil)}
+		}), Options{}, memnet.Options{})
+		defer r.stop()
+		c := r.dial(t, Options{})
+		defer c.Close()
+		r.net.Link("server", "client").Delay(100*time.Millisecond, 0)
+		answered, late := make(chan *status.Error, 1), make(chan *status.Error, 1)
+		go func() {
+			_, err := unary(c, "quick", nil, 40*time.Second)
+			answered <- err
+		}()
+		go func() {
+			_, err := unary(c, "late", nil, time.Second)
+			late <- err
+		}()
+		synctest.Wait()
+		began := policy.Now()
+		c.endLate(began.Add(30 * time.Second))
+		c.endLate(began.Add(60 * time.Second))
+		synctest.Wait()
+		select {
+		case err := <-late:
+			if err == nil || err.Kind != status.Stalled {
+				t.Errorf("%v, want kind stalled", err)
+			}
+		default:
+			t.Error("the call that was late at the first stall is still under way")
+		}
+		if err := <-answered; err != nil {
+			t.Errorf("the answer was there, and yet: %v", err)
+		}
+	})
+}
