@@ -93,6 +93,7 @@ const (
 	free          // no rule holds for it: it is only counted
 	placed        // has a place in the hall
 	reserved      // has one of its method's reserve
+	lent          // has one beside them, as a call of a lower class while the hall stands
 	waiting       // is in the hall's line
 )
 
@@ -194,11 +195,15 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 		d.dry[ByLimit].Add(1)
 		d.take(now, a.Call.Deadline, m, s, free)
 		return policy.Verdict{}, None
-	case !r.NoReserve && m.entitled(&a.Call, d.stands.Load()):
-		d.reserve.Add(1)
-		d.take(now, a.Call.Deadline, m, s, reserved)
-		return policy.Verdict{}, None
-	case v.Decision == policy.Park:
+	}
+	if !r.NoReserve {
+		if k := m.entitled(&a.Call, d.stands.Load()); k != none {
+			d.reserve.Add(1)
+			d.take(now, a.Call.Deadline, m, s, k)
+			return policy.Verdict{}, None
+		}
+	}
+	if v.Decision == policy.Park {
 		s.hall = r.hall
 		return v, None
 	}
@@ -330,9 +335,14 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 	if r.Limit.Mode == policy.Off {
 		limit = maxAbandoned
 	}
+	// What methods are used to is not forgotten while the hall stands: of what lower classes are lent then they would be lent a quarter next.
+	aged := took
+	if d.stands.Load() {
+		aged = 0
+	}
 	active := 0
 	for _, m := range d.methods {
-		if m.look(now, took) {
+		if m.look(now, aged) {
 			active++
 		}
 	}

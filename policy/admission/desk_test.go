@@ -2,6 +2,7 @@ package admission_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -167,6 +168,120 @@ func TestStandingHall(t *testing.T) {
 				t.Error("a sheddable call got in although the hall moves")
 			}
 		})
+	}
+}
+
+// TestStandingHallKeepsCriticalCalls: what sheddable calls get while the hall stands is lent beside the reserve of their method and takes nothing of it from
+// its critical calls, however many there are and whether their handlers end or not.
+func TestStandingHallKeepsCriticalCalls(t *testing.T) {
+	const lasts = 3 * second / 10 // a critical call
+	for _, tt := range []struct {
+		name     string
+		flood    int         // sheddable calls every 0.1 s
+		deadline policy.Time // of theirs, 0 = none
+		lasts    policy.Time // one of them
+	}{
+		{"alone", 0, 0, 0},
+		{"with prefetching", 5, 0, second},
+		{"with prefetching that hangs", 5, 0, 600 * second},
+		{"with prefetching that outlives its time", 5, second, 3 * second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDesk(t, fixed(10))
+			full, light := d.Add("full"), d.Add("light")
+			var used []*admission.Seat
+			for range 4 { // what the light method is used to
+				s, _ := d.arrive(begun, light, policy.Call{})
+				used = append(used, s)
+			}
+			d.Turn(begun, d.rnd)
+			for _, s := range used {
+				d.done(begun, light, s)
+			}
+			for range 10 {
+				d.arrive(begun, full, policy.Call{Deadline: begun + 600*second})
+			}
+			type run struct {
+				seat *admission.Seat
+				end  policy.Time
+			}
+			var runs []run
+			now, lent := begun, 0
+			for range 300 {
+				now += second / 10
+				runs = slices.DeleteFunc(runs, func(r run) bool {
+					if r.end <= now {
+						d.done(now, light, r.seat)
+					}
+					return r.end <= now
+				})
+				d.Turn(now, d.rnd)
+				for range tt.flood {
+					c := policy.Call{Criticality: policy.Sheddable}
+					if tt.deadline != 0 {
+						c.Deadline = now + tt.deadline
+					}
+					if s, _ := d.arrive(now, light, c); s.Taken() {
+						runs = append(runs, run{s, now + tt.lasts})
+						lent++
+					}
+				}
+				s, _ := d.arrive(now, light, policy.Call{})
+				if !s.Taken() {
+					t.Fatalf("after %v a critical call is refused; %d sheddable ones got in: %+v", time.Duration(now-begun), lent, d.Snapshot().Methods[1])
+				}
+				runs = append(runs, run{s, now + lasts})
+				if m := d.Snapshot().Methods[1]; m.Running > m.Reserve+max(1, m.Reserve/4) {
+					t.Fatalf("after %v: %+v", time.Duration(now-begun), m)
+				}
+			}
+			if (lent > 0) != (tt.flood > 0) {
+				t.Errorf("%d sheddable calls got in", lent)
+			}
+			for _, r := range runs {
+				d.done(now, light, r.seat)
+			}
+			if s := d.Snapshot(); s.Methods[1].Running != 0 || s.Methods[1].Reserved != 0 || s.Methods[1].Abandoned != 0 || s.Abandoned != 0 {
+				t.Errorf("when all have ended: %+v", s)
+			}
+		})
+	}
+}
+
+// TestStandingHallForLong: what a method that only has sheddable calls is lent does not dwindle however long the hall stands.
+func TestStandingHallForLong(t *testing.T) {
+	d := newDesk(t, fixed(40))
+	full, light := d.Add("full"), d.Add("light")
+	var seats []*admission.Seat
+	fill := func(now policy.Time) int {
+		for {
+			s, _ := d.arrive(now, light, policy.Call{Criticality: policy.Sheddable})
+			if !s.Taken() || len(seats) == 12 {
+				d.done(now, light, s)
+				return len(seats)
+			}
+			seats = append(seats, s)
+		}
+	}
+	if n := fill(begun); n != 12 {
+		t.Fatal(n)
+	}
+	now := begun
+	for i := range 600 {
+		d.Turn(now, d.rnd)
+		for _, s := range seats {
+			d.done(now, light, s)
+		}
+		seats = seats[:0]
+		for i == 0 {
+			if s, _ := d.arrive(now, full, policy.Call{Deadline: begun + 600*second}); !s.Taken() || d.Snapshot().Methods[0].Running == 40 {
+				break
+			}
+		}
+		now += second / 5
+		if n := fill(now); now > begun+2*second && n < 12/4 {
+			t.Fatalf("after %v %d sheddable calls got in", time.Duration(now-begun), n)
+		}
 	}
 }
 

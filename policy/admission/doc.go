@@ -19,8 +19,8 @@
 // up to an even share of the limit, may always run, whether the hall is full or not. While all goes well a method has its calls in the
 // hall and its reserve is not touched; when another method has filled the hall, it goes on as before. Together the reserves are at most the
 // limit once more. Only critical calls have a reserve: a flood of prefetching has a method of its own, too, and must not gain by it. But when the hall
-// stands still, because nobody has left it for a second, it is no flood that keeps the others out: then the reserves are for sheddable calls too, until
-// somebody leaves.
+// stands still, because nobody has left it for a second, it is no flood that keeps the others out: then sheddable calls are lent a quarter of their method's
+// reserve, or one place, until somebody leaves. They run beside it, so that critical calls have all of it nevertheless.
 //
 // # Handlers that do not return
 //

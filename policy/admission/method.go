@@ -13,9 +13,8 @@ import (
 type Method struct {
 	name string
 
-	// Calls under way, by the second after which they count as abandoned. Each word holds that second, and how many calls there are with a
-	// place in the hall and without. The last word is for those that never count as abandoned.
-	ring  [ringSize + 1]atomic.Uint64
+	calls ring         // under way, but for those in low
+	low   ring         // calls of the lower classes that were lent a part of the reserve, which take nothing of it from critical ones
 	keeps atomic.Int64 // the reserve
 
 	lost atomic.Int64 // abandoned and still running
@@ -24,6 +23,10 @@ type Method struct {
 	usual float64     // how many calls were under way lately at most
 	seen  policy.Time // when there last were any
 }
+
+// ring counts calls by the second after which they count as abandoned. Each word holds that second, and how many calls there are with a place in the
+// hall and without. The last word is for those that never count as abandoned.
+type ring [ringSize + 1]atomic.Uint64
 
 const (
 	ringSize  = 64 // seconds, a power of two
@@ -77,19 +80,27 @@ func one(k kind) uint64 {
 	return 1 << countBits
 }
 
-// calls returns what a word holds.
-func calls(w uint64) (placed, others int64) {
+// count returns what a word holds.
+func count(w uint64) (placed, others int64) {
 	return int64(w & countMask), int64(w >> countBits & countMask)
 }
 
 func marked(w uint64) uint32 { return uint32(w >> markShift) }
 
+// of returns the ring that calls of a kind are in.
+func (m *Method) of(k kind) *ring {
+	if k == lent {
+		return &m.low
+	}
+	return &m.calls
+}
+
 // begin counts a call and returns where. What is under the mark of another second has been abandoned, but could not be given up: then the call
 // is counted where it never will be.
 func (m *Method) begin(now, deadline policy.Time, grace time.Duration, k kind) spot {
-	s := spotOf(now, deadline, grace)
+	s, r := spotOf(now, deadline, grace), m.of(k)
 	for {
-		w := m.ring[s.at].Load()
+		w := r[s.at].Load()
 		next := w + one(k)
 		if marked(w) != s.mark {
 			if w<<(64-markShift) != 0 {
@@ -98,7 +109,7 @@ func (m *Method) begin(now, deadline policy.Time, grace time.Duration, k kind) s
 			}
 			next = uint64(s.mark)<<markShift + one(k)
 		}
-		if m.ring[s.at].CompareAndSwap(w, next) {
+		if r[s.at].CompareAndSwap(w, next) {
 			s.kind = k
 			return s
 		}
@@ -107,13 +118,14 @@ func (m *Method) begin(now, deadline policy.Time, grace time.Duration, k kind) s
 
 // end takes a call out again. It returns false if it was abandoned.
 func (m *Method) end(s spot, k kind) bool {
+	r := m.of(k)
 	for {
-		w := m.ring[s.at].Load()
+		w := r[s.at].Load()
 		if n := w & (one(k) * countMask); marked(w) != s.mark || n == 0 {
 			m.lost.Add(-1)
 			return false
 		}
-		if m.ring[s.at].CompareAndSwap(w, w-one(k)) {
+		if r[s.at].CompareAndSwap(w, w-one(k)) {
 			return true
 		}
 	}
@@ -122,10 +134,16 @@ func (m *Method) end(s spot, k kind) bool {
 type swept struct{ placed, others int64 }
 
 // sweep gives up the calls whose time was over by now, second by second while room allows. left says that it did not.
-func (m *Method) sweep(now policy.Time, room int64) (n swept, left bool) {
+func (m *Method) sweep(now policy.Time, room int64) (swept, bool) {
+	n, left := m.calls.sweep(now, room, &m.lost)
+	low, more := m.low.sweep(now, room-n.placed-n.others, &m.lost)
+	return swept{n.placed, n.others + low.others}, left || more
+}
+
+func (r *ring) sweep(now policy.Time, room int64, lost *atomic.Int64) (n swept, left bool) {
 	second := now / policy.Time(time.Second)
 	for i := range ringSize {
-		w := m.ring[i].Load()
+		w := r[i].Load()
 		if w<<(64-markShift) == 0 {
 			continue
 		}
@@ -133,39 +151,48 @@ func (m *Method) sweep(now policy.Time, room int64) (n swept, left bool) {
 		if ahead := (marked(w) - markOf(second)) & markMask; ahead > 0 && ahead <= ringSize {
 			continue
 		}
-		var count swept
-		count.placed, count.others = calls(w)
-		if count.placed+count.others > room {
+		placed, others := count(w)
+		if placed+others > room {
 			left = true
 			continue
 		}
-		if m.ring[i].CompareAndSwap(w, 0) {
-			m.lost.Add(count.placed + count.others)
-			room -= count.placed + count.others
-			n.placed += count.placed
-			n.others += count.others
+		if r[i].CompareAndSwap(w, 0) {
+			lost.Add(placed + others)
+			room -= placed + others
+			n.placed += placed
+			n.others += others
 		}
 	}
 	return n, left
 }
 
 // running is how many calls are under way that have not been abandoned: with a place in the hall, and without.
-func (m *Method) running() (hall, others int64) {
-	for i := range m.ring {
-		h, o := calls(m.ring[i].Load())
+func (r *ring) running() (hall, others int64) {
+	for i := range r {
+		h, o := count(r[i].Load())
 		hall, others = hall+h, others+o
 	}
 	return hall, others
 }
 
-// entitled reports whether a call may run although the hall is full, where stands says that nobody leaves it.
-func (m *Method) entitled(c *policy.Call, stands bool) bool {
-	keeps := m.keeps.Load()
-	if keeps == 0 || !stands && c.Criticality != policy.Critical && c.Criticality != policy.CriticalPlus {
-		return false
+// entitled says as what a call may run although the hall is full, where stands says that nobody leaves it; none if it may not. Critical calls have the whole
+// reserve, whatever the lower classes do: these are lent a quarter of it beside them, or one place, and nothing while critical calls need it all.
+func (m *Method) entitled(c *policy.Call, stands bool) kind {
+	keeps, critical := m.keeps.Load(), c.Criticality == policy.Critical || c.Criticality == policy.CriticalPlus
+	if keeps == 0 || !critical && !stands {
+		return none
 	}
-	hall, others := m.running()
-	return hall+others < keeps
+	hall, others := m.calls.running()
+	if critical {
+		if hall+others < keeps {
+			return reserved
+		}
+		return none
+	}
+	if _, low := m.low.running(); low < max(1, keeps/4) && hall+others+low < keeps {
+		return lent
+	}
+	return none
 }
 
 const (
@@ -177,8 +204,9 @@ const (
 
 // look remembers how many calls are under way, and reports whether there have been any lately.
 func (m *Method) look(now policy.Time, took time.Duration) bool {
-	hall, others := m.running()
-	n := float64(hall + others)
+	hall, others := m.calls.running()
+	_, low := m.low.running()
+	n := float64(hall + others + low)
 	if n > 0 {
 		m.seen = now
 	}
@@ -194,13 +222,14 @@ func (m *Method) keep(share int) {
 // MethodSnapshot is a reading of a method.
 type MethodSnapshot struct {
 	Name string
-	// Running calls, Reserved of them in the method's reserve of Reserve. Abandoned ones run beside those.
+	// Running calls, Reserved of them in the method's reserve of Reserve, or lent a quarter of it beside that. Abandoned ones run beside those.
 	Running, Reserved, Reserve, Abandoned int64
 }
 
 func (m *Method) snapshot() MethodSnapshot {
-	hall, others := m.running()
-	return MethodSnapshot{Name: m.name, Running: hall + others, Reserved: others, Reserve: m.keeps.Load(), Abandoned: m.lost.Load()}
+	hall, others := m.calls.running()
+	_, low := m.low.running()
+	return MethodSnapshot{Name: m.name, Running: hall + others + low, Reserved: others + low, Reserve: m.keeps.Load(), Abandoned: m.lost.Load()}
 }
 
 // rootShed reports whether a root request is among the share that is shed, the same ones everywhere; a call without one is left to chance.
