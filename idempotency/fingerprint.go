@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"maps"
 	"reflect"
 	"slices"
@@ -36,13 +37,14 @@ const (
 // fields that are not known, as they were sent. A JSON field that is set and that a node does not know is lost when the request is decoded: there it is another request.
 func FingerprintOf(v any) (Fingerprint, error) {
 	var b []byte
+	var parts []part
 	var err error
 	of := ofBytes
 	switch v := v.(type) {
 	case proto.Message:
 		of = ofProto
 		if b, err = (proto.MarshalOptions{Deterministic: true}).Marshal(v); err == nil {
-			b = inOrder(b, v.ProtoReflect().Descriptor())
+			parts, _ = inOrder(b, v.ProtoReflect().Descriptor(), 0, 1)
 		}
 	case []byte:
 		b = v
@@ -58,46 +60,107 @@ func FingerprintOf(v any) (Fingerprint, error) {
 	if err != nil {
 		return Fingerprint{}, refusal(status.InvalidArgument, reasonBadKey, fmt.Sprintf("requests that are a %T cannot have a key: %v", v, err))
 	}
-	return sha256.Sum256(append([]byte(of), b...)), nil
+	h := sha256.New()
+	h.Write([]byte(of))
+	if parts == nil {
+		h.Write(b)
+	}
+	writeParts(h, parts)
+	return Fingerprint(h.Sum(nil)), nil
+}
+
+// deepestMessage is how many messages within messages are put in order: as many as protobuf decodes.
+const deepestMessage = protowire.DefaultRecursionLimit
+
+// part is a field of an encoded message, or some that follow each other and have the same number.
+type part struct {
+	number protowire.Number
+	raw    []byte
+	in     *inside // nil: raw counts as it is
+}
+
+// inside is a message whose fields are not in order, or those of a message inside: raw[from:to] of its part.
+type inside struct {
+	parts    []part
+	from, to int
 }
 
 // inOrder sorts the fields of an encoded message by number, those that are not known too, which come last otherwise; and so in the messages inside. What is
-// repeated stays in its order.
-func inOrder(b []byte, of protoreflect.MessageDescriptor) []byte {
-	type field struct {
-		number protowire.Number
-		raw    []byte
-	}
-	var fields []field
-	for rest := b; len(rest) > 0; {
+// repeated stays in its order. It returns no parts for a message that is in order, or is none, and how long the message is: all of b, or for a group what comes before
+// its end, and -1 for what is none. It looks at each field once and copies nothing, however deep the fields lie.
+func inOrder(b []byte, of protoreflect.MessageDescriptor, group protowire.Number, depth int) (parts []part, size int) {
+	asIs, last := true, protowire.Number(0)
+	for size < len(b) {
+		rest := b[size:]
 		number, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
-			return b
+			return nil, -1
 		}
-		size := protowire.ConsumeFieldValue(number, kind, rest[n:])
-		if size < 0 {
-			return b
-		}
-		raw := rest[:n+size]
-		if fd := of.Fields().ByNumber(number); fd != nil && fd.Message() != nil {
-			switch kind {
-			case protowire.BytesType:
-				inner, _ := protowire.ConsumeBytes(rest[n:])
-				raw = protowire.AppendBytes(slices.Clip(rest[:n]), inOrder(inner, fd.Message()))
-			case protowire.StartGroupType:
-				inner, _ := protowire.ConsumeGroup(number, rest[n:])
-				raw = protowire.AppendGroup(slices.Clip(rest[:n]), number, inOrder(inner, fd.Message()))
+		if kind == protowire.EndGroupType {
+			if number != group {
+				return nil, -1
 			}
+			break
 		}
-		fields = append(fields, field{number, raw})
-		rest = rest[n+size:]
+		var in *inside
+		fd := of.Fields().ByNumber(number)
+		switch holds := fd != nil && fd.Message() != nil && depth < deepestMessage; {
+		case holds && kind == protowire.BytesType:
+			inner, m := protowire.ConsumeBytes(rest[n:])
+			if m < 0 {
+				return nil, -1
+			}
+			n += m
+			if ps, _ := inOrder(inner, fd.Message(), 0, depth+1); ps != nil {
+				in = &inside{ps, n - len(inner), n}
+			}
+		case holds && kind == protowire.StartGroupType:
+			ps, m := inOrder(rest[n:], fd.Message(), number, depth+1)
+			if m < 0 {
+				return nil, -1
+			}
+			if ps != nil {
+				in = &inside{ps, n, n + m}
+			}
+			_, _, end := protowire.ConsumeTag(rest[n+m:])
+			if end < 0 {
+				return nil, -1
+			}
+			n += m + end
+		default:
+			m := protowire.ConsumeFieldValue(number, kind, rest[n:])
+			if m < 0 {
+				return nil, -1
+			}
+			n += m
+		}
+		if k := len(parts) - 1; k >= 0 && number == last && in == nil && parts[k].in == nil {
+			parts[k].raw = parts[k].raw[:len(parts[k].raw)+n]
+		} else {
+			parts = append(parts, part{number, rest[:n], in})
+		}
+		asIs = asIs && number >= last && in == nil
+		last = number
+		size += n
 	}
-	slices.SortStableFunc(fields, func(a, b field) int { return cmp.Compare(a.number, b.number) })
-	out := make([]byte, 0, len(b))
-	for _, f := range fields {
-		out = append(out, f.raw...)
+	if asIs {
+		return nil, size
 	}
-	return out
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(a.number, b.number) })
+	return parts, size
+}
+
+// writeParts writes the parts one after the other, each byte once.
+func writeParts(h hash.Hash, parts []part) {
+	for _, p := range parts {
+		if p.in == nil {
+			h.Write(p.raw)
+			continue
+		}
+		h.Write(p.raw[:p.in.from])
+		writeParts(h, p.in.parts)
+		h.Write(p.raw[p.in.to:])
+	}
 }
 
 // deepest is how many values within values are looked at. encoding/json decodes 10,000 objects within objects, each of which can be behind a pointer.

@@ -199,3 +199,25 @@ func TestKeysAcrossVersionsOfAMessage(t *testing.T) {
 		seen[first] = i
 	}
 }
+
+// TestKeysWhenAMessageHoldsAnother: a version that does not know yet that a field holds a message has the same fingerprint for it as the next one.
+func TestKeysWhenAMessageHoldsAnother(t *testing.T) {
+	next := versions(t, 1, 2)
+	m := dynamicpb.NewMessage(next)
+	m.Set(next.Fields().ByNumber(1), protoreflect.ValueOfString("a"))
+	for range 2 {
+		in := m.Mutable(next.Fields().ByNumber(15)).List().AppendMutable().Message()
+		in.Set(in.Descriptor().Fields().ByNumber(2), protoreflect.ValueOfString("b"))
+	}
+	wire, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := dynamicpb.NewMessage(next.ParentFile().Messages().ByName("In"))
+	if err := proto.Unmarshal(wire, got); err != nil {
+		t.Fatal(err)
+	}
+	if fingerprint(t, got) != fingerprint(t, m) {
+		t.Error("the same request has another fingerprint at a node that does not know a message inside")
+	}
+}

@@ -125,7 +125,7 @@ func (w *window) end(now policy.Time, e *entry, r *Result) {
 	}
 	e.result, e.expires = r, now.Add(w.keep)
 	more := max(0, r.size()-leastResult)
-	if !w.room(e.scope, more) { // the key has its place; its answer has none
+	if more > 0 && !w.room(e.scope, more) { // the key has its place; what is more of its answer has none
 		e.result, more = r.least(), 0
 	}
 	w.take(e, more)
