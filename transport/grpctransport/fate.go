@@ -57,8 +57,8 @@ func (c *conn) failure(parent, ctx context.Context, at *attempt, wc *wireCodec, 
 	switch {
 	case wc.bad != nil:
 		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: wc.bad}
-	case e.Code == status.ResourceExhausted && ofSize(e.Message) && len(st.Proto().GetDetails()) == 0:
-		// Of an answer that came, which is dropped; or of a request that the server would not take.
+	case e.Code == status.ResourceExhausted && ofSize(e.Message, at.answered.Load()) && len(st.Proto().GetDetails()) == 0:
+		// Of an answer that came, which is dropped, or that the server may not send; or of a request that it would not take.
 		e.Kind = status.TooLarge
 		transport.ReadFacts(func(key string) string { return first(trailer, key) }, e)
 		return e
@@ -101,9 +101,12 @@ const largeHeader = "peer header list size exceeded limit"
 var tooLarge = [...]string{"grpc: received message larger than max", "grpc: message after decompression larger than max",
 	"grpc: received message after decompression larger than max", "Received message larger than max (", "SERVER: Received message larger than max ("}
 
-// ofSize reports whether it is a library that calls a message too large.
-func ofSize(message string) bool {
-	return slices.ContainsFunc(tooLarge[:], func(prefix string) bool { return strings.HasPrefix(message, prefix) })
+// tooLargeToSend is what grpc-go's server says of its own answer, and a client, in the same words, of a request that it has not sent.
+const tooLargeToSend = "trying to send message larger than max ("
+
+// ofSize reports whether it is a library that calls a message too large. answered = the server has ended the call.
+func ofSize(message string, answered bool) bool {
+	return answered && strings.HasPrefix(message, tooLargeToSend) || slices.ContainsFunc(tooLarge[:], func(prefix string) bool { return strings.HasPrefix(message, prefix) })
 }
 
 // details returns what a status says beside its message.

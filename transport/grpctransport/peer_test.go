@@ -222,6 +222,17 @@ func TestAnswerThatSpeaksOfSizes(t *testing.T) {
 	}
 }
 
+// TestAnswerTooLargeForItsServer: an answer that its own server may not send for its size is one that is too large.
+func TestAnswerTooLargeForItsServer(t *testing.T) {
+	e := answered(t, func(context.Context) error { return nil }, grpc.MaxSendMsgSize(1),
+		grpc.UnaryInterceptor(func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+			return &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{strings.Repeat("x", 2000): nil}}, nil
+		}))
+	if e == nil || e.Code != status.ResourceExhausted || e.Kind != status.TooLarge || e.Fate != status.Processed {
+		t.Errorf("%+v", e)
+	}
+}
+
 // TestMuchToSay: an error with long words and many details keeps its code.
 func TestMuchToSay(t *testing.T) {
 	for _, size := range []int{8 << 10, 16 << 10, 24 << 10} {
