@@ -1,6 +1,7 @@
 package hull_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -192,6 +193,79 @@ func TestSlowHeaders(t *testing.T) {
 			}
 		})
 	})
+}
+
+// dallying answers after a while, whether anybody waits for it or not.
+type dallying struct{ pb.UnimplementedGreeterServer }
+
+func (dallying) Hello(context.Context, *pb.HelloRequest) (*pb.HelloReply, error) {
+	time.Sleep(10 * time.Second)
+	return &pb.HelloReply{}, nil
+}
+
+// TestHeadersThatTheServerDoesNotRead: a header that has come is not slow because the server reads no further, as grpc-go's does not while cancelled handlers run.
+func TestHeadersThatTheServerDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, dallying{}) },
+			hull.WithLimits(hull.Limits{StreamsPerConn: 2, Handshake: 5 * time.Second}))
+		c := starve(t, w, 70000)
+		for range 2 {
+			id := c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped(nil))
+			synctest.Wait()
+			c.must(t, c.f.WriteRSTStream(id, http2.ErrCodeCancel))
+			synctest.Wait()
+		}
+		var sent bytes.Buffer
+		f := http2.NewFramer(&sent, nil)
+		cut := 0
+		for _, id := range []uint32{5, 7} {
+			block := c.block(t, "application/grpc")
+			cut = sent.Len() + len(block)/2
+			c.must(t, f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true}))
+			c.must(t, f.WriteData(id, true, []byte(enveloped(nil))))
+		}
+		for _, part := range [][]byte{sent.Bytes()[:cut], sent.Bytes()[cut:]} { // the server's last read ends within a header
+			_, err := c.c.Write(part)
+			c.must(t, err)
+			synctest.Wait()
+		}
+		time.Sleep(9 * time.Second)
+		if _, _, open := c.heard(); !open || n.Server.Snapshot().Port.SlowHeaders != 0 {
+			t.Errorf("open %v, %d slow headers, though all came at once", open, n.Server.Snapshot().Port.SlowHeaders)
+		}
+		c.c.Close()
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestSlowBodyIsNoSlowHeader: a message that begins together with its header and ends much later does not make that slow.
+func TestSlowBodyIsNoSlowHeader(t *testing.T) {
+	for _, contentType := range []string{"application/grpc", "application/json"} {
+		t.Run(contentType, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) },
+					hull.WithLimits(hull.Limits{Handshake: 2 * time.Second, SlowSender: time.Minute}))
+				c := starve(t, w, 70000)
+				c.ask(t, contentType, "/greeter.Greeter/Hello", enveloped(nil))
+				synctest.Wait()
+				c.heard()
+				var sent bytes.Buffer
+				f := http2.NewFramer(&sent, nil)
+				c.must(t, f.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.block(t, contentType), EndHeaders: true}))
+				c.must(t, f.WriteData(c.next, true, make([]byte, 1000)))
+				for _, part := range [][]byte{sent.Bytes()[:sent.Len()-900], sent.Bytes()[sent.Len()-900:]} {
+					_, err := c.c.Write(part)
+					c.must(t, err)
+					time.Sleep(10 * time.Second)
+				}
+				if _, _, open := c.heard(); !open || n.Server.Snapshot().Port.SlowHeaders != 0 {
+					t.Errorf("open %v, %d slow headers", open, n.Server.Snapshot().Port.SlowHeaders)
+				}
+			})
+		})
+	}
 }
 
 // exchange makes a call over HTTP/1.1 by hand.

@@ -48,11 +48,11 @@ type guard struct {
 	first int64  // the window of streams that a SETTINGS frame sets last, plus one; 0 = it sets none
 	part  []byte // of a payload that flows must know, what has come; at most one setting or PING
 
-	block   int         // bytes in the header's block that came last; its frames count as they begin
-	inBlock bool        // it has not come whole
-	last    bool        // the present frame is its last
-	long    bool        // flows knows that it is long
-	late    *time.Timer // runs while it has not; nil = does not
+	block   int        // bytes in the header's block that came last; its frames count as they begin
+	inBlock bool       // it has not come whole
+	last    bool       // the present frame is its last
+	long    bool       // flows knows that it is long
+	late    *blockTime // how long it may take; nil until a read waits for one
 
 	window          time.Time
 	resets, control int
@@ -69,7 +69,9 @@ func (g *guard) read(b []byte, from func([]byte) (int, error)) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := g.follow(b, from)
-	g.timeBlock(err != nil)
+	if g.last && g.left == 0 {
+		g.inBlock = false
+	}
 	if err != nil {
 		g.after()
 	}
@@ -81,7 +83,7 @@ func (g *guard) follow(b []byte, from func([]byte) (int, error)) (int, error) {
 	if !g.acked {
 		return g.filter(b, from)
 	}
-	n, err := from(b)
+	n, err := g.fetch(b, from)
 	for p := b[:n]; len(p) > 0; {
 		if g.left > 0 {
 			g.payload(p[:min(g.left, len(p))])
@@ -99,12 +101,12 @@ func (g *guard) follow(b []byte, from func([]byte) (int, error)) (int, error) {
 // filter gives the server one frame at a time, so that one of them can be left out.
 func (g *guard) filter(b []byte, from func([]byte) (int, error)) (int, error) {
 	if g.left > 0 {
-		n, err := from(b[:min(len(b), g.left)])
+		n, err := g.fetch(b[:min(len(b), g.left)], from)
 		g.payload(b[:n])
 		g.left -= n
 		return n, err
 	}
-	n, err := from(g.hdr[g.have:])
+	n, err := g.fetch(g.hdr[g.have:], from)
 	g.have += n
 	if g.have < frameHeader {
 		return 0, err
@@ -163,6 +165,9 @@ func (g *guard) count() error {
 	flags := g.hdr[4]
 	g.part = g.part[:0]
 	g.after()
+	if g.hdr[3] != frameContinuation {
+		g.inBlock = false // whatever came of it
+	}
 	switch g.hdr[3] {
 	case frameHeaders:
 		g.flows.opened(streamOf(g.hdr[:]))
@@ -207,8 +212,10 @@ func (g *guard) after() {
 // header follows the frames of a header's block.
 func (g *guard) header(first bool) {
 	if first {
-		g.timeBlock(true) // an earlier one's time is over
 		g.block = 0
+		if g.late != nil {
+			g.late.anew()
+		}
 	}
 	was, limit := g.block, g.port.opt.MaxHeader
 	g.block += g.left
@@ -224,22 +231,21 @@ func (g *guard) header(first bool) {
 	}
 }
 
-// timeBlock bounds how long a header's block may take to come, which no server does. ended = there is none, or no more of it to come.
-func (g *guard) timeBlock(ended bool) {
-	if ended || g.last && g.left == 0 {
-		g.inBlock = false
+// fetch reads from the peer, and bounds how long that may take where a header's block has not come whole.
+func (g *guard) fetch(b []byte, from func([]byte) (int, error)) (int, error) {
+	if !g.inBlock {
+		return from(b)
 	}
-	switch {
-	case g.inBlock && g.late == nil:
+	if g.late == nil {
 		c, n := g.flows.conn, &g.port.n
-		g.late = time.AfterFunc(g.port.opt.Handshake, func() {
+		g.late = &blockTime{limit: g.port.opt.Handshake, late: func() {
 			n.slowHeaders.Add(1)
 			c.Close()
-		})
-	case !g.inBlock && g.late != nil:
-		g.late.Stop()
-		g.late = nil
+		}}
 	}
+	g.late.begin()
+	defer g.late.end()
+	return from(b)
 }
 
 // tick begins a new second of counting when the last is over.

@@ -12,7 +12,8 @@ import (
 type Options struct {
 	// TLS makes the port speak TLS, and only TLS. Its NextProtos are replaced, and those of what its GetConfigForClient returns.
 	TLS *tls.Config
-	// Handshake is how long a connection may take to say what it speaks, TLS included, and an HTTP/2 request's header from its first byte to its last; 0 = 5 s.
+	// Handshake is how long a connection may take to say what it speaks, TLS included, and an HTTP/2 request's header from its first byte to its last, while the
+	// server reads; 0 = 5 s.
 	Handshake time.Duration
 	// MaxConns is the number of connections at a time; 0 = 80 % of the descriptors that this process may have.
 	MaxConns int
