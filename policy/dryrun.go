@@ -55,7 +55,7 @@ func (x *Exec) dryBegun(now Time, k int) {
 		// a.own without Timeouts in the pipeline means nothing else.
 		a.own = d.timeouts.Attempt(now, &x.call, left, int(x.n) >= most || !x.call.Idempotent || x.call.PathAttempt > 1 || x.probe)
 	}
-	if d.hedging != nil && k == 0 && x.call.SideEffectFree && !x.probe && x.call.PathAttempt <= 1 {
+	if d.hedging != nil && k == 0 && x.call.SideEffectFree && x.call.Attempts != 1 && !x.probe && x.call.PathAttempt <= 1 {
 		if delay, ok := d.hedging.Delay(now, &x.call, 1); ok {
 			x.dryAt = now.Add(delay)
 		}
@@ -63,7 +63,7 @@ func (x *Exec) dryBegun(now Time, k int) {
 }
 
 // dryEnded counts what would have happened while an attempt ran.
-func (x *Exec) dryEnded(now Time, a *attempt, e Ended) {
+func (x *Exec) dryEnded(now Time, rnd rand.Source, a *attempt, e Ended) {
 	d := x.p.dry
 	if d.timeouts != nil && !x.stream {
 		if a.own > 0 && a.took >= a.own && (x.call.Deadline == 0 || a.start.Add(a.own) < x.call.Deadline) {
@@ -72,7 +72,7 @@ func (x *Exec) dryEnded(now Time, a *attempt, e Ended) {
 		d.timeouts.Done(now, e)
 	}
 	if d.hedging != nil && !x.stream {
-		if x.dryAt != 0 && now >= x.dryAt && (x.call.Deadline == 0 || x.dryAt < x.call.Deadline) {
+		if x.dryAt != 0 && now >= x.dryAt && (x.call.Deadline == 0 || x.dryAt < x.call.Deadline) && x.apart(now, rnd) {
 			x.p.n.dryHedges.Add(1)
 			d.hedging.Delay(now, &x.call, 2) // it pays for the attempt that it would have begun
 		}
@@ -83,7 +83,7 @@ func (x *Exec) dryEnded(now Time, a *attempt, e Ended) {
 
 // dryAgain counts a failure that would have been followed by another attempt, and says so.
 func (x *Exec) dryAgain(now Time, rnd rand.Source, a *attempt) string {
-	if x.p.dry == nil || x.p.dry.retries == nil || x.forsaken || x.stream || x.probe || int(x.n) >= x.p.dry.retries.Attempts() {
+	if x.p.dry == nil || x.p.dry.retries == nil || x.forsaken || x.barred || x.stream || x.probe || int(x.n) >= x.p.dry.retries.Attempts() {
 		return ""
 	}
 	e := status.From(a.err)

@@ -198,8 +198,8 @@ func (x *Exec) hedge(now Time, rnd rand.Source) {
 	if int(x.n) >= x.p.most(&x.call) || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
 		return
 	}
-	if _, ok := x.p.opt.Nodes.(Spares); ok && !x.spare(now, rnd) {
-		return // it would go to a node that has the call already
+	if !x.apart(now, rnd) {
+		return
 	}
 	if b := x.p.opt.Budget; b != nil && !b.Spend(now, x.call.Criticality, ClassLoser.Counts().Cost) {
 		x.p.n.budgetEmpty.Add(1)
@@ -207,6 +207,12 @@ func (x *Exec) hedge(now Time, rnd rand.Source) {
 		return
 	}
 	x.startAttempt(now, rnd, true)
+}
+
+// apart reports whether a hedge would go to another node than those that have the call already, as far as that is known.
+func (x *Exec) apart(now Time, rnd rand.Source) bool {
+	_, ok := x.p.opt.Nodes.(Spares)
+	return !ok || x.spare(now, rnd)
 }
 
 // attemptRefused ends an attempt that never started. If others run, the call waits for them; if an earlier one failed,
@@ -359,7 +365,7 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 		o.Hedging.Done(now, e)
 	}
 	if x.p.dry != nil {
-		x.dryEnded(now, a, e)
+		x.dryEnded(now, rnd, a, e)
 	}
 	if k == 0 && c.Earn > 0 && o.Budget != nil {
 		o.Budget.Earn(now, c.Earn)
@@ -371,24 +377,39 @@ func (x *Exec) ended(now Time, rnd rand.Source, k int, cl Class, free bool) {
 	case final(cl) || a.fatal:
 		x.finishAs(now, rnd, k)
 	case x.active():
-		x.beside(now, rnd, a)
+		x.beside(now, rnd, k)
 	default:
 		x.again(now, rnd, k)
 	}
 }
 
 // beside takes in the failure of an attempt beside which others run. It is reason enough not to wait for a hedge's delay, unless the node wants to be left
-// alone for a while; and some failures forbid all further attempts, as they do where attempts follow each other.
-func (x *Exec) beside(now Time, rnd rand.Source, a *attempt) {
+// alone for a while; and some failures forbid all further attempts, as they do where attempts follow each other. What still waits for its place is one of those.
+func (x *Exec) beside(now Time, rnd rand.Source, k int) {
+	a := &x.att[k]
 	pushback := status.From(a.err).Pushback
 	switch {
 	case pushback < 0 || a.class == ClassDownstream:
 		x.barred, x.hedgeAt = true, 0
+		x.callOff(now, rnd)
+		if !x.active() {
+			x.again(now, rnd, k)
+		}
 	case x.hedgeAt == 0 || a.class.Counts().Retry == RetryNever:
 	case pushback > 0:
 		x.hedgeAt = max(x.hedgeAt, now.Add(pushback))
 	default:
 		x.hedge(now, rnd)
+	}
+}
+
+// callOff ends the attempts that have not begun.
+func (x *Exec) callOff(now Time, rnd rand.Source) {
+	for k := range x.att[:x.n] {
+		if a := &x.att[k]; a.stage < stageRunning {
+			x.leaveSeat(now, &a.seat, concurrencyBit, uint32(k))
+			x.abort(now, rnd, k)
+		}
 	}
 }
 
@@ -469,7 +490,7 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		return
 	}
 	if x.barred {
-		stop(retryName, "the answer to another attempt forbids it")
+		stop(retryName, "the answer to one of the attempts forbids it")
 		return
 	}
 	if x.stream {

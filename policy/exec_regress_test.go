@@ -98,9 +98,14 @@ type patient struct {
 	gate
 	who   []policy.Waiting
 	tells bool // verdicts are on their way: nobody can leave
+	free  int  // so many need not wait
 }
 
 func (p *patient) Admit(policy.Time, rand.Source, *policy.Call) policy.Verdict {
+	if p.free > 0 {
+		p.free--
+		return p.grant()
+	}
 	return policy.Verdict{Decision: policy.Park}
 }
 
@@ -108,6 +113,15 @@ func (p *patient) Join(_ policy.Time, _ rand.Source, _ *policy.Call, w policy.Wa
 	p.who = append(p.who, w)
 	return 1, policy.Verdict{Decision: policy.Park}
 }
+
+// grant is the verdict for one who is let in.
+func (p *patient) grant() policy.Verdict {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out++
+	return policy.Verdict{}
+}
+
 func (p *patient) Leave(policy.Time, policy.Ticket) bool { return !p.tells }
 func (p *patient) Next(policy.Time, rand.Source) (policy.Waiting, policy.Verdict, bool) {
 	return policy.Waiting{}, policy.Verdict{}, false
@@ -240,5 +254,80 @@ func TestAttemptsOfACall(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestWaitingHedgeIsCalledOff: a hedge that still waits for its place, for a while or in a line, has not begun, and does not begin after an answer that forbids
+// further attempts. It leaves the line and gives back what it has; what runs may still answer the call.
+func TestWaitingHedgeIsCalledOff(t *testing.T) {
+	t0 := policy.Time(time.Second)
+	at := func(n int) policy.Time { return t0.Add(time.Duration(n) * ms) }
+	timed := func() policy.Gate {
+		return &gate{verdicts: []policy.Verdict{{}, {}, {Decision: policy.Wait, At: at(60)}}}
+	}
+	parked := func(tells bool) func() policy.Gate {
+		return func() policy.Gate {
+			return &patient{free: 2, tells: tells}
+		}
+	}
+	for _, line := range []struct {
+		name string
+		gate func() policy.Gate
+	}{{"timed", timed}, {"parked", parked(false)}, {"parked, and its verdict on its way", parked(true)}} {
+		for answer, err := range map[string]error{
+			"downstream":        &status.Error{Code: status.Unavailable, Origin: status.Downstream, Fate: status.Processed},
+			"negative pushback": &status.Error{Code: status.Unavailable, Fate: status.Processed, Pushback: -1},
+		} {
+			for _, wins := range []bool{false, true} {
+				t.Run(line.name+"/"+answer+map[bool]string{true: "/the other answers"}[wins], func(t *testing.T) {
+					g := line.gate()
+					p := mustNew(t, policy.Options{Retries: tries{n: 3}, Hedging: delay(10 * ms), Concurrency: policy.Slot{Name: "line", Gate: g}})
+					var x policy.Exec
+					rnd := policy.Source{}
+					x.Begin(t0, rnd, p, policy.Call{SideEffectFree: true, Idempotent: true}, &simCall{}, false)
+					x.Wake(at(10), rnd)
+					if s := x.Wake(at(20), rnd); s.Start != 0 {
+						t.Fatalf("%+v: want the third attempt to wait", s)
+					}
+					if s := x.Result(at(30), rnd, 0, err); s.Done || s.Start != 0 {
+						t.Fatalf("%+v: want the second attempt to run on", s)
+					}
+					if s := x.Wake(at(60), rnd); s.Start != 0 {
+						t.Error("an attempt begins after an answer that forbids it")
+					}
+					want := err
+					if wins {
+						want = nil
+					}
+					s := x.Result(at(70), rnd, 1, want)
+					if _, _, got := x.End(); !s.Done || s.Start != 0 || !errors.Is(got, want) {
+						t.Errorf("%+v, %v: want the call to end with %v", s, got, want)
+					}
+					if l, ok := g.(*patient); ok && l.tells {
+						if s := x.Granted(at(80), rnd, 2, l.grant()); s.Start != 0 {
+							t.Error("an attempt begins after the end of its call")
+						}
+					}
+					if n := g.(interface{ taken() int }).taken(); n != 0 || !x.Idle() {
+						t.Errorf("%d places are taken, idle %v", n, x.Idle())
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestOnlyAWaitingHedgeIsLeft: an answer that forbids further attempts ends the call, if the only other attempt has not begun.
+func TestOnlyAWaitingHedgeIsLeft(t *testing.T) {
+	t0 := policy.Time(time.Second)
+	g := &gate{verdicts: []policy.Verdict{{}, {Decision: policy.Wait, At: t0.Add(60 * ms)}}}
+	p := mustNew(t, policy.Options{Retries: tries{n: 3}, Hedging: delay(10 * ms), Concurrency: policy.Slot{Gate: g}})
+	var x policy.Exec
+	rnd := policy.Source{}
+	x.Begin(t0, rnd, p, policy.Call{SideEffectFree: true, Idempotent: true}, nil, false)
+	x.Wake(t0.Add(10*ms), rnd)
+	s := x.Result(t0.Add(20*ms), rnd, 0, &status.Error{Code: status.Unavailable, Fate: status.Processed, Pushback: -1})
+	if !s.Done || s.Start != 0 || g.out != 0 || !x.Idle() {
+		t.Errorf("%+v, %d places are taken, idle %v: want the end", s, g.out, x.Idle())
 	}
 }

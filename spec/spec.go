@@ -110,8 +110,8 @@ type Retry struct {
 	Internal *bool `yaml:"internal,omitempty" json:"internal,omitempty" default:"false"`
 }
 
-// Hedge starts another attempt beside one that takes long, for methods without side effects. In dry-run, delays are learned and
-// calls that would have got another attempt are counted.
+// Hedge starts another attempt beside one that takes long, for methods without side effects. It goes to another node: where a service has only one there is none. In
+// dry-run, delays are learned and calls that would have got another attempt are counted.
 type Hedge struct {
 	// Mode is how far it counts.
 	Mode Mode `yaml:"mode,omitempty" json:"mode,omitempty" default:"off"`

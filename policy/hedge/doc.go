@@ -17,7 +17,8 @@
 // it; what is overdrawn has to be earned before the next hedge. The retry budget of the pipeline is asked besides.
 //
 // Hedging is for methods that are declared free of side effects, which the executor sees to: two nodes run them at the same
-// time. A failure that may be tried again starts the hedge at once, without its delay.
+// time. A failure that may be tried again starts the hedge at once, without its delay. With package balance there is no hedge where
+// every node that may be reached has the call already, and so none at all where a service has only one node.
 //
 // Further attempts are seen when the executor asks for the delay after them, so retries count as extra attempts too. It does not
 // ask after the last attempt that the retry policy allows; let that have one attempt more than there are Hedges.
