@@ -84,6 +84,120 @@ func TestLacks(t *testing.T) {
 	}
 }
 
+// TestLacksWhereOthersAreDown: while those who serve a method cannot be reached, its calls go to a node that lacked it a while ago, as a node which says no is better than one that says
+// nothing; probes find out when one of the others is back.
+func TestLacksWhereOthersAreDown(t *testing.T) {
+	d := newDriver(t, Options{SlowStart: -1}, fleet(2)...)
+	d.node("n00").Lacks(d.now, "a.A/New")
+	c := &policy.Call{Method: "a.A/New", Idempotent: true}
+	down := true
+	spread := func(calls int) map[string]int {
+		went := map[string]int{}
+		for range calls {
+			n, v := d.p.Pick(d.now, d.rnd, c, nil)
+			if n == nil {
+				t.Fatalf("%+v", v)
+			}
+			went[n.ID()]++
+			cl := policy.ClassOK
+			if down && n.ID() == "n01" {
+				cl = policy.ClassUnsent
+			}
+			d.wait(time.Millisecond)
+			d.p.Done(d.now, d.rnd, n, v.Permit, policy.Ended{Class: cl, Took: time.Millisecond})
+		}
+		return went
+	}
+	if d.p.Spare(d.now, d.rnd, c, []policy.Node{d.node("n01")}) {
+		t.Error("a node is left that lacks the method")
+	}
+	spread(3)
+	if got := spread(100); got["n01"] > 10 {
+		t.Errorf("%v: n01 cannot be reached", got)
+	}
+	if !d.p.Spare(d.now, d.rnd, c, []policy.Node{d.node("n01")}) {
+		t.Error("no node is left, though one may be reached")
+	}
+	down = false
+	d.node("n01").Up(d.now)
+	if got := spread(100); got["n01"] != 100 {
+		t.Errorf("%v: n01 is back", got)
+	}
+}
+
+// TestLacksOfMadeUpNames: names of methods that somebody makes up have nobody choose anew whom to call with the others, and what is remembered of them is bounded and
+// puts nothing else out of mind.
+func TestLacksOfMadeUpNames(t *testing.T) {
+	d := newDriver(t, Options{SlowStart: -1}, fleet(200)...)
+	c := &policy.Call{Idempotent: true}
+	call := func(method string) string {
+		c.Method = method
+		n, v := d.p.Pick(d.now, d.rnd, c, nil)
+		d.p.Done(d.now, d.rnd, n, v.Permit, policy.Ended{Class: policy.ClassOK, Took: time.Millisecond})
+		return n.ID()
+	}
+	for i := range 199 {
+		d.p.Nodes()[i].Lacks(d.now, "a.A/New")
+	}
+	only := d.p.Nodes()[199].ID()
+	call("a.A/Good")
+	call("a.A/New")
+	all := d.p.cur.Load()
+	some := all.slot("a.A/New").Load()
+	for i := range 100 * maxLacks {
+		d.p.Nodes()[i%100].Lacks(d.now, fmt.Sprint("a.A/", i))
+		call("a.A/Good")
+		call(fmt.Sprint("a.A/", i))
+		if got := call("a.A/New"); got != only {
+			t.Fatalf("after %d names, %s is called, which lacks the method", i, got)
+		}
+	}
+	if d.p.cur.Load() != all || all.slot("a.A/New").Load() != some {
+		t.Error("the sets were made anew")
+	}
+	if n := len(*all.lacked.Load()); n > maxLacked {
+		t.Errorf("%d sets of methods are kept", n)
+	}
+	methods := map[string]bool{}
+	for _, s := range d.p.Explain(d.now) {
+		if len(s.Lacks) > maxLacks {
+			t.Errorf("%d methods of %s are remembered", len(s.Lacks), s.ID)
+		}
+		for _, m := range s.Lacks {
+			methods[m] = true
+		}
+	}
+	if len(methods) != maxLacked {
+		t.Errorf("%d methods are remembered, want %d", len(methods), maxLacked)
+	}
+	if n := testing.AllocsPerRun(100, func() { call("a.A/New"); call("a.A/Good") }); n != 0 && pooling {
+		t.Errorf("%v allocations for two calls", n)
+	}
+	d.wait(lacksFor + time.Second)
+	call("a.A/Good")
+	if d.p.lacked.Load() != nil {
+		t.Error("names are remembered for ever")
+	}
+	d.node("n00").Lacks(d.now, "a.A/Late")
+	for range 100 {
+		if got := call("a.A/Late"); got == "n00" {
+			t.Fatal("what was said later is not remembered")
+		}
+	}
+}
+
+// TestLacksOfGoneNodes: what a node that has left says is not remembered.
+func TestLacksOfGoneNodes(t *testing.T) {
+	d := newDriver(t, Options{}, fleet(3)...)
+	n := d.node("n02")
+	n.Lacks(d.now, "a.A/New")
+	d.p.Update(d.now, service(fleet(2)...))
+	n.Lacks(d.now, "a.A/Newer")
+	if m := d.p.lacked.Load(); m != nil {
+		t.Errorf("%d methods are remembered", len(*m))
+	}
+}
+
 // TestLacksOfVersions: while two versions run beside each other, with a tenth of the calls for the new one, a method that only the new one has goes there, and every
 // other method keeps to the shares; so it is the other way round with a method that only the old one has.
 func TestLacksOfVersions(t *testing.T) {

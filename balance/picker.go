@@ -42,6 +42,9 @@ type core struct {
 	reports   atomic.Bool  // the strategy is a reported one
 	knock     atomic.Pointer[func(*Node) bool]
 
+	// lacked are the methods that some node lacks, each with the number of the latest news of it; nil = none.
+	lacked atomic.Pointer[map[string]*atomic.Uint64]
+
 	mu        sync.Mutex
 	opt       Options
 	service   string
@@ -54,6 +57,7 @@ type core struct {
 	nextTick  policy.Time
 	nextSweep policy.Time
 	relearn   policy.Time // when what nodes lack is to be looked through; 0 = never
+	editions  uint64      // of what nodes lack
 	n         counters
 }
 
@@ -179,6 +183,7 @@ func (p *Picker) Update(now policy.Time, s *registry.Service) (gone []*Node) {
 		n.share.Store(math.Float32bits(float32(n.Info().EffectiveWeight()) / float32(max(1, heaviest))))
 	}
 	k.capEjected(now)
+	k.forget()
 	k.gen.Add(1)
 	return gone
 }
@@ -199,8 +204,8 @@ func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 	if s == nil || s.gen != k.gen.Load() || int64(now) >= k.due.Load() {
 		s = p.refresh(now, rnd)
 	}
-	if s.methods != nil {
-		s = s.serving(c.Method)
+	if lacked := k.lacked.Load(); lacked != nil || s.methods != nil {
+		s = s.serving(lacked, c.Method)
 	}
 	if len(s.pool) == 0 {
 		return nil, policy.Verdict{Decision: policy.Refuse, State: s.state, Reason: s.reason}

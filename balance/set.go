@@ -2,6 +2,7 @@ package balance
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -30,10 +31,13 @@ type set struct {
 	probeSafe, probeAny atomic.Int64
 	// state and reason of refusals while pool is empty.
 	state, reason string
-	// methods are those that some nodes publish and others do not, or have been found to lack; nil if there is none, as usual. Their sets are
-	// made when first asked for.
+	// methods are those that some nodes publish and others do not; nil if there is none, as usual. Their sets are made when first asked for.
 	methods map[string]*atomic.Pointer[set]
-	narrow  func(method string) *set
+	// lacked are those that some nodes have been found to lack and that were asked for since; each change makes another map.
+	lacked atomic.Pointer[map[string]*atomic.Pointer[set]]
+	narrow func(method string) *set
+	// edition is, in the set of a method, what was known of those who lack it.
+	edition uint64
 }
 
 // build makes p's set. It is called with mu held.
@@ -54,19 +58,11 @@ func (p *Picker) build() *set {
 		s.state = "unmatched"
 		s.reason = fmt.Sprintf("none of %d nodes matches %s", len(k.nodes), describe(p.sel.And(k.opt.Selector), k.opt.Filter != nil))
 	}
-	divided := func(method string) {
+	for _, name := range partial(match) {
 		if s.methods == nil {
 			s.methods = map[string]*atomic.Pointer[set]{}
 		}
-		s.methods[method] = new(atomic.Pointer[set])
-	}
-	for _, name := range partial(match) {
-		divided(name)
-	}
-	for _, n := range match {
-		for name := range n.lacks {
-			divided(name)
-		}
+		s.methods[name] = new(atomic.Pointer[set])
 	}
 	s.narrow = func(method string) *set {
 		k.mu.Lock()
@@ -77,7 +73,11 @@ func (p *Picker) build() *set {
 				some = append(some, n)
 			}
 		}
-		return k.assemble(willing(some, method))
+		m := k.assemble(willing(some, method))
+		if m.unreachable { // it is better to ask those who lacked it a while ago
+			m = k.assemble(some)
+		}
+		return m
 	}
 	return s
 }
@@ -180,18 +180,50 @@ func repeatable(c *policy.Call) bool {
 	return (c.Idempotent || c.SideEffectFree) && c.PathAttempt <= 1
 }
 
-// serving returns the set for a method.
-func (s *set) serving(method string) *set {
-	slot, ok := s.methods[method]
-	if !ok {
-		return s
+// serving returns the set for a method; lacked are the methods that some node lacks.
+func (s *set) serving(lacked *map[string]*atomic.Uint64, method string) *set {
+	slot := s.methods[method]
+	edition := uint64(0)
+	if lacked != nil {
+		if e := (*lacked)[method]; e != nil {
+			edition = e.Load()
+		}
 	}
-	if m := slot.Load(); m != nil {
+	if slot == nil {
+		if edition == 0 {
+			return s
+		}
+		slot = s.slot(method)
+	}
+	if m := slot.Load(); m != nil && m.edition == edition {
 		return m
 	}
-	m := s.narrow(method)
+	m := s.narrow(method) // which knows more than the edition, if that has changed
+	m.edition = edition
 	slot.Store(m)
 	return m
+}
+
+// slot returns where the set of a method is kept that some node lacks.
+func (s *set) slot(method string) *atomic.Pointer[set] {
+	for {
+		old := s.lacked.Load()
+		var known map[string]*atomic.Pointer[set]
+		if old != nil {
+			known = *old
+		}
+		slot := known[method]
+		if slot != nil {
+			return slot
+		}
+		slot = new(atomic.Pointer[set])
+		next := make(map[string]*atomic.Pointer[set], len(known)+1)
+		maps.Copy(next, known)
+		next[method] = slot
+		if s.lacked.CompareAndSwap(old, &next) {
+			return slot
+		}
+	}
 }
 
 // serves reports whether a node that publishes methods publishes this one.

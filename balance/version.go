@@ -38,8 +38,8 @@ func (p *Picker) serving(now policy.Time, rnd rand.Source, c *policy.Call) *set 
 	if s == nil || s.gen != p.gen.Load() {
 		s = p.refresh(now, rnd)
 	}
-	if s.methods != nil {
-		s = s.serving(c.Method)
+	if lacked := p.lacked.Load(); lacked != nil || s.methods != nil {
+		s = s.serving(lacked, c.Method)
 	}
 	return s
 }
