@@ -15,15 +15,24 @@ type run struct {
 	usual           bool // nobody has asked for linger: what the handler calls is not given all of it
 
 	mu       sync.Mutex
-	callers  int
-	deadline time.Time // the latest of the callers', and what is added to it; zero = one of them has none
+	callers  map[*caller]struct{} // who wait, or whose leaving is still to be noticed
+	deadline time.Time            // the latest of the callers', and what is added to it; zero = one of them has none
 	timer    *time.Timer
 	ended    bool
 }
 
+// caller is one who waits.
+type caller struct{ ctx context.Context }
+
+// gone reports whether c has given up at now. A context whose time is over ends a moment later, when its timer has run.
+func (c *caller) gone(now time.Time) bool {
+	d, ok := c.ctx.Deadline()
+	return c.ctx.Err() != nil || ok && !now.Before(d)
+}
+
 // newRun returns the run of the call with ctx.
 func newRun(ctx context.Context, at key, linger time.Duration, usual bool) *run {
-	r := &run{at: at, linger: linger, usual: usual}
+	r := &run{at: at, linger: linger, usual: usual, callers: map[*caller]struct{}{}}
 	r.Context, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return r
 }
@@ -68,17 +77,18 @@ func (r *run) join(ctx context.Context) (leave func()) {
 	switch {
 	case !ok:
 		r.deadline = time.Time{}
-	case r.callers == 0 && r.deadline.IsZero(), !r.deadline.IsZero() && end.After(r.deadline):
+	case len(r.callers) == 0 && r.deadline.IsZero(), !r.deadline.IsZero() && end.After(r.deadline):
 		r.deadline = end
 	}
-	r.callers++
+	c := &caller{ctx}
+	r.callers[c] = struct{}{}
 	if r.timer != nil {
 		r.timer.Stop()
 	}
-	stop := context.AfterFunc(ctx, r.leave)
+	stop := context.AfterFunc(ctx, func() { r.leave(c) })
 	return func() {
 		if stop() {
-			r.leave()
+			r.leave(c)
 		}
 	}
 }
@@ -94,10 +104,10 @@ func (r *run) beyond(deadline time.Time) time.Duration {
 }
 
 // leave takes a caller away. After the last one the run has linger left.
-func (r *run) leave() {
+func (r *run) leave(c *caller) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.callers--; r.callers > 0 || r.ended {
+	if delete(r.callers, c); len(r.callers) > 0 || r.ended {
 		return
 	}
 	if r.deadline = time.Now().Add(r.linger); r.timer == nil {
@@ -111,12 +121,13 @@ func (r *run) leave() {
 func (r *run) giveUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.callers == 0 && !r.ended {
+	if len(r.callers) == 0 && !r.ended {
 		r.cancel(context.DeadlineExceeded)
 	}
 }
 
-// end says that the handler has returned. It reports whether it had been given up before, and whether nobody waits for it.
+// end says that the handler has returned. It reports whether it had been given up before, and whether nobody waits for it: whoever's time is over does not, noticed
+// or not, so that what is kept of a handler that ends with its callers' time is no matter of which goroutine comes first.
 func (r *run) end() (givenUp, alone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,5 +137,11 @@ func (r *run) end() (givenUp, alone bool) {
 	}
 	givenUp = r.Err() != nil
 	r.cancel(context.Canceled)
-	return givenUp, r.callers <= 0
+	now := time.Now()
+	for c := range r.callers {
+		if !c.gone(now) {
+			return givenUp, false
+		}
+	}
+	return givenUp, true
 }

@@ -3,6 +3,7 @@ package idempotency_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -155,6 +156,50 @@ func TestAClaimThatArrivesLateIsTakenBack(t *testing.T) {
 			if n := a.Snapshot().Late; n != 0 {
 				t.Errorf("%v late: %d wait", by, n)
 			}
+		})
+	}
+}
+
+// TestDoubtAtTheDeadline is a regression test: whether a key was in doubt whose handler failed at the very deadline of its caller was a matter of which goroutine came
+// first. Equal calls are kept alike: in doubt, for nobody waits for them any more.
+func TestDoubtAtTheDeadline(t *testing.T) {
+	ends := map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		},
+		"cancelled": context.WithCancel,
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGuard(t, idempotency.Options{Linger: -1})
+				kept := map[string]int{}
+				for i := range 200 {
+					key := fmt.Sprint(i)
+					ctx, cancel := end(t.Context())
+					_, _ = g.Do(ctx, call(key), func(h context.Context) (any, error) {
+						d, ok := h.Deadline()
+						if !ok {
+							cancel()
+							return nil, &status.Error{Code: status.Canceled, Message: "below", Fate: status.Maybe}
+						}
+						below, stop := context.WithDeadline(h, d) // as a client's call below does
+						defer stop()
+						<-below.Done()
+						return nil, &status.Error{Code: status.DeadlineExceeded, Message: "below", Fate: status.Maybe}
+					})
+					cancel()
+					_, err := g.Do(t.Context(), call(key), nil)
+					if idempotency.InDoubt(err) {
+						kept["in doubt"]++
+					} else {
+						kept[err.Error()]++
+					}
+				}
+				if len(kept) != 1 || kept["in doubt"] != 200 {
+					t.Errorf("200 equal calls are kept as %v", kept)
+				}
+			})
 		})
 	}
 }
