@@ -60,7 +60,10 @@ type Guard struct {
 	pending chan struct{} // one token: results wait to be stored
 
 	mu       sync.Mutex
-	unstored []late // what the store has not taken yet
+	unstored [ranks][]late // what the store has not taken yet
+	trying   int           // how many it is asked to take now
+	dropped  [ranks]int64
+	told     [ranks]bool // that some are dropped
 }
 
 // late is a result that the store has not taken yet, or a key that it is to set free.
@@ -74,7 +77,26 @@ type late struct {
 	pause        time.Duration
 }
 
-// maxLate bounds them. What is beyond stays in this process's memory, and others find it in doubt when this process has gone.
+// What the store is still to be told, the worst to lose first, which is the order in which it is told.
+const (
+	results = iota // of work that was done
+	freed          // keys that it has granted
+	unsure         // keys that it may have granted: while it is away these are all calls
+	ranks
+)
+
+func (l late) rank() int {
+	switch {
+	case l.result != nil:
+		return results
+	case l.unsure == 0:
+		return freed
+	}
+	return unsure
+}
+
+// maxLate bounds each of them. Beyond it the one that has waited longest is dropped: a result stays in this process's memory, and others find it in doubt when this
+// process has gone; until then they wait for it, and for a key that was not set free.
 const maxLate = 10_000
 
 // New returns a Guard. It must be closed if it has a Store.
@@ -141,17 +163,21 @@ type Snapshot struct {
 	Started, Replayed, Waited, Mismatched, Full, Doubtful, Released int64
 	// Late is how many results the store has not taken yet, and keys that it is still to set free.
 	Late int64
+	// DroppedResults and DroppedReleases are how many of them it will not hear of, since more had to wait than are kept: 10,000 results, as many keys that it has
+	// granted, and as many that it may have. Other nodes wait for such keys as long as this process lives.
+	DroppedResults, DroppedReleases int64
 }
 
 // Snapshot reads the counters.
 func (g *Guard) Snapshot() Snapshot {
 	g.mu.Lock()
-	n := len(g.unstored)
+	n, dropped := g.waiting(), g.dropped
 	g.mu.Unlock()
 	g.w.mu.Lock()
 	defer g.w.mu.Unlock()
 	c := &g.w.n
-	return Snapshot{int64(len(g.w.entries)), g.w.bytes, c.started, c.replayed, c.waited, c.mismatched, c.full, c.doubtful, c.released, int64(n)}
+	return Snapshot{int64(len(g.w.entries)), g.w.bytes, c.started, c.replayed, c.waited, c.mismatched, c.full, c.doubtful, c.released, int64(n),
+		dropped[results], dropped[freed] + dropped[unsure]}
 }
 
 // key is a call's key, and what belongs to it.

@@ -101,11 +101,25 @@ func (g *Guard) late(at key, claim string, r *Result) late {
 }
 
 func (g *Guard) later(l late) {
+	rank := l.rank()
 	g.mu.Lock()
-	if len(g.unstored) < maxLate {
-		g.unstored = append(g.unstored, l)
+	q := &g.unstored[rank]
+	drop := len(*q) >= maxLate
+	tell := drop && !g.told[rank]
+	if drop {
+		*q = (*q)[1:]
+		g.dropped[rank]++
+		g.told[rank] = true
 	}
+	*q = append(*q, l)
 	g.mu.Unlock()
+	if tell {
+		what := "releases"
+		if rank == results {
+			what = "results"
+		}
+		g.opt.Logger.Warn("idempotency: too many keys wait for their store, and the oldest are dropped: other nodes wait for them while this process lives", "of", what)
+	}
 	select {
 	case g.pending <- struct{}{}:
 	default:
@@ -155,14 +169,48 @@ func (g *Guard) storeLate(ctx context.Context) {
 // result which it never takes holds up nobody.
 const inARow = 3
 
-// storeAll tries each result that waits once, and reports whether nothing is left to be stored.
+// waiting is how many the store has not taken yet. The caller holds mu.
+func (g *Guard) waiting() int {
+	n := g.trying
+	for _, q := range g.unstored {
+		n += len(q)
+	}
+	return n
+}
+
+// storeAll tries each that waits once, results first, and reports whether nothing is left to be stored.
 func (g *Guard) storeAll(ctx context.Context) bool {
+	most, left := inARow, 0 // failures in a row, and results that have had their turn
+	for rank := range g.unstored {
+		if !g.storeSome(ctx, rank, most, left) {
+			most = 1 // what is never taken holds up nobody, and a store that is away is asked little
+		}
+		if rank == results {
+			g.mu.Lock()
+			left = len(g.unstored[results])
+			g.mu.Unlock()
+		}
+	}
 	g.mu.Lock()
-	waiting := len(g.unstored)
+	defer g.mu.Unlock()
+	if g.waiting() == 0 {
+		g.unstored, g.told = [ranks][]late{}, [ranks]bool{}
+		return true
+	}
+	return false
+}
+
+// storeSome tries each of that rank once, until most have failed one after the other, which it reports as false, or more than left results wait, which go first.
+func (g *Guard) storeSome(ctx context.Context, rank, most, left int) bool {
+	q := &g.unstored[rank]
+	g.mu.Lock()
+	waiting := len(*q)
 	g.mu.Unlock()
-	for failed := 0; waiting > 0 && failed < inARow; waiting-- {
+	for failed := 0; waiting > 0; waiting-- {
 		g.mu.Lock()
-		l := g.unstored[0]
+		l := (*q)[0]
+		*q = (*q)[1:]
+		g.trying = 1
 		g.mu.Unlock()
 		again := true
 		if policy.Now() >= l.next {
@@ -182,18 +230,19 @@ func (g *Guard) storeAll(ctx context.Context) bool {
 		}
 		again = again && policy.Now() < l.until
 		g.mu.Lock()
-		if g.unstored = g.unstored[1:]; again {
-			g.unstored = append(g.unstored, l)
+		if g.trying = 0; again {
+			*q = append(*q, l)
 		}
+		first := rank != results && len(g.unstored[results]) > left
 		g.mu.Unlock()
+		switch {
+		case failed >= most:
+			return false
+		case first:
+			return true
+		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.unstored) == 0 {
-		g.unstored = nil
-		return true
-	}
-	return false
+	return true
 }
 
 // stayAlive says every third of the TTL that this process lives.

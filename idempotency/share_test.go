@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,17 +76,31 @@ func TestALargeFailureIsCut(t *testing.T) {
 	}
 }
 
-// picky is a store that never takes some results, and none while it is away.
+// picky is a store that never takes some results, none while it is away, and nothing at all while it is down.
 type picky struct {
 	*storetest.Mem
-	away atomic.Bool
+	away, down atomic.Bool
+}
+
+func (p *picky) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Record, error) {
+	if p.down.Load() {
+		return idempotency.Record{}, errors.New("the store is down")
+	}
+	return p.Mem.Claim(ctx, c)
 }
 
 func (p *picky) Finish(ctx context.Context, key, claim string, result []byte, keep time.Duration) error {
-	if p.away.Load() || strings.Contains(string(result), "never") {
+	if p.down.Load() || p.away.Load() || strings.Contains(string(result), "never") {
 		return errors.New("the store does not take it")
 	}
 	return p.Mem.Finish(ctx, key, claim, result, keep)
+}
+
+func (p *picky) Release(ctx context.Context, key, claim string) error {
+	if p.down.Load() {
+		return errors.New("the store is down")
+	}
+	return p.Mem.Release(ctx, key, claim)
 }
 
 // TestAResultThatIsNeverTakenHoldsNothingUp is a regression test: results that the store had not taken at once waited for the first of them.
@@ -114,6 +129,66 @@ func TestAResultThatIsNeverTakenHoldsNothingUp(t *testing.T) {
 		time.Sleep(idempotency.DefaultKeep)
 		if n := a.Snapshot().Late; n != 0 {
 			t.Errorf("%d results wait when nobody asks for them any more", n)
+		}
+	})
+}
+
+// TestRefusedCallsDoNotCrowdOutResults is a regression test: while the store was down each call that was refused waited to be taken back, and when there were too many the
+// results of work that was done meanwhile were dropped, and nobody was told. Results are kept apart and are told first, and what is dropped is counted and logged.
+func TestRefusedCallsDoNotCrowdOutResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		store := &picky{Mem: storetest.NewMem()}
+		g := newGuard(t, idempotency.Options{Store: store, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+		other := newGuard(t, idempotency.Options{Store: store})
+		for i := range 4 { // which nothing else waits for either
+			if _, err := g.Do(t.Context(), call(fmt.Sprint("never", i)), func(context.Context) (any, error) { return "never", nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := func() {
+			if _, err := g.Do(t.Context(), call("free"), nil); status.FateOf(err) != status.NotSent {
+				t.Fatal(err)
+			}
+		}
+		_, err := g.Do(t.Context(), call("paid"), func(context.Context) (any, error) {
+			_, err := g.Do(t.Context(), call("undone"), func(context.Context) (any, error) {
+				store.down.Store(true) // while the handlers work
+				return nil, &status.Error{Code: status.Aborted, Fate: status.NotSent}
+			})
+			if status.CodeOf(err) != status.Aborted {
+				t.Error(err)
+			}
+			for range 10_500 {
+				refused()
+			}
+			return "done", nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := g.Snapshot(); s.Late != 10_006 || s.DroppedResults != 0 || s.DroppedReleases != 500 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(5 * time.Second)
+		refused()
+		store.down.Store(false)
+		time.Sleep(5 * time.Second)
+		for key, want := range map[string]string{"paid": `"done"`, "undone": `"free"`} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			rep, err := other.Do(ctx, call(key), func(context.Context) (any, error) { return "free", nil })
+			cancel()
+			if err != nil || text(t, rep) != want {
+				t.Errorf("%s: another node has %v, %v", key, rep, err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if s := g.Snapshot(); s.Late != 4 {
+			t.Errorf("%d wait, want the 4 results that are never taken", s.Late)
+		}
+		g.Close() // it writes no more
+		if n := strings.Count(said.String(), "dropped"); n != 1 {
+			t.Errorf("that some are dropped was logged %d times", n)
 		}
 	})
 }
