@@ -102,7 +102,7 @@ func elasticity(fewer, more *tally, wide float64) (e, sigma float64, known bool)
 }
 
 // turn ends the window and decides what the next is for.
-func (t *TwoArm) turn(now policy.Time) {
+func (t *TwoArm) turn(now policy.Time, inUse int) {
 	if !t.mu.TryLock() {
 		return // somebody is at it
 	}
@@ -111,6 +111,8 @@ func (t *TwoArm) turn(now policy.Time) {
 	if took < windowMin && took > -windowMax {
 		return // somebody was quicker
 	}
+	more := inUse - t.inUse
+	t.inUse = inUse
 	w := t.ended.Swap(0)
 	ended := w >> endedShift
 	if spread := t.spread.Load(); spread != nil {
@@ -126,6 +128,7 @@ func (t *TwoArm) turn(now policy.Time) {
 		return
 	}
 	t.pace = (seen.ended + seen.late) / seen.took
+	t.came = t.pace + float64(more)/seen.took
 	switch {
 	case t.phase == calm && seen.saturated() && t.cycle.saturated(): // not a burst: the last window was saturated too
 		t.forget()

@@ -55,6 +55,11 @@ const (
 	strainCrowd = 2
 	// strainIdle: with less than one place in so many in use it is not the places.
 	strainIdle = 4
+	// If more calls arrive than lately, strainMore times as many, it is they who fill the places, and not a dependency that got slower. Then strainSureMore
+	// and strainIdleMore do.
+	strainMore     = 1.2
+	strainSureMore = 0.6
+	strainIdleMore = 8
 	// strainMuch is the share of their callers' patience that attempts which begin now must be about to take, strainGoal the share that they shall.
 	strainMuch = 0.6
 	strainGoal = 0.55
@@ -102,9 +107,9 @@ func (r *strain) add(now policy.Time, entered int, took, patience time.Duration)
 }
 
 // relief is the number of places with which attempts end in time, if those that begin now, with so many taken, would not, and if fewer places cost
-// no throughput; pace is how many ended in a second lately. ok is false if either is not so, or not known.
-func (r *strain) relief(inUse int, pace float64) (places float64, ok bool) {
-	if r.n < strainLeast || r.xx < strainWide*strainWide*r.x*r.x || r.xy <= 0 || r.xy*r.xy < strainSure*r.xx*r.yy {
+// no throughput; pace is how many ended in a second lately, sure the least R². ok is false if either is not so, or not known.
+func (r *strain) relief(inUse int, pace, sure float64) (places float64, ok bool) {
+	if r.n < strainLeast || r.xx < strainWide*strainWide*r.x*r.x || r.xy <= 0 || r.xy*r.xy < sure*r.xx*r.yy {
 		return 0, false
 	}
 	if r.gap*pace > strainCrowd {
@@ -168,13 +173,17 @@ func (t *TwoArm) strained(now policy.Time, s *Sample) {
 	}
 	t.strain.add(now, s.Entered, s.Took, s.Patience)
 	limit := t.limit.Load()
-	if int64(s.InUse) > limit || strainIdle*int64(s.InUse) < limit {
+	idle, sure := int64(strainIdle), strainSure
+	if t.crowded(now, s.InUse) {
+		idle, sure = strainIdleMore, strainSureMore
+	}
+	if int64(s.InUse) > limit || idle*int64(s.InUse) < limit {
 		return // places are being taken away, or there are plenty
 	}
 	if since := now.Sub(t.rested); since >= 0 && since < t.rest {
 		return
 	}
-	to, ok := t.strain.relief(s.InUse, t.pace)
+	to, ok := t.strain.relief(s.InUse, t.pace, sure)
 	high := t.high
 	if high == 0 {
 		high = t.places
@@ -190,6 +199,13 @@ func (t *TwoArm) strained(now policy.Time, s *Sample) {
 	t.climb.ceiling, t.climb.ceilingLeft = t.places, ceilingLasts
 	t.discard()
 	t.fall(now, to)
+}
+
+// crowded reports whether many more calls have arrived since the window began than in the last, for its time. The mutex is held.
+func (t *TwoArm) crowded(now policy.Time, inUse int) bool {
+	lasts := time.Duration(t.lasted(now))
+	arrived := float64(t.known() + int64(inUse-t.inUse))
+	return t.came > 0 && lasts >= windowMin/2 && arrived > strainMore*t.came*lasts.Seconds()
 }
 
 // tried ends a trial. If the line broke its promise all is as it was before.

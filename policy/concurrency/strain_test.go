@@ -82,7 +82,7 @@ func TestStrain(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			source := mustTwoArm(t, TwoArmOptions{Start: 160})
-			source.pace = 640 // which ended in a second before
+			source.pace, source.came = 640, 640 // which ended in a second before, and began
 			if got := samples(source, tt.each, 210); got != tt.want {
 				t.Errorf("places were taken away: %v, want %v; %+v", got, tt.want, source.strain)
 			}
@@ -90,6 +90,23 @@ func TestStrain(t *testing.T) {
 				t.Errorf("there are %.0f places, want about the 48 with which what begins takes 60 ms", s.Places)
 			}
 		})
+	}
+}
+
+// TestStrainWhereMoreArrive: with a fifth of the places in use nothing is taken away, unless it is more calls than lately that fill them.
+func TestStrainWhereMoreArrive(t *testing.T) {
+	for _, tt := range []struct {
+		came float64 // in a second, before
+		want bool
+	}{{640, true}, {1100, false}, {0, false}} {
+		source := mustTwoArm(t, TwoArmOptions{Start: 320})
+		source.pace, source.came = 640, tt.came
+		if got := samples(source, func(i int) (time.Duration, time.Duration, time.Duration, int, int) {
+			n := 8 + i/3
+			return time.Duration(i) * time.Second / 800, time.Duration(n) * time.Second / 800, 100 * time.Millisecond, n, n + n/3
+		}, 150); got != tt.want {
+			t.Errorf("%v came in a second before: places were taken away: %v, want %v", tt.came, got, tt.want)
+		}
 	}
 }
 

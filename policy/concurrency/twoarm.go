@@ -87,6 +87,8 @@ type TwoArm struct {
 	mu     sync.Mutex // guards what follows
 	places float64    // L
 	pace   float64    // ends per second, as last seen
+	came   float64    // calls per second that got a place, as last seen
+	inUse  int        // when the window began
 	phase  phase
 	rounds int
 	took   time.Duration // the last window
@@ -181,7 +183,7 @@ func (t *TwoArm) Sample(now policy.Time, s Sample) {
 	}
 	// After a second fewer are enough, but when as many have ended as are in use, those in use have all come within the window.
 	if n >= need || need == calmEnded || n >= int64(s.InUse) {
-		t.turn(now)
+		t.turn(now, s.InUse)
 	}
 }
 
