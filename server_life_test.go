@@ -99,6 +99,22 @@ func TestLifeOfAServer(t *testing.T) {
 	})
 }
 
+// ownRegistry is a registry whose engine is not the world's, so that it can be slow for one server, and a listener for that.
+func ownRegistry(t *testing.T, w *hulltest.World) (*memregistry.Engine, *registry.Registry, net.Listener) {
+	t.Helper()
+	engine := memregistry.New()
+	reg, err := registry.New(engine, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reg.Close() })
+	ln, err := w.Network.Host("a").Listen("a:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine, reg, ln
+}
+
 // TestStopWhileRegistering: a server that is asked to stop while it registers never says that it is ready, and nobody finds it afterwards.
 func TestStopWhileRegistering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -139,16 +155,7 @@ func TestStopWhileRegistering(t *testing.T) {
 func TestStopBeforeReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
-		engine := memregistry.New()
-		reg, err := registry.New(engine, registry.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer reg.Close()
-		ln, err := w.Network.Host("a").Listen("a:80")
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine, reg, ln := ownRegistry(t, w)
 		var p phases
 		ctx, stop := context.WithCancel(t.Context())
 		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option(), hull.WarmUp(func(context.Context) error { stop(); return nil }, 0))
@@ -170,17 +177,8 @@ func TestStopBeforeReady(t *testing.T) {
 func TestCloseWhileRegistering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
-		engine := memregistry.New()
+		engine, reg, ln := ownRegistry(t, w)
 		engine.SetSlow(time.Hour)
-		reg, err := registry.New(engine, registry.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer reg.Close()
-		ln, err := w.Network.Host("a").Listen("a:80")
-		if err != nil {
-			t.Fatal(err)
-		}
 		var p phases
 		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
 		if err != nil {
@@ -201,15 +199,7 @@ func TestLeavingWithAHungRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, slow := range []time.Duration{4 * time.Second, time.Hour} {
 			w := hulltest.New(t)
-			engine := memregistry.New()
-			reg, err := registry.New(engine, registry.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ln, err := w.Network.Host("a").Listen("a:80")
-			if err != nil {
-				t.Fatal(err)
-			}
+			engine, reg, ln := ownRegistry(t, w)
 			var p phases
 			s, err := hull.NewServer("shop", hull.WithRegistry(reg), hull.Listener(ln), p.option())
 			if err != nil {
@@ -238,7 +228,6 @@ func TestLeavingWithAHungRegistry(t *testing.T) {
 			<-done
 			engine.SetSlow(0)
 			_ = c.Close()
-			_ = reg.Close()
 		}
 	})
 }
@@ -247,15 +236,7 @@ func TestLeavingWithAHungRegistry(t *testing.T) {
 func TestDrainShorterThanDiscovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
-		engine := memregistry.New()
-		reg, err := registry.New(engine, registry.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ln, err := w.Network.Host("a").Listen("a:80")
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine, reg, ln := ownRegistry(t, w)
 		s, err := hull.NewServer("shop", hull.WithRegistry(reg), hull.Listener(ln), hull.Drain(time.Second, 2*time.Second))
 		if err != nil {
 			t.Fatal(err)
@@ -297,7 +278,6 @@ func TestDrainShorterThanDiscovery(t *testing.T) {
 		}
 		engine.SetSlow(0)
 		_ = c.Close()
-		_ = reg.Close()
 	})
 }
 
