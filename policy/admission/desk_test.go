@@ -456,6 +456,27 @@ func TestUnpaid(t *testing.T) {
 	}
 }
 
+// TestPressureFindsWhatCanBeServed: whatever share of the sheddable calls can be served, the share that is served stays near it; and when the pressure ends all are
+// served within three seconds.
+func TestPressureFindsWhatCanBeServed(t *testing.T) {
+	for _, can := range []float64{0.5, 0.2, 0.05, 0.03} {
+		d := newDesk(t, fixed(1000))
+		kept := func() float64 { return 1 - d.Snapshot().Pressure.Level }
+		for i := range 200 {
+			d.Measured(begun, admission.Signals{Lag: time.Duration(kept() / can * float64(20*time.Millisecond))})
+			if k := kept(); i >= 15 && (k < 0.6*can || k > 1.4*can) {
+				t.Errorf("%v can be served, at observation %d it is %.3f", can, i, k)
+			}
+		}
+		for range 15 {
+			d.Measured(begun, admission.Signals{})
+		}
+		if k := kept(); k != 1 {
+			t.Errorf("3 s after the pressure has ended %.3f are served", k)
+		}
+	}
+}
+
 func TestPressure(t *testing.T) {
 	d := newDesk(t, fixed(1000))
 	m := d.Add("a")

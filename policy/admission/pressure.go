@@ -54,37 +54,67 @@ type Signals struct {
 	Memory float64
 }
 
-// pressure decides which share of which class is refused. Processor and quota move its level by a step at each observation, so that it finds how
-// much has to go; memory sets it at once.
+// pressure decides which share of which class is refused. Processor and quota cut and raise what is left of a class by a factor at each observation,
+// so that it finds a twentieth as well as a half; memory sets the level at once.
 type pressure struct {
 	level atomic.Uint64 // math.Float64bits: 0 none, 1 sheddable, 2 sheddable-plus too, 3 critical ones too
 
 	mu   sync.Mutex // guards what follows
-	cpu  float64    // of the level, what processor and quota make
+	cpu  squeeze
 	last Signals
 	log  policy.EventLog
 	on   bool
 }
 
 const (
-	stepUp   = 0.1
-	stepDown = 0.05
-	// mostShed leaves each class a little.
-	mostShed   = 0.98
-	whyPressed = "the machine is short of processor or memory"
+	// leastCut and mostCut bound the factor by which one observation cuts what is served of a class. For lag it is the root of how many times too much there
+	// is: what was let in before still stands in line when it is measured.
+	leastCut, mostCut = 0.95, 0.6
+	// growth is by what share of itself that grows at the first observation without pressure, at the second by twice as much, and so on.
+	growth = 0.2
+	// mostShed leaves each class a little; after patience observations with pressure more the next class is cut too.
+	mostShed, patience = 0.98, 2
+	whyPressed         = "the machine is short of processor or memory"
 )
+
+// squeeze is how much processor and quota make a server refuse. The zero value is nothing.
+type squeeze struct {
+	above float64 // classes of which hardly anything is served: 0 or 1
+	shed  float64 // the share of the next class that is not served
+	calm  int     // observations since the last one with pressure
+	spent int     // those with pressure since there was hardly anything left of the class
+}
+
+// observe takes in how many times too much of something there is, and returns the level.
+func (q *squeeze) observe(over float64) float64 {
+	kept := 1 - q.shed
+	if over > 1 {
+		q.calm = 0
+		kept = max(kept*min(max(1/over, mostCut), leastCut), 1-mostShed)
+		if q.shed >= mostShed {
+			q.spent++
+		}
+		if q.spent > patience && q.above == 0 {
+			q.above, q.spent, kept = 1, 0, mostCut
+		}
+	} else {
+		q.calm++
+		q.spent = 0
+		kept *= 1 + growth*float64(q.calm)
+		if kept > 1 && q.above == 1 {
+			q.above, kept = 0, 1-mostShed
+		}
+	}
+	q.shed = max(1-kept, 0)
+	return q.above + q.shed
+}
 
 // observe takes in what was measured. It is called at even intervals.
 func (p *pressure) observe(now policy.Time, s Signals, r Pressure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = s
-	if s.Lag > r.Lag || s.Throttled > r.Throttled {
-		p.cpu = min(p.cpu+stepUp, 2)
-	} else {
-		p.cpu = max(p.cpu-stepDown, 0)
-	}
-	level := p.cpu
+	level := p.cpu.observe(max(math.Sqrt(float64(s.Lag)/float64(r.Lag)), s.Throttled/r.Throttled))
 	if s.Memory > r.Memory {
 		level = max(level, min(4*(s.Memory-r.Memory)/(1-r.Memory), 3))
 	}
