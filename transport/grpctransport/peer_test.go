@@ -77,6 +77,21 @@ func TestUnix(t *testing.T) {
 	}
 }
 
+// dialed is a connection to a server on n.
+func dialed(t *testing.T, n *memnet.Network, ln net.Listener, o grpctransport.Options) transport.Conn {
+	t.Helper()
+	o.Dial = n.Host("client").Dial
+	d, err := grpctransport.NewDialer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, e := d.Dial(t.Context(), ln.Addr().String())
+	if e != nil {
+		t.Fatal(e)
+	}
+	return c
+}
+
 // TestSilence is a connection that died without a word: the call that ran out of time on it is the last.
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -86,14 +101,7 @@ func TestSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 		serve(t, ln)
-		d, err := grpctransport.NewDialer(grpctransport.Options{Dial: n.Host("client").Dial})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, e := d.Dial(t.Context(), ln.Addr().String())
-		if e != nil {
-			t.Fatal(e)
-		}
+		c := dialed(t, n, ln, grpctransport.Options{})
 		defer func() { c.Close(); <-c.Done() }()
 		if err := check(t.Context(), c, time.Second); err != nil {
 			t.Fatal(err)
@@ -139,14 +147,7 @@ func TestTooLargeKeepsWhatIsSaid(t *testing.T) {
 			_ = s.Serve(ln)
 		}()
 		defer func() { s.Stop(); <-done }()
-		d, err := grpctransport.NewDialer(grpctransport.Options{Dial: n.Host("client").Dial, MaxMessage: 1000})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, e := d.Dial(t.Context(), ln.Addr().String())
-		if e != nil {
-			t.Fatal(e)
-		}
+		c := dialed(t, n, ln, grpctransport.Options{MaxMessage: 1000})
 		defer func() { c.Close(); <-c.Done() }()
 		for name, want := range map[string]struct {
 			fate    status.Fate
@@ -189,14 +190,7 @@ func answered(t *testing.T, check func(ctx context.Context) error, o ...grpc.Ser
 			_ = s.Serve(ln)
 		}()
 		defer func() { s.Stop(); <-done }()
-		d, err := grpctransport.NewDialer(grpctransport.Options{Dial: n.Host("client").Dial})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, de := d.Dial(t.Context(), ln.Addr().String())
-		if de != nil {
-			t.Fatal(de)
-		}
+		c := dialed(t, n, ln, grpctransport.Options{})
 		defer func() { c.Close(); <-c.Done() }()
 		e = c.Call(t.Context(), &transport.Request{Method: checkMethod, Codec: codec.Proto{}, Message: &healthpb.HealthCheckRequest{}, PathAttempt: 1},
 			&transport.Reply{Message: new(healthpb.HealthCheckResponse)})

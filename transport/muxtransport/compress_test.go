@@ -152,14 +152,7 @@ func TestUnknownCompressor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, drainHandler{}, Options{}, memnet.Options{})
 		defer r.stop()
-		d, err := NewDialer(Options{Dial: r.net.Host("client").Dial})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, serr := d.Dial(t.Context(), "server:80")
-		if serr != nil {
-			t.Fatal(serr)
-		}
+		c := r.dial(t, Options{})
 		defer c.Close()
 		msg, out := []byte("x"), []byte(nil)
 		for _, name := range []string{"snappy", "GZIP", "none"} {

@@ -110,21 +110,13 @@ func TestPlaceZeroAtItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, drainHandler{}, Options{}, memnet.Options{})
 		defer r.stop()
-		d, err := NewDialer(Options{Dial: r.net.Host("client").Dial})
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, serr := d.Dial(t.Context(), "server:80")
-		if serr != nil {
-			t.Fatal(serr)
-		}
-		defer conn.Close()
-		c := conn.(*clientConn)
+		c := r.dial(t, Options{})
+		defer c.Close()
 		c.mu.Lock()
 		c.table, c.free = append(c.table, place{gen: 1<<16 - 1}), append(c.free, 0)
 		c.mu.Unlock()
 		for range 2 {
-			s, serr := conn.Open(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.Bytes{}})
+			s, serr := c.Open(t.Context(), &transport.Request{Method: "a.B/C", Codec: codec.Bytes{}})
 			if serr != nil {
 				t.Fatal(serr)
 			}

@@ -13,30 +13,36 @@ import (
 	"github.com/hull-go/hull/transport/memnet"
 )
 
+// quickAndLate is a connection with two calls under way: the answer of one, which has so much time, takes 100 ms on its way, and the other, which has a second, gets none.
+func quickAndLate(t *testing.T, patience time.Duration) (c *clientConn, answered, late chan *status.Error, stop func()) {
+	t.Helper()
+	r := newRig(t, funcHandler(func(_ context.Context, in *transport.Incoming) transport.Outgoing {
+		if in.Method == "late" {
+			time.Sleep(time.Minute)
+		}
+		return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(nil)}
+	}), Options{}, memnet.Options{})
+	c = r.dial(t, Options{})
+	r.net.Link("server", "client").Delay(100*time.Millisecond, 0)
+	answered, late = make(chan *status.Error, 1), make(chan *status.Error, 1)
+	go func() {
+		_, err := unary(c, "quick", nil, patience)
+		answered <- err
+	}()
+	go func() {
+		_, err := unary(c, "late", nil, time.Second)
+		late <- err
+	}()
+	synctest.Wait()
+	return c, answered, late, func() { c.Close(); r.stop() }
+}
+
 // TestOwnStall: a process that stood still past its calls' deadlines first reads the answers that are there, and does not
 // blame the node for those that are not.
 func TestOwnStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, funcHandler(func(_ context.Context, in *transport.Incoming) transport.Outgoing {
-			if in.Method == "late" {
-				time.Sleep(time.Minute)
-			}
-			return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(nil)}
-		}), Options{}, memnet.Options{})
-		defer r.stop()
-		c := r.dial(t, Options{})
-		defer c.Close()
-		r.net.Link("server", "client").Delay(100*time.Millisecond, 0)
-		answered, late := make(chan *status.Error, 1), make(chan *status.Error, 1)
-		go func() {
-			_, err := unary(c, "quick", nil, time.Second)
-			answered <- err
-		}()
-		go func() {
-			_, err := unary(c, "late", nil, time.Second)
-			late <- err
-		}()
-		synctest.Wait()
+		c, answered, late, stop := quickAndLate(t, time.Second)
+		defer stop()
 		// The timer goes off 30 s late: the answer is on its way to the reader, but has not been read.
 		c.endLate(policy.Now().Add(30 * time.Second))
 		if err := <-answered; err != nil {
@@ -158,26 +164,8 @@ func TestLateAtEveryLook(t *testing.T) {
 // TestStallAfterStall: of two stalls in a row the second one ends calls that were late at the first, and has the answers read of those that were not.
 func TestStallAfterStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, funcHandler(func(_ context.Context, in *transport.Incoming) transport.Outgoing {
-			if in.Method == "late" {
-				time.Sleep(time.Hour)
-			}
-			return transport.Outgoing{Codec: codec.Bytes{}, Message: []byte(nil)}
-		}), Options{}, memnet.Options{})
-		defer r.stop()
-		c := r.dial(t, Options{})
-		defer c.Close()
-		r.net.Link("server", "client").Delay(100*time.Millisecond, 0)
-		answered, late := make(chan *status.Error, 1), make(chan *status.Error, 1)
-		go func() {
-			_, err := unary(c, "quick", nil, 40*time.Second)
-			answered <- err
-		}()
-		go func() {
-			_, err := unary(c, "late", nil, time.Second)
-			late <- err
-		}()
-		synctest.Wait()
+		c, answered, late, stop := quickAndLate(t, 40*time.Second)
+		defer stop()
 		began := policy.Now()
 		c.endLate(began.Add(30 * time.Second))
 		c.endLate(began.Add(60 * time.Second))

@@ -7,9 +7,9 @@ import (
 )
 
 // yielding decides whether whoever is about to write lets other goroutines run first, so that one write takes their frames along too. Go's scheduler
-// puts it behind all that is ready, and further back as long as a processor has goroutines of its own: where handlers compute for a millisecond each,
-// an answer waits for dozens of them, to gather few. So a yield that did not pay is not repeated for a while, which grows as long as none pays. The zero value yields. It belongs to
-// whoever has the flusher's role.
+// puts it behind all that is ready, and further back as long as a processor has goroutines of its own: where handlers compute for a millisecond each, an
+// answer waits for dozens of them, to gather few. So a yield that did not pay is not repeated for a while, which grows as long as none pays. The zero
+// value yields. It belongs to whoever has the flusher's role.
 type yielding struct {
 	again policy.Time   // until then there is no yield
 	pause time.Duration // of the latest yield that did not pay; 0 = the latest one did
