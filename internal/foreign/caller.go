@@ -113,9 +113,7 @@ func (c *Caller) leave() {
 // over refuses what nobody waits for any more.
 func (c *Caller) over(ctx context.Context, in *transport.Incoming) *status.Error {
 	if (in.Deadline != 0 && in.Deadline <= policy.Now()) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		c.expired.Add(1)
-		return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent,
-			Message: "the deadline had passed before " + in.Method + " was started"}
+		return c.Expire("the deadline had passed before " + in.Method + " was started")
 	}
 	if ctx.Err() != nil {
 		c.abandoned.Add(1)
@@ -123,6 +121,12 @@ func (c *Caller) over(ctx context.Context, in *transport.Incoming) *status.Error
 			Message: "the caller had given up before " + in.Method + " was started"}
 	}
 	return nil
+}
+
+// Expire counts a call whose time was over before a handler started, and gives its error.
+func (c *Caller) Expire(message string) *status.Error {
+	c.expired.Add(1)
+	return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent, Message: message}
 }
 
 // panicsLogged is how many panics are logged, and of those after them one in how many.

@@ -111,17 +111,22 @@ type timely struct {
 	h    *Handler
 	q    *request
 	w    http.ResponseWriter
-	late bool // the time is what the caller waits
+	late bool  // the time is what the caller waits
+	err  error // that it did not come; it counts once, however often somebody reads
 }
 
 func (t *timely) Read(b []byte) (int, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
 	n, err := t.ReadCloser.Read(b)
 	switch {
 	case t.q.whole == nil:
 	case errors.Is(err, io.EOF):
 		t.q.whole()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = toConnect(t.h.slow(t.w, t.q.r, t.late))
+		t.err = toConnect(t.h.slow(t.w, t.q.r, t.late))
+		err = t.err
 	}
 	return n, err
 }
@@ -130,8 +135,7 @@ func (t *timely) Read(b []byte) (int, error) {
 func (h *Handler) slow(w http.ResponseWriter, r *http.Request, late bool) *status.Error {
 	unread(w, r)
 	if late {
-		return &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent,
-			Message: "the deadline passed before the request's body had come"}
+		return h.caller.Expire("the deadline passed before the request's body had come")
 	}
 	h.slowSenders.Add(1)
 	return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: status.NotSent,
