@@ -12,6 +12,8 @@ type flow struct {
 	windowWait chan struct{}
 
 	recv window
+	// grown is by how much the windows of streams have grown, together.
+	grown int64
 	// gathered is how many bytes of messages that are still arriving streams hold beyond the window.
 	gathered int
 	// wakes are streams that have got messages and whose Recv is still to be woken; they belong to the reader's role.
@@ -31,12 +33,18 @@ func (w *window) take(cost int64) bool {
 // that what is held back here never stops it.
 func (w *window) tell() int64 {
 	n := w.credit
-	if n < w.size/4 && w.left > w.size/4 {
+	if n <= 0 || n < w.size/4 && w.left > w.size/4 {
 		return 0
 	}
 	w.left += n
 	w.credit = 0
 	return n
+}
+
+// resize makes the window larger by n. If that is negative, what is consumed is not granted again until the window is as small.
+func (w *window) resize(n int64) {
+	w.size += n
+	w.credit += n
 }
 
 var errWindow = fmt.Errorf("the peer sent more than the window allows: %w", errMalformed)

@@ -31,7 +31,8 @@ type Options struct {
 	// 0 = 64 MiB. A call above it is refused with kind Shed.
 	MaxBuffered int
 	// StreamWindow and ConnWindow are how many bytes of streams may be on the way or wait to be received, per stream and per
-	// connection; 0 = 256 KiB and 16 MiB, at least 64 KiB.
+	// connection; 0 = 256 KiB and 16 MiB, at least 64 KiB. A stream of small messages whose receiver waits for more has up to four
+	// times that, as long as all streams together have no more than a quarter of ConnWindow on top.
 	StreamWindow, ConnWindow int
 	// HandshakeTimeout bounds the exchange of prefaces; 0 = 5 s.
 	HandshakeTimeout time.Duration

@@ -31,6 +31,7 @@ type stream struct {
 	taken     int64 // what of batch the windows still count
 	spare     *page // a page of the stream's own that is not in use
 	recv      window
+	pace      pace
 	gathering bool
 	part      message // arriving
 	partTotal int
@@ -81,6 +82,7 @@ func (s *stream) grow(n int64) error {
 func (s *stream) finish(end error) {
 	if s.end == nil {
 		s.end = end
+		s.resize(int64(s.l.sh.opts.StreamWindow) - s.recv.size) // nothing is granted any more
 	}
 	s.rouse()
 }

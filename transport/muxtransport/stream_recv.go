@@ -253,7 +253,7 @@ func (s *stream) Recv(v any) error {
 	}
 	m, apart := s.take()
 	// The other side is told what has been taken of its window not for each message, but before it has to wait.
-	if b.used += m.cost; b.used > 0 && (b.n == 0 || b.used >= s.recv.size/8) {
+	if b.used += m.cost; b.used > 0 && (b.n == 0 || b.used >= int64(s.l.sh.opts.StreamWindow)/8) {
 		s.settle()
 	}
 	err := s.decode(m, v)
@@ -275,7 +275,7 @@ func (s *stream) refill() error {
 		s.spare = own
 	}
 	for s.in.n == 0 && s.end == nil {
-		s.waiting = true
+		s.waiting, s.pace.starved = true, true
 		l.mu.Unlock()
 		<-s.wake
 		l.mu.Lock()
@@ -289,6 +289,7 @@ func (s *stream) refill() error {
 		return err
 	}
 	s.in, s.batch.inbox = s.batch.inbox, s.in
+	s.pace.messages += s.batch.n
 	mine := false
 	if s.taken = s.batch.cost; s.batch.n == 1 { // it is as good as taken, and the lock is held
 		s.batch.used = -s.taken
@@ -318,6 +319,7 @@ func (s *stream) settle() {
 func (s *stream) give(cost int64) bool {
 	cost = min(cost, s.taken)
 	s.taken -= cost
+	s.adapt(cost)
 	s.use(cost)
 	s.passPart()
 	return s.l.claimFlush()
