@@ -64,12 +64,15 @@ type Guard struct {
 	trying   int           // how many it is asked to take now
 	dropped  [ranks]int64
 	told     [ranks]bool // that some are dropped
+	large    int         // bytes of the smallest result of which the store took only less; 0 = none is known
 }
 
 // late is a result that the store has not taken yet, or a key that it is to set free.
 type late struct {
 	key, claim string
-	result     []byte // nil = release
+	result     []byte  // nil = release
+	whole      *Result // what result says, if less can be said
+	tries      int
 	until      policy.Time
 	// unsure is until when the claim itself may still be under way to the store, which did not answer it: that the store does not know it means nothing
 	// before then. It is asked again at next, after pause.
@@ -95,8 +98,8 @@ func (l late) rank() int {
 	return unsure
 }
 
-// maxLate bounds each of them. Beyond it the one that has waited longest is dropped: a result stays in this process's memory, and others find it in doubt when this
-// process has gone; until then they wait for it, and for a key that was not set free.
+// maxLate bounds each of them. Beyond it the one that has waited longest is dropped, and so is what the store has not taken when the key is no longer kept: a result
+// stays in this process's memory, and others find it in doubt when this process has gone; until then they wait for it, and for a key that was not set free.
 const maxLate = 10_000
 
 // New returns a Guard. It must be closed if it has a Store.
@@ -163,8 +166,9 @@ type Snapshot struct {
 	Started, Replayed, Waited, Mismatched, Full, Doubtful, Released int64
 	// Late is how many results the store has not taken yet, and keys that it is still to set free.
 	Late int64
-	// DroppedResults and DroppedReleases are how many of them it will not hear of, since more had to wait than are kept: 10,000 results, as many keys that it has
-	// granted, and as many that it may have. Other nodes wait for such keys as long as this process lives.
+	// DroppedResults and DroppedReleases are how many of them it will not hear of, since more had to wait than are kept (10,000 results, as many keys that it has
+	// granted, and as many that it may have), or since it took none for as long as a key is kept. Other nodes wait for such keys as long as this process lives and
+	// the store keeps them.
 	DroppedResults, DroppedReleases int64
 }
 

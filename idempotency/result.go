@@ -122,7 +122,7 @@ func (r *Result) answer() (any, error) {
 	}
 	switch r.kind {
 	case kindNone:
-		return nil, refusal(status.FailedPrecondition, reasonNotKept, "a call with this key was done, but its answer was too large to be kept")
+		return nil, refusal(status.FailedPrecondition, reasonNotKept, "a call with this key was done, but its answer could not be kept")
 	case kindBytes:
 		b := bytes.Clone(r.body)
 		return &b, nil

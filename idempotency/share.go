@@ -87,6 +87,7 @@ func (g *Guard) settle(at key, claim string, r *Result) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
 	if g.store(ctx, l) != nil {
+		l.tries++
 		g.later(l)
 	}
 }
@@ -95,7 +96,7 @@ func (g *Guard) settle(at key, claim string, r *Result) {
 func (g *Guard) late(at key, claim string, r *Result) late {
 	l := late{key: at.full, claim: claim, until: policy.Now().Add(g.opt.Keep)}
 	if r != nil {
-		l.result = r.marshal()
+		l.result, l.whole = r.marshal(), r
 	}
 	return l
 }
@@ -114,15 +115,73 @@ func (g *Guard) later(l late) {
 	*q = append(*q, l)
 	g.mu.Unlock()
 	if tell {
-		what := "releases"
-		if rank == results {
-			what = "results"
-		}
-		g.opt.Logger.Warn("idempotency: too many keys wait for their store, and the oldest are dropped: other nodes wait for them while this process lives", "of", what)
+		g.opt.Logger.Warn("idempotency: too many keys wait for their store, and the oldest are dropped: other nodes wait for them while this process lives", "of", kindOf(rank))
 	}
 	select {
 	case g.pending <- struct{}{}:
 	default:
+	}
+}
+
+// kindOf names what is of a rank.
+func kindOf(rank int) string {
+	if rank == results {
+		return "results"
+	}
+	return "releases"
+}
+
+// outlived notes that a key is no longer kept of which the store was not told.
+func (g *Guard) outlived(rank int) {
+	g.mu.Lock()
+	g.dropped[rank]++
+	tell := !g.told[rank]
+	g.told[rank] = true
+	g.mu.Unlock()
+	if tell {
+		g.opt.Logger.Warn("idempotency: keys are dropped of which the store was never told: it took nothing for as long as they are kept", "of", kindOf(rank))
+	}
+}
+
+// Less is said of a result that the store does not take after so many tries: it may be too large for it. A store that fails now and then takes it sooner. Of one that is
+// as large as another that was not taken it is said after a few.
+const (
+	wholeTries = 16
+	largeTries = 2
+)
+
+// storeLess tells the store of l as little as is of use: that the call was done, or how it failed. It reports whether the store has taken that.
+func (g *Guard) storeLess(ctx context.Context, l late) bool {
+	g.mu.Lock()
+	large := g.large > 0 && len(l.result) >= g.large
+	g.mu.Unlock()
+	if l.whole == nil || l.tries < wholeTries && !(large && l.tries >= largeTries) {
+		return false
+	}
+	less := l.whole.least().marshal()
+	if len(less) >= len(l.result) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	if err := g.opt.Store.Finish(ctx, l.key, l.claim, less, g.opt.Keep); err != nil {
+		return errors.Is(err, ErrLost)
+	}
+	g.mu.Lock()
+	if g.large == 0 || len(l.result) < g.large {
+		g.large = len(l.result)
+	}
+	g.mu.Unlock()
+	g.opt.Logger.Warn("idempotency: the store does not take an answer, so other nodes know of its key that the call has ended, and no more", "bytes", len(l.result))
+	return true
+}
+
+// took notes that the store has taken a result of size bytes.
+func (g *Guard) took(size int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.large > 0 && size >= g.large { // that was not why
+		g.large = 0
 	}
 }
 
@@ -154,16 +213,26 @@ func (g *Guard) storeLate(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		for wait := firstWait; ; wait = min(2*wait, lastWait) {
 			if pause(ctx, wait) != nil {
 				return
 			}
-			if g.storeAll(ctx) {
+			done, told := g.storeAll(ctx)
+			if done {
 				break
+			}
+			if told { // there is more to tell a store that listens
+				wait = firstWait / 2
 			}
 		}
 	}
 }
+
+// Pauses between rounds.
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 2 * time.Second
+)
 
 // inARow is after how many failures, one after the other, the store is left alone for a while. What it does not take then waits behind the others, so that a
 // result which it never takes holds up nobody.
@@ -178,13 +247,15 @@ func (g *Guard) waiting() int {
 	return n
 }
 
-// storeAll tries each that waits once, results first, and reports whether nothing is left to be stored.
-func (g *Guard) storeAll(ctx context.Context) bool {
+// storeAll tries each that waits once, results first. It reports whether nothing is left to be stored, and whether the store has answered.
+func (g *Guard) storeAll(ctx context.Context) (done, told bool) {
 	most, left := inARow, 0 // failures in a row, and results that have had their turn
 	for rank := range g.unstored {
-		if !g.storeSome(ctx, rank, most, left) {
+		on, some := g.storeSome(ctx, rank, most, left)
+		if !on {
 			most = 1 // what is never taken holds up nobody, and a store that is away is asked little
 		}
+		told = told || some
 		if rank == results {
 			g.mu.Lock()
 			left = len(g.unstored[results])
@@ -195,40 +266,61 @@ func (g *Guard) storeAll(ctx context.Context) bool {
 	defer g.mu.Unlock()
 	if g.waiting() == 0 {
 		g.unstored, g.told = [ranks][]late{}, [ranks]bool{}
-		return true
+		return true, told
 	}
-	return false
+	return false, told
 }
 
-// storeSome tries each of that rank once, until most have failed one after the other, which it reports as false, or more than left results wait, which go first.
-func (g *Guard) storeSome(ctx context.Context, rank, most, left int) bool {
+// After an outage there may be as many keys that the store may have granted as calls were refused. It is not flooded with them when it is back: they are told one
+// by one with pauses between them, some in each round, and if there are more than a few each is told at once, and once more when its claim can no longer be under
+// way.
+const (
+	unsurePause = 2 * time.Millisecond
+	someUnsure  = 250
+	fewUnsure   = 100
+)
+
+// storeSome tries each of that rank once, until most have failed one after the other, which it reports as not on, or more than left results wait, which go first.
+// told reports whether the store has answered.
+func (g *Guard) storeSome(ctx context.Context, rank, most, left int) (on, told bool) {
 	q := &g.unstored[rank]
 	g.mu.Lock()
 	waiting := len(*q)
 	g.mu.Unlock()
-	for failed := 0; waiting > 0; waiting-- {
+	for failed, asked := 0, 0; waiting > 0 && (rank != unsure || asked < someUnsure); waiting-- {
 		g.mu.Lock()
 		l := (*q)[0]
 		*q = (*q)[1:]
 		g.trying = 1
 		g.mu.Unlock()
-		again := true
-		if policy.Now() >= l.next {
+		again, asks := true, policy.Now() >= l.next
+		if asks {
 			try, cancel := context.WithTimeout(ctx, settleTimeout)
 			err := g.store(try, l)
 			cancel()
 			switch {
 			case err == nil:
-				again, failed = false, 0
+				again, failed, told = false, 0, true
+				g.took(len(l.result))
 			case errors.Is(err, ErrLost):
-				failed = 0
+				failed, told = 0, true
 				l.pause = max(time.Second, 2*l.pause)
+				if waiting > fewUnsure {
+					l.pause = g.opt.TTL
+				}
 				l.next = min(policy.Now().Add(l.pause), l.unsure)
 			default:
-				failed++
+				l.tries++
+				if failed++; g.storeLess(ctx, l) {
+					again, failed, told = false, 0, true
+				}
 			}
+			asked++
 		}
-		again = again && policy.Now() < l.until
+		if again && policy.Now() >= l.until {
+			again = false
+			g.outlived(rank)
+		}
 		g.mu.Lock()
 		if g.trying = 0; again {
 			*q = append(*q, l)
@@ -236,13 +328,13 @@ func (g *Guard) storeSome(ctx context.Context, rank, most, left int) bool {
 		first := rank != results && len(g.unstored[results]) > left
 		g.mu.Unlock()
 		switch {
-		case failed >= most:
-			return false
+		case failed >= most, asks && rank == unsure && pause(ctx, unsurePause) != nil:
+			return false, told
 		case first:
-			return true
+			return true, told
 		}
 	}
-	return true
+	return true, told
 }
 
 // stayAlive says every third of the TTL that this process lives.

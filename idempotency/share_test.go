@@ -76,10 +76,12 @@ func TestALargeFailureIsCut(t *testing.T) {
 	}
 }
 
-// picky is a store that never takes some results, none while it is away, and nothing at all while it is down.
+// picky is a store that never takes results of some keys or of more than a few bytes, none while it is away, and nothing at all while it is down.
 type picky struct {
 	*storetest.Mem
 	away, down atomic.Bool
+	most       int // bytes; 0 = any number
+	releases   atomic.Int64
 }
 
 func (p *picky) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Record, error) {
@@ -90,13 +92,14 @@ func (p *picky) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Rec
 }
 
 func (p *picky) Finish(ctx context.Context, key, claim string, result []byte, keep time.Duration) error {
-	if p.down.Load() || p.away.Load() || strings.Contains(string(result), "never") {
+	if p.down.Load() || p.away.Load() || strings.Contains(key, "never") || p.most > 0 && len(result) > p.most {
 		return errors.New("the store does not take it")
 	}
 	return p.Mem.Finish(ctx, key, claim, result, keep)
 }
 
 func (p *picky) Release(ctx context.Context, key, claim string) error {
+	p.releases.Add(1)
 	if p.down.Load() {
 		return errors.New("the store is down")
 	}
@@ -108,8 +111,8 @@ func TestAResultThatIsNeverTakenHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &picky{Mem: storetest.NewMem()}
 		a, b := newGuard(t, idempotency.Options{Store: store}), newGuard(t, idempotency.Options{Store: store})
-		for _, key := range []string{"n1", "n2", "n3", "n4"} {
-			if _, err := a.Do(t.Context(), call(key), func(context.Context) (any, error) { return "never", nil }); err != nil {
+		for _, key := range []string{"never1", "never2", "never3", "never4"} {
+			if _, err := a.Do(t.Context(), call(key), func(context.Context) (any, error) { return "done", nil }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -127,8 +130,82 @@ func TestAResultThatIsNeverTakenHoldsNothingUp(t *testing.T) {
 			t.Errorf("%v, %v; %d results wait", rep, err, a.Snapshot().Late)
 		}
 		time.Sleep(idempotency.DefaultKeep)
+		if s := a.Snapshot(); s.Late != 0 || s.DroppedResults != 4 {
+			t.Errorf("%d results wait when nobody asks for them any more, and %d are said to be dropped", s.Late, s.DroppedResults)
+		}
+	})
+}
+
+// TestATooLargeResult is a regression test: a result that the store would never take, since it was too large for it, was offered to it until the key was forgotten,
+// and callers of other nodes waited in vain all that time. They hear that the call has ended, and how if it failed.
+func TestATooLargeResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &picky{Mem: storetest.NewMem(), most: 300}
+		a, b := newGuard(t, idempotency.Options{Store: store}), newGuard(t, idempotency.Options{Store: store})
+		large := strings.Repeat("x", 1000)
+		_, err := a.Do(t.Context(), call("failed"), func(context.Context) (any, error) { return nil, status.Errorf(status.NotFound, "%s", large) })
+		if status.CodeOf(err) != status.NotFound {
+			t.Fatal(err)
+		}
+		store.away.Store(true) // that it takes nothing for a while is no reason to say less
+		if _, err := a.Do(t.Context(), call("small"), func(context.Context) (any, error) { return "small", nil }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		store.away.Store(false)
+		if _, err := a.Do(t.Context(), call("done"), func(context.Context) (any, error) { return large, nil }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(35 * time.Second)
+		for i := range 500 { // soon it is known to be so
+			if _, err := a.Do(t.Context(), call(fmt.Sprint(i)), func(context.Context) (any, error) { return large, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
 		if n := a.Snapshot().Late; n != 0 {
-			t.Errorf("%d results wait when nobody asks for them any more", n)
+			t.Errorf("%d results wait", n)
+		}
+		never := func(context.Context) (any, error) { t.Error("it ran again"); return nil, nil }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := b.Do(ctx, call("done"), never); status.CodeOf(err) != status.FailedPrecondition || !strings.Contains(err.Error(), "was done, but its answer could not be kept") {
+			t.Errorf("a call that was done: another node says %v", err)
+		}
+		if _, err := b.Do(ctx, call("failed"), never); status.CodeOf(err) != status.NotFound || !strings.Contains(err.Error(), "xxx") {
+			t.Errorf("a call that failed: another node says %v", err)
+		}
+		if rep, err := b.Do(ctx, call("small"), never); err != nil || text(t, rep) != `"small"` {
+			t.Errorf("a call whose store was away: another node says %v, %v", rep, err)
+		}
+		if rep, err := a.Do(ctx, call("done"), never); err != nil || text(t, rep) != `"`+large+`"` {
+			t.Errorf("the node that did it says %v, %v", rep, err)
+		}
+	})
+}
+
+// TestReleasesAreNoStorm is a regression test: a store that was back after an outage was asked to set free each key that it might have granted five times within
+// seconds, thousands of times one after the other without a pause.
+func TestReleasesAreNoStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &picky{Mem: storetest.NewMem()}
+		g := newGuard(t, idempotency.Options{Store: store})
+		store.down.Store(true)
+		for i := range 3000 {
+			if _, err := g.Do(t.Context(), call(fmt.Sprint(i)), nil); status.FateOf(err) != status.NotSent {
+				t.Fatal(err)
+			}
+		}
+		store.down.Store(false)
+		store.releases.Store(0)
+		most := int64(0)
+		for range 60 {
+			before := store.releases.Load()
+			time.Sleep(time.Second)
+			most = max(most, store.releases.Load()-before)
+		}
+		if n, all := g.Snapshot().Late, store.releases.Load(); n != 0 || most > 501 || all > 2*3000+500 {
+			t.Errorf("%d wait; %d were told in one second, %d in all", n, most, all)
 		}
 	})
 }
