@@ -98,7 +98,10 @@ type keysJSON struct {
 	Full       int64   `json:"full"`
 	Doubtful   int64   `json:"doubtful"`
 	Released   int64   `json:"released"`
-	Unstored   int64   `json:"unstored"` // results that the Store has not taken yet
+	Unstored   int64   `json:"unstored"` // results and releases that the Store has not taken yet
+	// Those that it will not hear of any more, see idempotency.Snapshot.
+	DroppedResults  int64 `json:"droppedResults"`
+	DroppedReleases int64 `json:"droppedReleases"`
 }
 
 func (s *Server) adminState() *serverState {
@@ -127,5 +130,6 @@ func viewAdmission(a *admission.Snapshot, r admission.Rules) admissionJSON {
 
 func viewKeys(k idempotency.Snapshot, o idempotency.Options) keysJSON {
 	return keysJSON{Shared: o.Store != nil, KeepS: orDefault(o.Keep, idempotency.DefaultKeep).Round(time.Millisecond).Seconds(), Kept: k.Keys, Bytes: k.Bytes, Started: k.Started,
-		Replayed: k.Replayed, Waited: k.Waited, Mismatched: k.Mismatched, Full: k.Full, Doubtful: k.Doubtful, Released: k.Released, Unstored: k.Late}
+		Replayed: k.Replayed, Waited: k.Waited, Mismatched: k.Mismatched, Full: k.Full, Doubtful: k.Doubtful, Released: k.Released, Unstored: k.Late,
+		DroppedResults: k.DroppedResults, DroppedReleases: k.DroppedReleases}
 }

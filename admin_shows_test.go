@@ -8,12 +8,16 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hull-go/hull"
 	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
+	"github.com/hull-go/hull/idempotency"
+	"github.com/hull-go/hull/idempotency/storetest"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/memregistry"
@@ -195,5 +199,23 @@ func TestAdminUnix(t *testing.T) {
 	}
 	if _, err := hull.NewClient(hull.WithAdmin("unix://admin.sock")); err == nil {
 		t.Error("a path that is not whole is taken")
+	}
+}
+
+// TestAdminShowsAllOfKeys: whatever a window of keys counts is on the admin page, as JSON and as text.
+func TestAdminShowsAllOfKeys(t *testing.T) {
+	var k idempotency.Snapshot
+	v := reflect.ValueOf(&k).Elem()
+	for i := range v.NumField() {
+		v.Field(i).SetInt(int64(1000 + i))
+	}
+	text, b := hull.KeysShown(k, idempotency.Options{Store: storetest.NewMem()})
+	for i := range v.NumField() {
+		if n := strconv.Itoa(1000 + i); !strings.Contains(text, " "+n+" ") || !strings.Contains(string(b), ":"+n) {
+			t.Errorf("%s is not shown in\n%s%s", v.Type().Field(i).Name, text, b)
+		}
+	}
+	if text, _ := hull.KeysShown(idempotency.Snapshot{}, idempotency.Options{}); strings.Contains(text, "never") {
+		t.Error(text)
 	}
 }

@@ -30,7 +30,7 @@ type clientState struct {
 
 type serviceState struct {
 	Name      string              `json:"name"`
-	Discovery string              `json:"discovery"` // "ok", "stale", "not asked yet", "resting"
+	Discovery string              `json:"discovery"` // one of the constants, or an error
 	Nodes     []balance.NodeState `json:"nodes"`
 
 	// What its methods share. What is off is left out.
@@ -137,13 +137,13 @@ func (s *service) adminState() serviceState {
 	case s.err != nil:
 		out.Discovery = s.err.Error()
 	case s.resting.Load():
-		out.Discovery = "resting"
+		out.Discovery = discoveryResting
 	case seen == nil:
-		out.Discovery = "not asked yet"
+		out.Discovery = discoveryUnasked
 	case seen.Stale:
-		out.Discovery = "stale"
+		out.Discovery = discoveryStale
 	default:
-		out.Discovery = "ok"
+		out.Discovery = discoveryOK
 	}
 	now := policy.Now()
 	if s.picker != nil {

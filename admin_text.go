@@ -81,13 +81,14 @@ func (s *serverState) writeText(w io.Writer, method string) {
 	k := &s.Keys
 	fmt.Fprintf(w, "  keys      %d kept for %v in %d bytes", k.Kept, time.Duration(k.KeepS*float64(time.Second)), k.Bytes)
 	if k.Shared {
-		fmt.Fprintf(w, ", shared, %d results not stored yet", k.Unstored)
+		fmt.Fprintf(w, ", shared, %d not stored yet", k.Unstored)
 	}
 	for _, c := range []struct {
 		n    int64
 		what string
 	}{{k.Started, "calls ran"}, {k.Replayed, "got an earlier answer"}, {k.Waited, "waited for one"}, {k.Doubtful, "in doubt"}, {k.Mismatched, "with another request"},
-		{k.Full, "without room"}, {k.Released, "had done nothing"}} {
+		{k.Full, "without room"}, {k.Released, "had done nothing"}, {k.DroppedResults, "results were never stored"},
+		{k.DroppedReleases, "were never set free in the store"}} {
 		if c.n > 0 {
 			fmt.Fprintf(w, ", %d %s", c.n, c.what)
 		}
@@ -127,7 +128,7 @@ func (p *pressureJSON) word() string {
 
 // writeText writes a service with its methods.
 func (s *serviceState) writeText(w io.Writer, in string) {
-	fmt.Fprintf(w, "%sservice %s: discovery %s\n", in, s.Name, s.Discovery)
+	fmt.Fprintf(w, "%sservice %s: discovery %s\n", in, s.Name, discoveryWords(s.Discovery))
 	for i := range s.Nodes {
 		fmt.Fprintf(w, "%s  node %s\n", in, nodeLine(&s.Nodes[i], policy.Now()))
 	}
@@ -148,6 +149,29 @@ func (s *serviceState) writeText(w io.Writer, in string) {
 	for i := range s.Methods {
 		s.Methods[i].writeText(w, in+"  ")
 	}
+}
+
+// What a service's state says of discovery, if that is not an error.
+const (
+	discoveryOK      = "ok"
+	discoveryStale   = "stale"
+	discoveryUnasked = "not asked yet"
+	discoveryResting = "resting"
+)
+
+// discoveryWords says the same for people.
+func discoveryWords(state string) string {
+	switch state {
+	case discoveryOK:
+		return state
+	case discoveryStale:
+		return "is silent, so what it said last still holds"
+	case discoveryUnasked:
+		return "has not been asked yet"
+	case discoveryResting:
+		return "rests until the service is called again"
+	}
+	return "failed: " + state
 }
 
 // held says who is held back.

@@ -204,12 +204,17 @@ func (c *Client) nodeState(n *pool.Node, up bool, err *status.Error) {
 
 // forget drains the connections to nodes of which no service has any more, where they are and as they were reached.
 func (c *Client) forget(old, snap *registry.Service) {
-	has := make(map[string]bool, len(snap.Nodes))
-	c.note(has, snap)
-	gone := slices.DeleteFunc(slices.Clone(old.Nodes), func(n *registry.Node) bool { return has[c.reachedAs(n)] })
+	var gone []*registry.Node
+	for _, n := range old.Nodes { // mostly the same ones, reached as before
+		if m := snap.Node(n.ID); m == nil || m.Address != n.Address || !slices.Equal(c.via(m), c.via(n)) {
+			gone = append(gone, n)
+		}
+	}
 	if len(gone) == 0 {
 		return
 	}
+	has := make(map[string]bool, len(snap.Nodes))
+	c.note(has, snap)
 	c.mu.Lock()
 	for _, s := range c.services {
 		c.note(has, s.seen.Load())

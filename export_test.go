@@ -3,9 +3,12 @@ package hull
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"net"
 	"net/http"
+	"strings"
 
+	"github.com/hull-go/hull/idempotency"
 	"github.com/hull-go/hull/policy"
 )
 
@@ -29,6 +32,21 @@ func (c *Conn) KeptMethods() int {
 	}
 	return 0
 }
+
+// KeysShown returns what the admin page shows of a window of keys, as text and as JSON.
+func KeysShown(k idempotency.Snapshot, o idempotency.Options) (string, []byte) {
+	var text strings.Builder
+	s := serverState{Keys: viewKeys(k, o)}
+	s.writeText(&text, "")
+	b, err := json.Marshal(s.Keys)
+	if err != nil {
+		panic(err)
+	}
+	return text.String(), b
+}
+
+// DiscoveryWords is how the admin page says how discovery stands.
+var DiscoveryWords = discoveryWords
 
 // Place returns what a served call says of its place in the call tree.
 func Place(ctx context.Context) (attempt int, c policy.Criticality) {

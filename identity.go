@@ -75,6 +75,42 @@ func recognise(n *registry.Node, rep *transport.Reply) registry.Sighting {
 	return registry.Gone
 }
 
+// vouched follows an addressed request that ended with e. One that has not left because it was too large may go without the address if the node at the end of the
+// connection is known to be the one, which is Lives: to say whom a request is meant for must not make it fail. If that is not known, the error that is returned says
+// that the node could not be reached. After any other end it is e.
+func vouched(ctx context.Context, conn transport.Conn, n *registry.Node, deadline policy.Time, e *status.Error) (registry.Sighting, *status.Error) {
+	if e == nil || e.Kind != status.TooLarge || e.Fate != status.NotSent {
+		return registry.Unsure, e
+	}
+	switch said := says(conn); said {
+	case "":
+	case identity(n.Service, n.ID):
+		return registry.Lives, e
+	default:
+		return registry.Gone, elsewhere(e)
+	}
+	found, err := askWho(ctx, conn, n, deadline)
+	switch {
+	case found == registry.Lives:
+		return found, e
+	case err == nil, err.Fate == status.Processed: // somebody else, who may not say who
+		return found, elsewhere(e)
+	case err.Kind == status.Reset:
+		err.Kind = status.Unsent
+	}
+	err.Fate = status.NotSent // of the request itself
+	return found, err
+}
+
+// askWho asks whoever is at the end of a connection to a node if it is that node. The error is the question's.
+func askWho(ctx context.Context, conn transport.Conn, n *registry.Node, deadline policy.Time) (registry.Sighting, *status.Error) {
+	rep := transport.Reply{Message: new(healthpb.HealthCheckResponse)}
+	req := transport.Request{Method: "grpc.health.v1.Health/Check", Codec: codec.Proto{}, Message: new(healthpb.HealthCheckRequest),
+		Deadline: deadline, PathAttempt: 1}
+	err := conn.Call(ctx, addressed(&req, n), &rep) // whatever the answer is, it says whose it is
+	return recognise(n, &rep), err
+}
+
 // says reports the instance that a connection leads to, as the server said when it began; "" where the protocol or the server does not say.
 func says(conn transport.Conn) string {
 	if c, ok := conn.(interface{ Instance() string }); ok {
@@ -115,9 +151,6 @@ func (s *service) probe(ctx context.Context, n *registry.Node) registry.Sighting
 	case err != nil, !n.Identifies: // it is not called: whoever has the address by now did not ask for it
 		return registry.Unsure
 	}
-	rep := transport.Reply{Message: new(healthpb.HealthCheckResponse)}
-	req := transport.Request{Method: "grpc.health.v1.Health/Check", Codec: codec.Proto{}, Message: new(healthpb.HealthCheckRequest),
-		Deadline: deadline, PathAttempt: 1}
-	_ = conn.Call(ctx, addressed(&req, n), &rep) // whatever the answer is, it says whose it is
-	return recognise(n, &rep)
+	found, _ := askWho(ctx, conn, n, deadline)
+	return found
 }

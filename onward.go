@@ -120,12 +120,23 @@ func (p *prepared) fit() {
 	if !p.borrowed {
 		return
 	}
-	size := 0
-	for _, f := range p.md {
+	if sizeOf(p.md) > metadataRoom {
+		p.md = slices.DeleteFunc(p.md, func(f transport.Field) bool { return f.Key == headerBaggage })
+	}
+}
+
+// sizeOf is what metadata has in bytes.
+func sizeOf(md transport.Metadata) (size int) {
+	for _, f := range md {
 		size += len(f.Key) + len(f.Value) + fieldCost
 	}
-	if size > metadataRoom {
-		p.md = slices.DeleteFunc(p.md, func(f transport.Field) bool { return f.Key == headerBaggage })
+	return size
+}
+
+// addTrailer adds to an answer what its handler did not say, unless what that said leaves no room for it: the answer must not fail for it.
+func addTrailer(out *transport.Outgoing, md ...transport.Field) {
+	if len(md) > 0 && sizeOf(out.Header)+sizeOf(out.Trailer)+sizeOf(md) <= metadataRoom {
+		out.Trailer = append(out.Trailer, md...)
 	}
 }
 

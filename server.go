@@ -426,7 +426,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 	s.release(d)
 	out := transport.Outgoing{Codec: cd, Message: v}
 	out.Header, out.Trailer = c.metadata()
-	out.Trailer = append(out.Trailer, self...)
+	addTrailer(&out, self...)
 	switch {
 	case err == nil:
 	case over:
@@ -471,7 +471,7 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 	returned = true
 	var out transport.Outgoing
 	out.Header, out.Trailer = c.metadata()
-	out.Trailer = append(out.Trailer, self...)
+	addTrailer(&out, self...)
 	if err != nil {
 		out.Status = s.failed(c, err)
 	}

@@ -34,6 +34,7 @@ type storyJSON struct {
 	Service  string        `json:"service"`
 	Method   string        `json:"method"`
 	Class    string        `json:"class"`
+	Means    string        `json:"means,omitempty"` // the same for people
 	Error    string        `json:"error,omitempty"`
 	TookMS   float64       `json:"tookMs"`
 	Node     string        `json:"node,omitempty"`
@@ -58,6 +59,7 @@ type attemptJSON struct {
 	Address string  `json:"address"`
 	Zone    string  `json:"zone,omitempty"`
 	Class   string  `json:"class"`
+	Means   string  `json:"means,omitempty"`
 	BeganMS float64 `json:"beganMs"`
 	TookMS  float64 `json:"tookMs"`
 	Hedge   bool    `json:"hedge,omitempty"`
@@ -113,7 +115,7 @@ type servedJSON struct {
 func millis(d time.Duration) float64 { return float64(d.Round(time.Microsecond).Microseconds()) / 1000 }
 
 func (i *CallInfo) story() storyJSON {
-	s := storyJSON{Service: i.Service, Method: i.Method, Class: i.Class.String(), TookMS: millis(i.Took), Node: i.Node, Address: i.Address,
+	s := storyJSON{Service: i.Service, Method: i.Method, Class: i.Class.String(), Means: i.Class.Words(), TookMS: millis(i.Took), Node: i.Node, Address: i.Address,
 		Stopped: i.Stopped, By: i.StoppedBy, Fallback: i.Fallback, AgeMS: millis(i.Age), Nodes: i.Nodes, Server: i.Server}
 	if i.Err != nil {
 		s.Error = i.Err.Error()
@@ -123,7 +125,7 @@ func (i *CallInfo) story() storyJSON {
 		if a.Err != nil {
 			said = shortened(a.Err.Error())
 		}
-		s.Attempts = append(s.Attempts, attemptJSON{a.Service, a.Node, a.Address, a.Zone, a.Class.String(), millis(a.Began), millis(a.Took), a.Hedge, said})
+		s.Attempts = append(s.Attempts, attemptJSON{a.Service, a.Node, a.Address, a.Zone, a.Class.String(), a.Class.Words(), millis(a.Began), millis(a.Took), a.Hedge, said})
 	}
 	for _, v := range i.Verdicts {
 		s.Verdicts = append(s.Verdicts, verdictJSON{v.Policy, v.Attempt, v.Decision.String(), v.DryRun, millis(v.Began), millis(v.Took), v.State, v.Reason})
@@ -166,7 +168,7 @@ func (i *CallInfo) String() string {
 
 // write writes a call, a line for each attempt and for whoever has something to say.
 func (s *storyJSON) write(b *strings.Builder, in string) {
-	fmt.Fprintf(b, "%s%s %s: %s in %s", in, s.Service, s.Method, s.Class, ms(s.TookMS))
+	fmt.Fprintf(b, "%s%s %s: %s after %s", in, s.Service, s.Method, classWords(s.Class), ms(s.TookMS))
 	if s.Node != "" {
 		fmt.Fprintf(b, ", answered by %s (%s)", s.Node, s.Address)
 	}
@@ -201,7 +203,7 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 		if a.Zone != "" {
 			where += " in zone " + a.Zone
 		}
-		fmt.Fprintf(b, "%s%-9s %d at +%s to %s (%s): %s in %s", in, kind, n+1, ms(a.BeganMS), where, a.Address, a.Class, ms(a.TookMS))
+		fmt.Fprintf(b, "%s%-9s %d at +%s to %s (%s): %s after %s", in, kind, n+1, ms(a.BeganMS), where, a.Address, classWords(a.Class), ms(a.TookMS))
 		if a.Error != "" && (n < len(s.Attempts)-1 || a.Error != shortened(s.Error)) { // the last one's is mostly the call's
 			fmt.Fprintf(b, ": %s", a.Error)
 		}
@@ -232,6 +234,16 @@ func (s *storyJSON) write(b *strings.Builder, in string) {
 		fmt.Fprintf(b, "%sinstead\n", in)
 		s.Instead.write(b, in+"  ")
 	}
+}
+
+// classWords says for people what has become of a call, also of one of which only the name of its class has come here.
+func classWords(name string) string {
+	for c := policy.ClassOK; c.String() != "invalid"; c++ {
+		if c.String() == name {
+			return c.Words()
+		}
+	}
+	return name
 }
 
 // shortened keeps what an attempt failed with on one line of a sensible length.
@@ -372,7 +384,18 @@ func (t *telling) add(i *CallInfo) {
 	}
 	s := i.story()
 	s.Nodes = nil // many of them, and whoever asks there sees them
+	s.plainly()
 	t.calls = append(t.calls, s)
+}
+
+// plainly leaves out what whoever reads the story can say as well: headers have little room.
+func (s *storyJSON) plainly() {
+	for ; s != nil; s = s.Instead {
+		s.Means = ""
+		for i := range s.Attempts {
+			s.Attempts[i].Means = ""
+		}
+	}
 }
 
 // explains begins the story of a call whose caller asks for it, and may. Others cost a look at their metadata.
@@ -430,7 +453,7 @@ func (t *telling) end(s *Server, out *transport.Outgoing) {
 	t.mu.Lock()
 	v.Calls, v.Omitted = t.calls, t.omitted
 	t.mu.Unlock()
-	out.Trailer = append(out.Trailer, transport.Field{Key: headerExplain, Value: v.compact()})
+	addTrailer(out, transport.Field{Key: headerExplain, Value: v.compact()})
 }
 
 // compact encodes what fits, in ASCII: the last calls go first, then what the servers below told.

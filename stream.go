@@ -121,6 +121,14 @@ func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 	}
 	if err == nil {
 		s.ClientStream, err = conn.Open(ctx, req)
+		if s.doubted {
+			var found registry.Sighting
+			if found, err = vouched(ctx, conn, n.Info(), a.Deadline, err); found == registry.Lives {
+				s.doubted = false
+				s.ClientStream, err = conn.Open(ctx, &s.req)
+			}
+			s.s.report(n.Info(), found)
+		}
 	}
 	if err != nil {
 		if lacksMethod(err) {

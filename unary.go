@@ -107,7 +107,8 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 	n := a.Node.(*balance.Node)
 	info := n.Info()
 	s.budget.Peak(a.Start, n.InFlight())
-	doubted := s.doubts(info)
+	doubted, found := s.doubts(info), registry.Unsure
+	plain := req
 	if doubted {
 		req = addressed(req, info)
 	}
@@ -117,7 +118,13 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 		err = elsewhere(nil)
 	}
 	if err == nil {
-		if err = conn.Call(ctx, req, rep); err == nil || err.Fate == status.Processed {
+		err = conn.Call(ctx, req, rep)
+		if doubted {
+			if found, err = vouched(ctx, conn, info, a.Deadline, err); found == registry.Lives {
+				err = conn.Call(ctx, plain, rep)
+			}
+		}
+		if err == nil || err.Fate == status.Processed {
 			at.Answered()
 		}
 		if lacksMethod(err) {
@@ -128,9 +135,10 @@ func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Req
 		}
 	}
 	if doubted {
-		found := recognise(info, rep)
-		if found == registry.Gone && err != nil && err.Fate == status.NotSent {
-			err = elsewhere(err)
+		if found == registry.Unsure {
+			if found = recognise(info, rep); found == registry.Gone && err != nil && err.Fate == status.NotSent {
+				err = elsewhere(err)
+			}
 		}
 		s.report(info, found)
 	}

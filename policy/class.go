@@ -99,6 +99,42 @@ var classNames = [numClasses]string{"ok", "caller", "aborted", "no-method", "int
 	"quota", "draining", "unsent", "handshake", "reset", "timeout", "expired", "deadline-late", "deadline-soon", "cancelled",
 	"loser", "refused", "downstream", "too-large", "protocol", "stalled"}
 
+// classWords say what has become of a call or an attempt of each class, so that "after 3ms" can follow.
+var classWords = [numClasses]string{
+	ClassOK:           "answered",
+	ClassCaller:       "answered that the request itself is at fault",
+	ClassAborted:      "answered that the caller's transaction has to begin again",
+	ClassNoMethod:     "answered that the method is not served there",
+	ClassInternal:     "failed inside the service",
+	ClassUnavailable:  "answered that the service is unavailable",
+	ClassShed:         "turned away by a server that has too much to do",
+	ClassOverloaded:   "answered that there is too much to do",
+	ClassQuota:        "turned away because the caller's quota is used up",
+	ClassDraining:     "turned away by a node that is about to leave",
+	ClassUnsent:       "could not be sent",
+	ClassHandshake:    "failed in the TLS or authentication handshake",
+	ClassReset:        "lost with its connection",
+	ClassTimeout:      "timed out",
+	ClassExpired:      "came to the server when its time was up",
+	ClassDeadlineLate: "cut off by the caller's deadline when an answer was overdue",
+	ClassDeadlineSoon: "cut off by the caller's deadline before an answer could be expected",
+	ClassCancelled:    "cancelled by the caller",
+	ClassLoser:        "given up since another attempt was quicker",
+	ClassRefused:      "refused on this side",
+	ClassDownstream:   "failed in something that the service calls",
+	ClassTooLarge:     "failed since a message is too large",
+	ClassProtocol:     "failed since the peer broke the protocol",
+	ClassStalled:      "lost while this process stood still",
+}
+
+// Words says for people what has become of a call or an attempt, such as "timed out", so that "after 3ms" can follow.
+func (c Class) Words() string {
+	if c >= numClasses {
+		return "invalid"
+	}
+	return classWords[c]
+}
+
 // Counts returns what the class counts for.
 func (c Class) Counts() *Counts {
 	if c >= numClasses {

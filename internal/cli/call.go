@@ -29,6 +29,7 @@ type callView struct {
 	Node     string        `json:"node,omitempty" doc:"the node whose answer was taken"`
 	Address  string        `json:"address,omitempty" doc:"where it listens"`
 	Class    string        `json:"class" doc:"what the call counts for, such as ok or timeout"`
+	Means    string        `json:"means" doc:"the same in words"`
 	Error    string        `json:"error,omitempty" doc:"what the call failed with"`
 	TookMS   float64       `json:"tookMs" doc:"how long it took, in milliseconds, retries included"`
 	Attempts []attemptView `json:"attempts" doc:"each attempt, in order"`
@@ -46,6 +47,7 @@ type attemptView struct {
 	Address string  `json:"address" doc:"where that listens"`
 	Zone    string  `json:"zone,omitempty" doc:"where that runs"`
 	Class   string  `json:"class" doc:"how it ended, such as ok, unsent or timeout"`
+	Means   string  `json:"means" doc:"the same in words"`
 	Error   string  `json:"error,omitempty" doc:"what it failed with"`
 	BeganMS float64 `json:"beganMs" doc:"when it began, in milliseconds after the call"`
 	TookMS  float64 `json:"tookMs" doc:"how long it took, in milliseconds"`
@@ -311,13 +313,13 @@ func (p *program) tellCall(cmd *cobra.Command, info *hull.CallInfo) {
 		}
 		return
 	}
-	v := callView{Service: info.Service, Method: info.Method, Node: info.Node, Address: info.Address, Class: info.Class.String(),
+	v := callView{Service: info.Service, Method: info.Method, Node: info.Node, Address: info.Address, Class: info.Class.String(), Means: info.Class.Words(),
 		TookMS: millis(info.Took), Stopped: info.Stopped, By: info.StoppedBy, Attempts: []attemptView{}, Server: info.Server}
 	if info.Err != nil {
 		v.Error = info.Err.Error()
 	}
 	for _, a := range info.Attempts {
-		w := attemptView{Node: a.Node, Address: a.Address, Zone: a.Zone, Class: a.Class.String(), BeganMS: millis(a.Began), TookMS: millis(a.Took), Hedge: a.Hedge}
+		w := attemptView{Node: a.Node, Address: a.Address, Zone: a.Zone, Class: a.Class.String(), Means: a.Class.Words(), BeganMS: millis(a.Began), TookMS: millis(a.Took), Hedge: a.Hedge}
 		if a.Err != nil {
 			w.Error = a.Err.Error()
 		}

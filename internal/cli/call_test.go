@@ -34,7 +34,7 @@ func TestCall(t *testing.T) {
 		{"no retries", "", "greeter Hello --retries 0 " + ada, ExitOK, "Ada", ""},
 		{"none selected", "", "greeter Hello -l version=2 " + ada, ExitNotFound, "", `none of the 1 nodes of service "greeter" matches the selector version=2`},
 		{"empty request", "", "greeter Hello", ExitFailed, "", "InvalidArgument: who is it? set name"},
-		{"verbose", "", "greeter Hello -v " + ada, ExitOK, "Ada", "greeter greeter.Greeter/Hello: ok in "},
+		{"verbose", "", "greeter Hello -v " + ada, ExitOK, "Ada", "greeter greeter.Greeter/Hello: answered after "},
 		{"attempts", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  attempt   1 at +0s to one ("},
 		{"nodes", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  node      one 127.0.0.1:"},
 		{"the server's side", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  server    one of greeter: waited "},
@@ -69,7 +69,7 @@ func TestCall(t *testing.T) {
 func TestCallNobody(t *testing.T) {
 	env := map[string]string{"HULL_REGISTRY": "static://127.0.0.1:1?service=ghost"}
 	runIn(t, env, "", "call", "ghost", "a.B/C", "--timeout", "1m", "--retries", "0").want(t, ExitUnavailable, "", "Unavailable")
-	runIn(t, env, "", "call", "ghost", "a.B/C", "-v", "--timeout", "1m", "--retries", "0").want(t, ExitUnavailable, "", ": unsent in ")
+	runIn(t, env, "", "call", "ghost", "a.B/C", "-v", "--timeout", "1m", "--retries", "0").want(t, ExitUnavailable, "", ": could not be sent after ")
 	f := runIn(t, map[string]string{"HULL_REGISTRY": "static://127.0.0.1:1,127.0.0.1:2?service=ghost"}, "", "call", "ghost", "a.B/C", "-v", "--timeout", "1m", "-o", "json")
 	line, _, _ := strings.Cut(f.err, "\n")
 	v := read[struct{ Call callView }](t, line).Call
