@@ -30,14 +30,14 @@ func TestStoryText(t *testing.T) {
 			{Policy: "concurrency", Attempt: 3, Decision: policy.Refuse, Began: 40 * ms, Reason: "waited in vain"},
 			{Policy: "budget", Attempt: 3, Decision: policy.Refuse, Began: 40 * ms, Reason: "the retry budget is empty"},
 		}}
-	want := `shop shop.S/Get: answered that the service is unavailable after 40ms
+	want := `shop shop.S/Get: failed since the service is unavailable after 40ms
   error     Unavailable: the disk is gone
   rate      waited 9ms from +0s on
   breaker   let it go as a probe at +9ms
-  attempt   1 at +9ms to a (h:1): answered that the service is unavailable after 1ms: refused:; ` + strings.Repeat("é", 290) + `…
+  attempt   1 at +9ms to a (h:1): failed since the service is unavailable after 1ms: refused:; ` + strings.Repeat("é", 290) + `…
   retry     waited 17ms from +10ms on
   throttle  refused at +27ms [dry-run]: it refuses too much
-  attempt   2 at +27ms to b (h:2): answered that the service is unavailable after 2ms
+  attempt   2 at +27ms to b (h:2): failed since the service is unavailable after 2ms
   concurrency waited 10ms in line from +30ms on: all places are taken
   concurrency refused at +40ms: waited in vain
   stopped   the retry budget is empty`

@@ -33,7 +33,7 @@ func TestStoriesSpeakInWords(t *testing.T) {
 			t.Errorf("%v and %v are both %q", c, other, words)
 		}
 		said[words] = c
-		if c != policy.ClassOK { // an answer is an answer
+		if c != policy.ClassOK { // everybody knows what that means
 			inWords(t, c.String(), words)
 		}
 		if !strings.Contains(string(doc), fmt.Sprintf("| `%s` | %s |", c, words)) {

@@ -101,14 +101,14 @@ var classNames = [numClasses]string{"ok", "caller", "aborted", "no-method", "int
 
 // classWords say what has become of a call or an attempt of each class, so that "after 3ms" can follow.
 var classWords = [numClasses]string{
-	ClassOK:           "answered",
-	ClassCaller:       "answered that the request itself is at fault",
-	ClassAborted:      "answered that the caller's transaction has to begin again",
-	ClassNoMethod:     "answered that the method is not served there",
+	ClassOK:           "ok",
+	ClassCaller:       "turned down as the caller's own mistake",
+	ClassAborted:      "turned down since the caller's transaction has to begin again",
+	ClassNoMethod:     "turned down since the method is not served there",
 	ClassInternal:     "failed inside the service",
-	ClassUnavailable:  "answered that the service is unavailable",
+	ClassUnavailable:  "failed since the service is unavailable",
 	ClassShed:         "turned away by a server that has too much to do",
-	ClassOverloaded:   "answered that there is too much to do",
+	ClassOverloaded:   "turned away since there is too much to do",
 	ClassQuota:        "turned away because the caller's quota is used up",
 	ClassDraining:     "turned away by a node that is about to leave",
 	ClassUnsent:       "could not be sent",

@@ -123,7 +123,7 @@ func TestAdminCommands(t *testing.T) {
 			" node echo-1 ADDR ready: 0 in flight, took SPAN, counts as SPAN, 2 ok, N failed", " budget N of N tokens left, 0 attempts not paid",
 			" method test.Echo/Say: 3 calls, 0 refused, 3 attempts (0 retries, 0 hedges)", " breaker closed, 1 of 3 calls failed in its window, 0 refused", " concurrency 0 in use of at most ", " throttle holds back nothing; ", " attempt timeout SPAN, nothing learned yet",
 			" connections to ADDR (speaks hull/1, grpc, http): 1, 0 in flight"}},
-		{"stats calls", "", 0, []string{"1 calls have failed so far. The last:", " TIME echo test.Echo/Say: failed inside the service after SPAN", " TIME echo test.Echo/Say: answered after SPAN, answered by echo-1 (ADDR)", " attempt 1 at +SPAN to echo-1 (ADDR): failed inside the service after SPAN"}},
+		{"stats calls", "", 0, []string{"1 calls have failed so far. The last:", " TIME echo test.Echo/Say: failed inside the service after SPAN", " TIME echo test.Echo/Say: ok after SPAN, answered by echo-1 (ADDR)", " attempt 1 at +SPAN to echo-1 (ADDR): failed inside the service after SPAN"}},
 		{"explain echo/test.Echo/Say", "", 0, []string{"service echo: discovery ok", "policies, the built-in ones, without a document", "FIELD VALUE FROM", "retry.attempts 3 built-in"}},
 		{"explain echo/Say", "", 0, []string{" method test.Echo/Say: 3 calls"}},
 		{"explain echo/test.Echo/Sya", "", 0, []string{"method test.Echo/Sya: not seen yet; did you mean test.Echo/Say?", "FIELD VALUE FROM"}},

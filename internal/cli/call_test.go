@@ -34,7 +34,7 @@ func TestCall(t *testing.T) {
 		{"no retries", "", "greeter Hello --retries 0 " + ada, ExitOK, "Ada", ""},
 		{"none selected", "", "greeter Hello -l version=2 " + ada, ExitNotFound, "", `none of the 1 nodes of service "greeter" matches the selector version=2`},
 		{"empty request", "", "greeter Hello", ExitFailed, "", "InvalidArgument: who is it? set name"},
-		{"verbose", "", "greeter Hello -v " + ada, ExitOK, "Ada", "greeter greeter.Greeter/Hello: answered after "},
+		{"verbose", "", "greeter Hello -v " + ada, ExitOK, "Ada", "greeter greeter.Greeter/Hello: ok after "},
 		{"attempts", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  attempt   1 at +0s to one ("},
 		{"nodes", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  node      one 127.0.0.1:"},
 		{"the server's side", "", "greeter Hello -v " + ada, ExitOK, "Ada", "  server    one of greeter: waited "},

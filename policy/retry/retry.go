@@ -96,7 +96,7 @@ const (
 	whyDownstream = "the failure lies below the node that answered, which has tried again already"
 	whyPath       = "a caller above is trying again already"
 	whyUnsafe     = "it may have been done, and the method is not declared idempotent"
-	whyInternal   = "internal errors are tried again only if RetryInternal is set"
+	whyInternal   = "what failed inside the service is tried again only if the policy for retries says so (internal)"
 	whyOnce       = "this failure is tried again only once"
 )
 
