@@ -64,7 +64,7 @@ func newFront(ln net.Listener, s *Server) (*front, error) {
 	l := s.opt.limits
 	f.port, err = oneport.New(ln, muxtransport.Magic[0], oneport.Protocols{Native: wire.ServeConn, GRPC: f.grpc.ServeConn, HTTP: f.conns.Hand},
 		oneport.Options{TLS: s.opt.tls, Handshake: l.Handshake, MaxConns: l.Conns, MaxConnsPerPeer: l.ConnsPerPeer, MaxWaiting: l.WaitingConns,
-			SlowReader: l.SlowReader, MaxResets: l.Resets, MaxControl: l.ControlFrames, MaxHeader: l.header(), MaxStreams: l.streams(), Logger: s.log})
+			SlowReader: l.SlowReader, SlowSender: l.SlowSender, MaxResets: l.Resets, MaxControl: l.ControlFrames, MaxHeader: l.header(), MaxStreams: l.streams(), Logger: s.log})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ type Limits struct {
 	Header int
 	// Handshake is how long a connection may take to say what it speaks, and a request's headers to come; 0 = 5 s.
 	Handshake time.Duration
-	// SlowSender is how long the body of a request with one message may take to come over HTTP, and over gRPC through a proxy; 0 = 30 s, or
+	// SlowSender is how long the body of a request with one message may take to come over HTTP and gRPC; 0 = 30 s, or
 	// the call's deadline if that is sooner. Set, it is also how long one frame of the native protocol may take, 10 s otherwise.
 	SlowSender time.Duration
 	// SlowReader is how long a peer may take nothing at all of what is sent to it; 0 = 10 s. Over HTTP/2 it counts for each answer too,

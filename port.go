@@ -28,7 +28,7 @@ func (f *front) snapshot() PortSnapshot {
 	p, w, g := f.port.Counters(), f.web.Counters(), f.grpc.Counters()
 	return PortSnapshot{Conns: p.Conns, Waiting: p.Waiting, Native: p.Native, GRPC: p.GRPC, HTTP: p.HTTP, OverConns: p.OverTotal,
 		OverConnsPerPeer: p.OverPeer, OverWaiting: p.OverWaiting, HandshakesFailed: p.HandshakesFailed, SlowReaders: p.SlowReaders + w.SlowReaders,
-		SlowSenders: w.SlowSenders, ResetFloods: p.ResetFloods, ControlFloods: p.ControlFloods, CrossOrigin: w.CrossOrigin, TooLarge: w.TooLarge + f.grpc.TooLarge(),
+		SlowSenders: p.SlowSenders + w.SlowSenders, ResetFloods: p.ResetFloods, ControlFloods: p.ControlFloods, CrossOrigin: w.CrossOrigin, TooLarge: w.TooLarge + f.grpc.TooLarge(),
 		OverStreams: p.OverStreams, LargeHeaders: p.LargeHeaders + w.LargeHeaders, SlowHeaders: p.SlowHeaders,
 		Panicked: w.Panicked + g.Panicked, Expired: w.Expired + g.Expired, Abandoned: w.Abandoned + g.Abandoned}
 }

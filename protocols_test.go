@@ -20,11 +20,11 @@ import (
 )
 
 // dialGRPC returns a plain grpc-go client of the node "a".
-func dialGRPC(t *testing.T, w *hulltest.World) *grpc.ClientConn {
+func dialGRPC(t *testing.T, w *hulltest.World, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	host := w.Network.Host("foreigner")
-	c, err := grpc.NewClient("passthrough:///a:80", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return host.Dial(ctx, addr) }))
+	c, err := grpc.NewClient("passthrough:///a:80", append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return host.Dial(ctx, addr) })}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,26 +39,35 @@ func (a authInfo) GetCommonAuthInfo() credentials.CommonAuthInfo {
 }
 
 // await bounds how long the peer of a call may take nothing of what is sent to it; patience 0 = not any more.
-func await(ctx context.Context, patience int) {
-	p, _ := peer.FromContext(ctx)
-	if p == nil {
-		return
-	}
-	if a, ok := p.AuthInfo.(authInfo); ok && a.conn != nil {
-		if id := streamID(grpc.ServerTransportStreamFromContext(ctx)); id != 0 {
-			a.conn.Await(id, patience)
-		}
+func (s *Server) await(ctx context.Context, patience int) {
+	if c := connOf(ctx); c != nil {
+		c.Await(s.streamID(grpc.ServerTransportStreamFromContext(ctx)), patience)
 	}
 }
 
-// streamID returns a stream's number, which grpc-go keeps to itself; 0 if it cannot be had.
+// connOf returns the connection of a call; nil if it is none of a port's.
+func connOf(ctx context.Context) *oneport.Conn {
+	if p, _ := peer.FromContext(ctx); p != nil {
+		if a, ok := p.AuthInfo.(authInfo); ok {
+			return a.conn
+		}
+	}
+	return nil
+}
+
+// streamID returns a stream's number, which grpc-go keeps to itself; 0 if it cannot be had, since grpc-go has changed. A test says so then, and the connection
+// awaits all of its streams instead.
 func streamID(s grpc.ServerTransportStream) uint32 {
 	v := reflect.ValueOf(s)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return 0
 	}
-	if v = v.Elem().FieldByName("id"); v.Kind() != reflect.Uint32 {
+	field, ok := v.Elem().Type().FieldByName("id")
+	if !ok || field.Type.Kind() != reflect.Uint32 {
 		return 0
 	}
-	return uint32(v.Uint())
+	if v, err := v.Elem().FieldByIndexErr(field.Index); err == nil { // it fails if the field is that of a nil pointer's
+		return uint32(v.Uint())
+	}
+	return 0
 }

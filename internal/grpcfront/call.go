@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"sync/atomic"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -42,31 +41,36 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 			return nil, finish(ctx, &in, &transport.Outgoing{Status: e})
 		}
 		out := s.caller.Unary(ctx, &in, func(e *status.Error) { end(ctx, e) })
+		s.fit(ctx, &out)
 		if len(out.Header) > 0 {
 			_ = grpc.SetHeader(ctx, toMD(out.Header)) // fails only if the handler has sent it
 		}
 		if err := finish(ctx, &in, &out); err != nil {
 			return nil, err
 		}
-		return &outgoing{codec: out.Codec, v: out.Message, large: func() { await(ctx, answerPatience) }}, nil
+		return &outgoing{codec: out.Codec, v: out.Message, large: func() { s.await(ctx, answerPatience) }}, nil
 	}
 }
 
-// stream serves one method.
-func (s *Server) stream(name string) grpc.StreamHandler {
+// stream serves one method, whose requests are messages or one message.
+func (s *Server) stream(name string, messages bool) grpc.StreamHandler {
 	return func(_ any, ss grpc.ServerStream) error {
 		in := transport.Incoming{Method: name}
 		ctx, cancel, e := s.incoming(ss.Context(), &in)
+		if c := connOf(ctx); c != nil && messages {
+			c.Patient(s.streamID(grpc.ServerTransportStreamFromContext(ctx)))
+		}
 		defer cancel()
 		if e != nil {
 			return finish(ctx, &in, &transport.Outgoing{Status: e})
 		}
-		st := &stream{ctx: ctx, s: ss, codec: codec.Proto{}, tooLarge: &s.tooLarge}
+		st := &stream{ctx: ctx, srv: s, s: ss, codec: codec.Proto{}}
 		out := s.caller.Stream(ctx, &in, st, func(e *status.Error) { end(ctx, e) })
+		s.fit(ctx, &out)
 		if len(out.Header) > 0 {
 			_ = grpc.SetHeader(ctx, toMD(out.Header)) // fails only if the handler has sent it; ss would drop all of it for a letter that is not ASCII
 		}
-		await(ctx, streamPatience) // what has not gone out yet stays although the handler has returned
+		s.await(ctx, streamPatience) // what has not gone out yet stays although the handler has returned
 		return finish(ctx, &in, &out)
 	}
 }
@@ -84,7 +88,10 @@ func (s *Server) unknown(_ any, ss grpc.ServerStream) error {
 // incoming fills in what the context knows of a call, and bounds it by what a proxy says of the time.
 func (s *Server) incoming(ctx context.Context, in *transport.Incoming) (context.Context, context.CancelFunc, *status.Error) {
 	in.Received, in.Codec = policy.Now(), "proto"
-	md, _ := ctx.Value(s.mdKey).(metadata.MD) // only read: FromIncomingContext would copy it all
+	md, ok := ctx.Value(s.mdKey).(metadata.MD) // only read: FromIncomingContext copies it all
+	if !ok {
+		md, _ = metadata.FromIncomingContext(ctx)
+	}
 	cancel := context.CancelFunc(func() {})
 	d, ok, e := foreign.EnvoyTimeout(md)
 	if ok {
@@ -148,8 +155,13 @@ func codecName(contentType string) string {
 // finish turns an answer's status into grpc-go's, and its trailer, load and facts into a trailer.
 func finish(ctx context.Context, in *transport.Incoming, out *transport.Outgoing) error {
 	out.Trailer = transport.AppendLoad(out.Trailer, out.Load, in.Metadata.Get(transport.HeaderLoadFormat))
-	if out.Status != nil {
-		out.Trailer = transport.AppendFacts(out.Trailer, out.Status)
+	if e := out.Status; e != nil {
+		out.Trailer = transport.AppendFacts(out.Trailer, e)
+		room := foreign.StatusRoom
+		if limit := maxHeader(ctx); limit > 0 {
+			room = min(room, limit-foreign.FieldsSize(out.Trailer)-foreign.AnswerRoom)
+		}
+		out.Status = foreign.Fit(e, room)
 	}
 	if len(out.Trailer) > 0 {
 		_ = grpc.SetTrailer(ctx, toMD(out.Trailer)) // fails only outside of a call
@@ -158,6 +170,35 @@ func finish(ctx context.Context, in *transport.Incoming, out *transport.Outgoing
 		return nil
 	}
 	return toGRPC(out.Status).Err()
+}
+
+// maxHeader is how large a header, or trailer, the peer of a call takes; 0 = it has not said.
+func maxHeader(ctx context.Context) int {
+	if c := connOf(ctx); c != nil {
+		return c.MaxAnswerHeader()
+	}
+	return 0
+}
+
+// headerTooLarge is the error of metadata that a call's peer would not take; nil = it does. It is counted.
+func (s *Server) headerTooLarge(ctx context.Context, md transport.Metadata) *status.Error {
+	e := foreign.TooMuch(md, maxHeader(ctx))
+	if e != nil {
+		s.tooLarge.Add(1)
+	}
+	return e
+}
+
+// fit leaves out what a handler says beside its answer if the peer does not take that much: the answer fails then, unless it has failed already.
+func (s *Server) fit(ctx context.Context, out *transport.Outgoing) {
+	for _, md := range []*transport.Metadata{&out.Header, &out.Trailer} {
+		if e := s.headerTooLarge(ctx, *md); e != nil {
+			*md = nil
+			if out.Status == nil {
+				out.Status = e
+			}
+		}
+	}
 }
 
 // end answers for a handler that ended its goroutine: grpc-go does not notice that.
@@ -190,10 +231,9 @@ func toMD(m transport.Metadata) metadata.MD {
 // stream is grpc-go's stream as a transport.Handler knows it.
 type stream struct {
 	ctx   context.Context
+	srv   *Server
 	s     grpc.ServerStream
 	codec codec.Codec
-	// tooLarge counts messages that are.
-	tooLarge *atomic.Int64
 }
 
 var _ transport.ServerStream = (*stream)(nil)
@@ -206,6 +246,9 @@ func (s *stream) SetCodec(c codec.Codec) { s.codec = c }
 
 // SendHeader implements transport.ServerStream.
 func (s *stream) SendHeader(h transport.Metadata) *status.Error {
+	if e := s.srv.headerTooLarge(s.ctx, h); e != nil {
+		return e
+	}
 	if len(h) > 0 {
 		if err := grpc.SetHeader(s.ctx, toMD(h)); err != nil { // SendHeader refuses all of it for a letter that is not ASCII
 			return fromGRPC(err)
@@ -219,10 +262,10 @@ func (s *stream) Send(v any) *status.Error {
 	awaited := false
 	err := s.s.SendMsg(&outgoing{codec: s.codec, v: v, large: func() {
 		awaited = true
-		await(s.ctx, streamPatience)
+		s.srv.await(s.ctx, streamPatience)
 	}})
 	if awaited {
-		await(s.ctx, 0) // the handler goes on, and has a deadline
+		s.srv.await(s.ctx, 0) // the handler goes on, and has a deadline
 	}
 	return fromGRPC(err)
 }
@@ -239,7 +282,7 @@ func (s *stream) Recv(v any) error {
 	}
 	e := fromGRPC(err)
 	if e.Kind == status.TooLarge {
-		s.tooLarge.Add(1)
+		s.srv.tooLarge.Add(1)
 	}
 	return e
 }

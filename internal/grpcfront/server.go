@@ -43,6 +43,8 @@ type Server struct {
 	opt     Options
 	conns   *oneport.Handed
 	mdKey   any // see mdKey
+	// streamID is the function of that name.
+	streamID func(grpc.ServerTransportStream) uint32
 
 	tooLarge atomic.Int64
 
@@ -55,7 +57,7 @@ type Server struct {
 // New returns a Server that passes the calls of methods to h.
 func New(h transport.Handler, methods []foreign.Method, addr net.Addr, o Options) *Server {
 	return &Server{caller: foreign.Caller{Handler: h, Logger: o.Logger}, methods: methods, opt: o, mdKey: mdKey(),
-		conns: oneport.NewHanded(addr)}
+		streamID: streamID, conns: oneport.NewHanded(addr)}
 }
 
 // Counters reads the counters.
@@ -119,7 +121,7 @@ func (s *Server) services() []*grpc.ServiceDesc {
 			all[service] = d
 		}
 		if m.Stream {
-			d.Streams = append(d.Streams, grpc.StreamDesc{StreamName: name, Handler: s.stream(m.Name),
+			d.Streams = append(d.Streams, grpc.StreamDesc{StreamName: name, Handler: s.stream(m.Name, m.ClientStreams),
 				ClientStreams: m.ClientStreams, ServerStreams: m.ServerStreams})
 		} else {
 			d.Methods = append(d.Methods, grpc.MethodDesc{MethodName: name, Handler: s.unary(m.Name)})

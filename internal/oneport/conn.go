@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -156,7 +157,11 @@ func (c *Conn) read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return c.Conn.Read(b)
+	n, err := c.Conn.Read(b)
+	if err != nil && c.flows != nil && c.flows.cuts.interrupted(c.Conn, err) {
+		err = nil
+	}
+	return n, err
 }
 
 // writePiece is how much of a long write must be taken within Options.SlowReader.
@@ -169,7 +174,11 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		m, err := c.Conn.Write(b[:min(len(b), writePiece)])
+		part := b[:min(len(b), writePiece)]
+		if c.flows != nil {
+			part = c.flows.retell(part)
+		}
+		m, err := c.Conn.Write(part)
 		n += m
 		if c.flows != nil {
 			c.flows.wrote(b[:m])
@@ -207,8 +216,18 @@ func (c *Conn) bye() error {
 	return err
 }
 
+// MaxAnswerHeader is how much the peer of an HTTP/2 connection says that it takes of an answer's header, and of its trailer, in bytes as HTTP/2 counts
+// them; 0 = it has not said.
+func (c *Conn) MaxAnswerHeader() int {
+	if c.flows == nil {
+		return 0
+	}
+	return int(min(c.flows.header.Load(), math.MaxInt32))
+}
+
 // Await bounds how long the peer may leave no room for what was handed to the gRPC server as an answer on a stream: patience times Options.SlowReader, or no
-// longer at all if patience is 0. When the time is up the connection is closed, and counted. The stream's end ends it too.
+// longer at all if patience is 0. Who does not know the number says 0, and all of the connection's streams are awaited, as long as the most patient. When the time is up the stream is cut off, and counted; if it is the connection that has no room, that is closed. The stream's end
+// ends it too.
 func (c *Conn) Await(stream uint32, patience int) {
 	if c.flows != nil {
 		c.flows.await(stream, time.Duration(patience)*c.port.opt.SlowReader)

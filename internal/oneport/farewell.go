@@ -17,6 +17,7 @@ var farewellPing = [8]byte{'h', 'u', 'l', 'l', ' ', 'b', 'y', 'e'}
 const (
 	codeNone      = 0
 	codeFrameSize = 6
+	codeCancel    = 8
 	codeCalm      = 11
 )
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +14,8 @@ const (
 	firstWindow = 65535
 	// settingWindow is the setting that changes it for streams.
 	settingWindow = 4
+	// settingHeader is the setting that bounds what the peer takes of an answer's header, or trailer.
+	settingHeader = 6
 	// pace is how much room a peer that lets an answer wait must make within its time. One that makes it a byte at a time does not keep it.
 	pace = 64 << 10
 	// sweeps is how often, within Options.SlowReader, awaited answers are looked at.
@@ -39,8 +42,15 @@ type flows struct {
 	longest uint32 // a stream that has begun with a long header, the last thing that has come, and nothing been sent on it; 0 = none
 	awaited int
 	timer   *time.Timer // runs while anything is awaited
+	senders *time.Timer // runs while a request has not come whole
+	patient bool        // no request is waited for any shorter than its caller likes
 	closed  bool
 	spare   *flow // of a stream that has ended
+
+	cuts    cuts
+	cutting atomic.Int32 // streams that are being cut off
+
+	header atomic.Uint32 // how large a header the peer takes; 0 = it has not said
 
 	out framing // of what is written; the connection's writer alone
 }
@@ -51,6 +61,11 @@ type flow struct {
 	limit time.Duration // how long what is awaited may be without room; 0 = nothing is
 	from  time.Duration // since when it is awaited
 	once  bool          // it is a call with one answer
+	cut   int           // it is being cut off, since so many sweeps
+
+	whole  bool   // the request has come, or may take as long as it likes
+	sweeps int    // that it was waited for
+	reason uint32 // why it is cut off
 }
 
 // room is a window, and since when there is none, or only now and then a little.
@@ -104,8 +119,8 @@ func newFlows(c *Conn, grpc bool) *flows {
 
 func (f *flows) now() time.Duration { return max(time.Since(f.conn.port.start), 1) }
 
-// opened notes a HEADERS frame of the peer's.
-func (f *flows) opened(stream uint32) {
+// opened notes a HEADERS frame of the peer's, whole if nothing follows it.
+func (f *flows) opened(stream uint32, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if stream <= f.last || stream > f.upTo {
@@ -119,8 +134,11 @@ func (f *flows) opened(stream uint32) {
 	if f.spare = nil; s == nil {
 		s = new(flow)
 	}
-	*s = flow{room: room{left: f.first}}
+	*s = flow{room: room{left: f.first}, whole: whole}
 	f.open[stream] = s
+	if !whole {
+		f.expect()
+	}
 }
 
 // ended notes that a stream was reset, or answered.
@@ -138,6 +156,9 @@ func (f *flows) end(stream uint32) {
 	}
 	if s.limit > 0 {
 		f.awaited--
+	}
+	if s.cut > 0 {
+		f.cutting.Add(-1)
 	}
 	if !s.once {
 		f.kept += s.out
@@ -223,14 +244,27 @@ func (f *flows) largeHeader(stream uint32) {
 	f.tooLarge(stream)
 }
 
-// await bounds how long what waits on a stream may be without room; 0 = not any more.
+// await bounds how long what waits on a stream may be without room; 0 = not any more. On stream 0 it is what waits on any of them, for as long as is ever bounded.
 func (f *flows) await(stream uint32, limit time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := f.open[stream]
-	if s == nil || f.closed {
+	if f.closed {
 		return
 	}
+	if s := f.open[stream]; s != nil {
+		f.awaitOn(s, limit)
+	}
+	if stream == 0 && limit > 0 {
+		for _, s := range f.open {
+			if s.limit == 0 {
+				f.awaitOn(s, max(limit, mostPatience*f.conn.port.opt.SlowReader))
+			}
+		}
+	}
+}
+
+// awaitOn is await for a stream that is open. mu is held.
+func (f *flows) awaitOn(s *flow, limit time.Duration) {
 	if (limit > 0) != (s.limit > 0) {
 		if limit > 0 {
 			f.awaited++
@@ -248,7 +282,7 @@ func (f *flows) await(stream uint32, limit time.Duration) {
 	}
 }
 
-// sweep ends the connection if its peer lets an answer wait too long.
+// sweep cuts off the streams whose peer leaves them without room for too long, and ends the connection if it does so with all of them.
 func (f *flows) sweep() {
 	f.mu.Lock()
 	if f.closed || f.awaited == 0 {
@@ -256,18 +290,44 @@ func (f *flows) sweep() {
 		f.mu.Unlock()
 		return
 	}
-	now, late := f.now(), false
-	for _, s := range f.open {
-		late = late || s.limit > 0 && (f.late(s, now, s.starving(), s.limit, f.first) || f.late(s, now, f.total.starving(), f.shared(s.limit), f.total.size))
-	}
+	late, cut := f.tooSlow()
 	if !late {
 		f.timer.Reset(f.conn.port.opt.SlowReader / sweeps)
 	}
 	f.mu.Unlock()
-	if late {
-		f.conn.port.n.slowReaders.Add(1)
+	n := &f.conn.port.n.slowReaders
+	switch {
+	case late:
+		n.Add(1)
 		f.conn.Close()
+	case len(cut) > 0:
+		n.Add(int64(len(cut)))
+		f.cuts.add(f.conn.Conn, cut)
 	}
+}
+
+// tooSlow judges what is awaited: whether the connection has to end, and otherwise which streams. mu is held.
+func (f *flows) tooSlow() (late bool, cut []uint32) {
+	now := f.now()
+	for id, s := range f.open {
+		switch {
+		case s.limit == 0:
+		case s.cut > 0:
+			s.cut++
+			late = late || s.cut > 1+sweeps // the peer does not end the frame that it has begun, or grpc-go does not read
+		case f.late(s, now, s.starving(), s.limit, f.first):
+			s.cut, s.reason = 1, codeCalm
+			f.cutting.Add(1)
+			cut = append(cut, id)
+		}
+	}
+	if f.cutting.Load() > 0 {
+		now -= f.conn.port.opt.SlowReader // the room that they fill may come back with them
+	}
+	for _, s := range f.open {
+		late = late || s.limit > 0 && f.late(s, now, f.total.starving(), f.shared(s.limit), f.total.size)
+	}
+	return late, cut
 }
 
 // late reports whether what waits on s has waited too long for a window of that size, which has been shut since then.
@@ -326,8 +386,10 @@ func (f *flows) close() {
 		f.longest = 0
 	}
 	f.closed = true
-	if f.timer != nil {
-		f.timer.Stop()
+	for _, t := range []*time.Timer{f.timer, f.senders} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 }
 

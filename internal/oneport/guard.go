@@ -44,7 +44,7 @@ type guard struct {
 	acked bool
 
 	framing
-	out   []byte // of hdr, what the server has still to be given; only before acked
+	out   []byte // what the server has still to be given: of hdr, before acked, or of frames that cut streams off
 	first int64  // the window of streams that a SETTINGS frame sets last, plus one; 0 = it sets none
 	part  []byte // of a payload that flows must know, what has come; at most one setting or PING
 
@@ -64,6 +64,11 @@ func (g *guard) read(b []byte, from func([]byte) (int, error)) (int, error) {
 		n := copy(b, g.out)
 		g.out = g.out[n:]
 		return n, nil
+	}
+	if g.left == 0 && g.have == 0 && !g.inBlock && g.flows.cuts.waiting.Load() {
+		if g.out = g.flows.cutFrames(); len(g.out) > 0 {
+			return 0, nil
+		}
 	}
 	if g.flows.over() {
 		return 0, io.EOF
@@ -152,6 +157,8 @@ func (g *guard) payload(p []byte) {
 			g.flows.granted(streamOf(g.hdr[:]), int64(binary.BigEndian.Uint32(v)&^(1<<31)))
 		case binary.BigEndian.Uint16(v) == settingWindow:
 			g.first = int64(binary.BigEndian.Uint32(v[2:])) + 1
+		case binary.BigEndian.Uint16(v) == settingHeader:
+			g.flows.header.Store(binary.BigEndian.Uint32(v[2:]))
 		}
 	}
 	if last && g.first > 0 {
@@ -170,10 +177,14 @@ func (g *guard) count() error {
 	}
 	switch g.hdr[3] {
 	case frameHeaders:
-		g.flows.opened(streamOf(g.hdr[:]))
+		g.flows.opened(streamOf(g.hdr[:]), flags&flagEndStream != 0)
 		g.header(true)
 	case frameContinuation:
 		g.header(false)
+	case frameData:
+		if g.flows.grpc && flags&flagEndStream != 0 {
+			g.flows.whole(streamOf(g.hdr[:]))
+		}
 	case frameReset:
 		g.flows.ended(streamOf(g.hdr[:]))
 	}

@@ -24,6 +24,8 @@ type Options struct {
 	MaxWaiting int
 	// SlowReader is how long a peer of an HTTP or gRPC connection may take nothing at all of what is written; 0 = 10 s.
 	SlowReader time.Duration
+	// SlowSender is how long the one message of a gRPC request may take to come; 0 = 30 s.
+	SlowSender time.Duration
 	// MaxResets is how many HTTP/2 streams a connection may reset in a second; 0 = 5000.
 	MaxResets int
 	// MaxControl is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 connection may send in a second; 0 = 20000.
@@ -41,7 +43,7 @@ func (o *Options) complete() error {
 		name string
 		v    *time.Duration
 		def  time.Duration
-	}{{"handshake time", &o.Handshake, 5 * time.Second}, {"slow reader time", &o.SlowReader, 10 * time.Second}} {
+	}{{"handshake time", &o.Handshake, 5 * time.Second}, {"slow reader time", &o.SlowReader, 10 * time.Second}, {"slow sender time", &o.SlowSender, 30 * time.Second}} {
 		if *f.v < 0 {
 			return fmt.Errorf("the %s %v is negative", f.name, *f.v)
 		}
@@ -110,8 +112,8 @@ type Counters struct {
 	OverTotal, OverPeer, OverWaiting int64
 	// HandshakesFailed: nothing came in time, or TLS failed.
 	HandshakesFailed int64
-	// SlowReaders: connections whose peer took nothing of what was written to it.
-	SlowReaders int64
+	// SlowReaders: connections whose peer took nothing of what was written to it, and gRPC streams. SlowSenders: gRPC streams whose request did not come whole.
+	SlowReaders, SlowSenders int64
 	// ResetFloods and ControlFloods: connections closed because of MaxResets and MaxControl; ControlFloods also those that a protocol's server told to be
 	// calm, as grpc-go does if they ping too often.
 	ResetFloods, ControlFloods int64
@@ -121,7 +123,7 @@ type Counters struct {
 }
 
 type counters struct {
-	conns, waiting, native, grpc, http, overTotal, overPeer, overWaiting, handshakesFailed, slowReaders, resetFloods,
+	conns, waiting, native, grpc, http, overTotal, overPeer, overWaiting, handshakesFailed, slowReaders, slowSenders, resetFloods,
 	controlFloods, largeHeaders, slowHeaders, overStreams atomic.Int64
 }
 
@@ -129,7 +131,7 @@ func (c *counters) read() Counters {
 	return Counters{
 		Conns: c.conns.Load(), Waiting: c.waiting.Load(), Native: c.native.Load(), GRPC: c.grpc.Load(), HTTP: c.http.Load(),
 		OverTotal: c.overTotal.Load(), OverPeer: c.overPeer.Load(), OverWaiting: c.overWaiting.Load(),
-		HandshakesFailed: c.handshakesFailed.Load(), SlowReaders: c.slowReaders.Load(), ResetFloods: c.resetFloods.Load(),
+		HandshakesFailed: c.handshakesFailed.Load(), SlowReaders: c.slowReaders.Load(), SlowSenders: c.slowSenders.Load(), ResetFloods: c.resetFloods.Load(),
 		ControlFloods: c.controlFloods.Load(), LargeHeaders: c.largeHeaders.Load(), SlowHeaders: c.slowHeaders.Load(), OverStreams: c.overStreams.Load(),
 	}
 }
