@@ -71,15 +71,14 @@ func start(t *testing.T) *running {
 	found := make(chan string, 1)
 	go func() {
 		var seen []byte
+		told := false
 		buf := make([]byte, 4096)
 		for {
 			n, err := out.Read(buf)
-			if seen = append(seen, buf[:n]...); d.url == "" {
+			if seen = append(seen, buf[:n]...); !told {
 				if m := regexp.MustCompile(`http://[0-9.:]+`).Find(seen); m != nil {
-					select {
-					case found <- string(m):
-					default:
-					}
+					told = true
+					found <- string(m)
 				}
 			}
 			if err != nil {
