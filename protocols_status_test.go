@@ -74,7 +74,7 @@ func foreigners(t *testing.T, w *hulltest.World) []foreigner {
 	return list
 }
 
-func grpcForeigner(name string, conn *grpc.ClientConn, kv ...string) foreigner {
+func grpcForeigner(name string, conn grpc.ClientConnInterface, kv ...string) foreigner {
 	c := pb.NewGreeterClient(conn)
 	outcome := func(a answer, err error, head, trail metadata.MD) answer {
 		st := grpcstatus.Convert(err)

@@ -46,6 +46,12 @@ func (g *greeter) Hello(ctx context.Context, r *pb.HelloRequest) (*pb.HelloReply
 			return nil, err
 		}
 		return nil, st.Err()
+	case "much": // more than Node takes of a trailer
+		st, err := grpcstatus.New(codes.FailedPrecondition, "no").WithDetails(&errdetails.ErrorInfo{Reason: "GONE"}, &errdetails.DebugInfo{Detail: strings.Repeat("x", 200<<10)})
+		if err != nil {
+			return nil, err
+		}
+		return nil, st.Err()
 	case "wait":
 		<-ctx.Done()
 		select {
@@ -357,6 +363,7 @@ func TestGrpcJS(t *testing.T) {
 		"client":   "6",
 		"bidi":     "re: a,re: b",
 		"failure":  "5 nobody called \"fäil\" GONE 00ff",
+		"much":     "9 no GONE 00ff",
 		"deadline": "ended",
 		"cancel":   "1",
 		"unknown":  "12",

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/internal/foreign"
+	"github.com/hull-go/hull/internal/oneport"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -177,13 +179,14 @@ func (h *Handler) connectUnary(ctx context.Context, m *served, req *connect.Requ
 	}
 	in.Payload = req.Msg.payload
 	out := apart(func(gone func(*status.Error)) transport.Outgoing { return h.caller.Unary(ctx, in, gone) })
+	h.fit(ctx, &out)
 	if info, ok := connect.CallInfoForHandlerContext(ctx); ok {
 		foreign.AddHeader(info.ResponseHeader(), "", out.Header)
 		foreign.AddHeader(info.ResponseTrailer(), "", out.Trailer)
 		addLoad(info.ResponseHeader(), in, &out)
 	}
 	if out.Status != nil {
-		return nil, toConnect(out.Status)
+		return nil, toConnect(fitting(ctx, out.Status, out.Trailer))
 	}
 	return connect.NewResponse(&raw{codec: out.Codec, v: out.Message}), nil
 }
@@ -196,15 +199,53 @@ func (h *Handler) connectStream(ctx context.Context, m *served, s *stream) error
 	}
 	s.ctx, s.codec = ctx, codec.Proto{}
 	out := apart(func(gone func(*status.Error)) transport.Outgoing { return h.caller.Stream(ctx, in, s, gone) })
+	h.fit(ctx, &out)
 	if !s.sent {
 		foreign.AddHeader(s.conn.ResponseHeader(), "", out.Header)
 	}
 	foreign.AddHeader(s.conn.ResponseTrailer(), "", out.Trailer)
 	addLoad(s.conn.ResponseTrailer(), in, &out)
 	if out.Status != nil {
-		return toConnect(out.Status)
+		return toConnect(fitting(ctx, out.Status, out.Trailer))
 	}
 	return nil
+}
+
+// fitting returns e as it fits into a header or trailer beside that metadata, if the protocol of a call has errors there.
+func fitting(ctx context.Context, e *status.Error, md transport.Metadata) *status.Error {
+	q, _ := ctx.Value(requestKey{}).(*request)
+	if q == nil || !strings.HasPrefix(q.r.Header.Get("Content-Type"), "application/grpc") {
+		return e
+	}
+	room := foreign.StatusRoom
+	if limit := maxHeader(ctx); limit > 0 {
+		room = min(room, limit-foreign.FieldsSize(md)-2*foreign.AnswerRoom) // facts come with it
+	}
+	return foreign.Fit(e, room)
+}
+
+// maxHeader is how large a header, or trailer, the peer of a request takes; 0 = it has not said.
+func maxHeader(ctx context.Context) int {
+	if c, _ := ctx.Value(connKey{}).(*oneport.Conn); c != nil {
+		return c.MaxAnswerHeader()
+	}
+	return 0
+}
+
+// fit leaves out what a handler says beside its answer if the peer does not take that much: the answer fails then, unless it has failed already.
+func (h *Handler) fit(ctx context.Context, out *transport.Outgoing) {
+	limit := maxHeader(ctx)
+	if limit == 0 {
+		return
+	}
+	all := slices.Concat(out.Header, out.Trailer) // most protocols say both at once
+	if e := foreign.TooMuch(all, limit); e != nil {
+		h.tooLarge.Add(1)
+		out.Header, out.Trailer = nil, nil
+		if out.Status == nil {
+			out.Status = e
+		}
+	}
 }
 
 // toConnect turns an error into connect-go's, with the facts that retry decides from.
@@ -248,6 +289,9 @@ func (s *stream) SetCodec(c codec.Codec) { s.codec = c }
 func (s *stream) SendHeader(h transport.Metadata) *status.Error {
 	if s.sent {
 		return &status.Error{Code: status.Internal, Message: "the header has been sent already"}
+	}
+	if e := foreign.TooMuch(h, maxHeader(s.ctx)); e != nil {
+		return e
 	}
 	s.sent = true
 	foreign.AddHeader(s.conn.ResponseHeader(), "", h)

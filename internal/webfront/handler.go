@@ -143,6 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if size := headerSize(r); h.opt.MaxHeader > 0 && size > h.opt.MaxHeader {
 		h.largeHeaders.Add(1)
 		unread(w, r)
+		h.allow(w, r) // or a page would not learn why it failed
 		h.fail(w, r, &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent, Message: fmt.Sprintf(
 			"the request's header of %d bytes is over the limit of %d", size, h.opt.MaxHeader)}, http.StatusRequestHeaderFieldsTooLarge)
 		return
@@ -157,6 +158,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && !r.URL.Query().Has("encoding") {
 		if h.opt.Hidden {
+			h.allow(w, r)
 			w.Header().Set("Allow", http.MethodPost)
 			h.writeError(w, &status.Error{Code: status.Unimplemented, Fate: status.NotSent, Message: "call " + name + " with POST"}, http.StatusMethodNotAllowed)
 			return

@@ -48,6 +48,7 @@ func (h *Handler) json(w http.ResponseWriter, r *http.Request, m *served, c net.
 	}
 	in.Codec, in.Payload = "json", *buf
 	out := h.caller.Unary(ctx, in, h.gone(w, r))
+	h.fit(ctx, &out)
 	head := w.Header()
 	foreign.AddHeader(head, "", out.Header)
 	foreign.AddHeader(head, "Trailer-", out.Trailer)

@@ -66,6 +66,10 @@ const tries = {
     const r = await hello(client, { name: 'fail' });
     return `${r.err.code} ${r.err.details} ${r.details.includes('GONE') ? 'GONE' : 'no details'} ${r.trailer}`;
   },
+  async much() {
+    const r = await hello(client, { name: 'much' });
+    return `${r.err.code} ${r.err.details.split(' (details left out')[0]} ${r.details.includes('GONE') ? 'GONE' : 'no details'} ${r.trailer}`;
+  },
   // Both sides know the deadline. When it passes grpc-go's server, any of them, resets the stream; if that arrives before grpc-js's own timer
   // fires, grpc-js calls it CANCELLED.
   async deadline() {
