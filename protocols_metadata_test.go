@@ -58,11 +58,14 @@ func TestWordsThatHTTPCannotCarry(t *testing.T) {
 			slices.Sort(list)
 			return list
 		}
-		c := w.Client("caller")
-		for _, to := range []string{"greeter", "grpc://a:80", "http://a:80"} {
+		by := map[string]*hull.Conn{}
+		for _, to := range []string{"native", "gRPC", "JSON"} {
+			by[to] = w.Client(to, hull.WithDialer(dialers(t, w, to)[to])).To("greeter")
+		}
+		for to, c := range by {
 			for _, name := range []string{"Ada", "nobody"} {
 				var header, trailer metadata.MD
-				rep, err := hull.Call[helloReply](t.Context(), c.To(to), "typed.Greeter/Hello", &helloRequest{Name: name}, grpc.Header(&header), grpc.Trailer(&trailer))
+				rep, err := hull.Call[helloReply](t.Context(), c, "typed.Greeter/Hello", &helloRequest{Name: name}, grpc.Header(&header), grpc.Trailer(&trailer))
 				if name == "Ada" && (err != nil || rep.Text != "typed Ada") {
 					t.Errorf("%s: %v, %v", to, rep, err)
 				}
@@ -74,8 +77,8 @@ func TestWordsThatHTTPCannotCarry(t *testing.T) {
 				}
 			}
 		}
-		for _, to := range []string{"greeter", "grpc://a:80"} {
-			st, err := c.To(to).NewStream(t.Context(), &grpc.StreamDesc{StreamName: "typed.Greeter/Chat", ClientStreams: true, ServerStreams: true}, "/typed.Greeter/Chat",
+		for _, to := range []string{"native", "gRPC"} {
+			st, err := by[to].NewStream(t.Context(), &grpc.StreamDesc{StreamName: "typed.Greeter/Chat", ClientStreams: true, ServerStreams: true}, "/typed.Greeter/Chat",
 				grpc.CallContentSubtype("json"))
 			if err != nil {
 				t.Fatal(err)
