@@ -25,6 +25,7 @@ type Desk struct {
 	latest  atomic.Int64 // when a call was refused last, give or take refusalsApart
 	dry     [numReasons]atomic.Int64
 	reserve atomic.Int64 // calls that ran in their method's reserve
+	active  atomic.Int64 // methods that have had calls lately
 	crowded atomic.Bool  // the hall was full at the last Turn
 	ended   atomic.Int64 // calls that gave their place back while it was
 	stands  atomic.Bool  // it stays full, and nobody leaves it
@@ -197,7 +198,7 @@ func (d *Desk) Arrive(now policy.Time, rnd rand.Source, a *Ask, m *Method, s *Se
 		return policy.Verdict{}, None
 	}
 	if !r.NoReserve {
-		if k := m.entitled(&a.Call, d.stands.Load()); k != none {
+		if k := m.entitled(&a.Call, d.share(r.hall), d.stands.Load()); k != none {
 			d.reserve.Add(1)
 			d.take(now, a.Call.Deadline, m, s, k)
 			return policy.Verdict{}, None
@@ -346,6 +347,7 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 			active++
 		}
 	}
+	d.active.Store(int64(active))
 	freed, full := int64(0), false
 	for _, m := range d.methods {
 		share := 0
@@ -365,6 +367,12 @@ func (d *Desk) Turn(now policy.Time, rnd rand.Source) {
 		r.hall.line.Done(now, rnd, policy.Permit{Start: now}, policy.Ignored)
 	}
 	r.hall.next(now, rnd)
+}
+
+// share is the most that each method may keep: an even share of the limit as it is now. What Turn has last seen of that was before places were taken away,
+// and critical calls beside the hall would fill anew what is to become empty.
+func (d *Desk) share(h *hall) int64 {
+	return max(1, int64(h.line.Limit())/max(d.active.Load(), 1))
 }
 
 // standsAfter is for how long nobody has left a full hall when it counts as standing still. Where handlers run on after their time, which they do for a

@@ -121,6 +121,36 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+// TestReserveOfALimitThatFell: when places are taken away the reserves are shares of those that are left, at once and not from the next Turn on. Until the surplus
+// has gone critical calls would else fill it anew.
+func TestReserveOfALimitThatFell(t *testing.T) {
+	rules := fixed(40)
+	d := newDesk(t, rules)
+	busy, quiet := d.Add("busy"), d.Add("quiet")
+	var seats []*admission.Seat
+	for range 40 {
+		s, _ := d.arrive(begun, busy, policy.Call{Criticality: policy.Sheddable})
+		seats = append(seats, s)
+	}
+	d.Turn(begun, d.rnd)
+	if s, _ := d.arrive(begun, quiet, policy.Call{}); !s.Taken() {
+		t.Fatal("a method that has no calls under way has no reserve")
+	}
+	rules.Limit.Fixed = 20
+	if err := d.Apply(begun, rules); err != nil {
+		t.Fatal(err)
+	}
+	for left := 40; left >= 20; left-- {
+		if s, _ := d.arrive(begun, busy, policy.Call{}); s.Taken() {
+			t.Fatalf("%d calls run, 20 may, and another got in", left)
+		}
+		d.done(begun, busy, seats[left-1])
+	}
+	if s, _ := d.arrive(begun, busy, policy.Call{}); !s.Taken() {
+		t.Error("when the surplus has gone nobody gets in")
+	}
+}
+
 // TestStandingHall: when nobody leaves the hall any more the reserves are for sheddable calls too, which could otherwise never get in, and no longer when
 // somebody does. A method that is full of calls that end keeps its reserve for the others.
 func TestStandingHall(t *testing.T) {

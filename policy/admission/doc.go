@@ -16,7 +16,7 @@
 //
 // A method whose handlers hang takes every place there is, and with it the other methods die. Limits for each method would have to be
 // guessed. Here the hall is everybody's, and beside it each method keeps a reserve: as many calls as it had under way lately and a quarter more,
-// up to an even share of the limit, may always run, whether the hall is full or not. While all goes well a method has its calls in the
+// up to an even share of the limit as it is at the moment, may always run, whether the hall is full or not. While all goes well a method has its calls in the
 // hall and its reserve is not touched; when another method has filled the hall, it goes on as before. Together the reserves are at most the
 // limit once more. Only critical calls have a reserve: a flood of prefetching has a method of its own, too, and must not gain by it. But when the hall
 // stands still, because nobody has left it for a second, it is no flood that keeps the others out: then sheddable calls are lent a quarter of their method's

@@ -175,10 +175,11 @@ func (r *ring) running() (hall, others int64) {
 	return hall, others
 }
 
-// entitled says as what a call may run although the hall is full, where stands says that nobody leaves it; none if it may not. Critical calls have the whole
-// reserve, whatever the lower classes do: these are lent a quarter of it beside them, or one place, and nothing while critical calls need it all.
-func (m *Method) entitled(c *policy.Call, stands bool) kind {
-	keeps, critical := m.keeps.Load(), c.Criticality == policy.Critical || c.Criticality == policy.CriticalPlus
+// entitled says as what a call may run although the hall is full, if a method may keep share, and where stands says that nobody leaves it; none if it may
+// not. Critical calls have the whole reserve, whatever the lower classes do: these are lent a quarter of it beside them, or one place, and nothing while
+// critical calls need it all.
+func (m *Method) entitled(c *policy.Call, share int64, stands bool) kind {
+	keeps, critical := min(m.keeps.Load(), share), c.Criticality == policy.Critical || c.Criticality == policy.CriticalPlus
 	if keeps == 0 || !critical && !stands {
 		return none
 	}

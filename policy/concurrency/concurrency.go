@@ -264,6 +264,9 @@ func (l *Limiter) SetLimit(now policy.Time, limit int) error {
 	}
 }
 
+// Limit is how many places there are now. Unlike Snapshot it waits for nobody.
+func (l *Limiter) Limit() int { return int(l.caps.Load() & lower) }
+
 // Snapshot is a reading of a limiter.
 type Snapshot struct {
 	// InUse is how many of Limit places are taken, Waiting how many of Queue wait for one.
