@@ -24,7 +24,7 @@ var tables = []table{
 	{"Calls, beside all rivals", "-rounds 5 -d 1s -c 1,100,1000", true},
 	{"One call at a time, where the kernel puts them", "-rounds 10 -d 500ms -c 1 -pin=false -only grpc,raw-tcp,hull", false},
 	{"Larger calls", "-rounds 5 -d 800ms -c 100,1000 -size 1024 -only grpc,grpc-vt,hull,hull-vt", true},
-	{"Messages there and back, of each kind of message", "-rounds 5 -d 500ms -c 1,10 -shape bidi -only grpc,hull,grpc-vt,hull-vt,grpc-raw,hull-raw", true},
+	{"Messages there and back, of each kind of message", "-rounds 5 -d 500ms -c 1,10,100 -shape bidi -only grpc,hull,grpc-vt,hull-vt,grpc-raw,hull-raw", true},
 	{"... with vtprotobuf's methods on both sides", "-rounds 5 -d 500ms -c 1,10 -shape bidi -only grpc-vt,hull-vt -base grpc-vt", false},
 	{"... that are bytes on both sides", "-rounds 5 -d 500ms -c 1,10 -shape bidi -only grpc-raw,hull-raw -base grpc-raw", false},
 	{"Messages in one direction", "-rounds 3 -d 500ms -c 1,10 -shape up,down -only grpc,hull,grpc-vt,hull-vt", true},
