@@ -40,8 +40,8 @@ func (a asked) greeter() pb.GreeterServer {
 
 // toConnectGo is an error as users of connect-go make it.
 func toConnectGo(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err // connect-go knows these
 	}
 	st := grpcstatus.Convert(err)
 	e := connect.NewError(connect.Code(st.Code()), errors.New(st.Message()))
