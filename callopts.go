@@ -92,7 +92,7 @@ type infoOption struct {
 func Info(info *CallInfo) CallOption { return infoOption{info: info} }
 
 // Explain is Info with the whole story: how nodes, breaker and budget stood, and the server's side, which servers tell to callers on their own
-// machine (see ExplainTo). It costs some microseconds. With a stream it is Info.
+// machine (see ExplainTo). It costs some microseconds. The story of a stream is told when it has ended.
 func Explain(info *CallInfo) CallOption { return infoOption{info: info, explain: true} }
 
 // CallInfo is what happened to one call.

@@ -180,9 +180,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 			p.call.Idempotent, p.keyed = true, true
 		}
 	}
-	if !stream {
-		p.explainOn()
-	}
+	p.explainOn()
 	if err := c.authenticate(ctx, p, method); err != nil {
 		return err
 	}

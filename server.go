@@ -443,13 +443,16 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 // Stream implements transport.Handler.
 func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transport.ServerStream) transport.Outgoing {
 	c := s.newIncoming(ctx, in, st)
+	story := s.explains(c, in)
 	m := c.m
 	if m != nil && m.stream == nil {
 		m = nil
 	}
 	cd, self, refusal := s.enter(c, in, m)
 	if refusal != nil {
-		return transport.Outgoing{Status: refusal, Trailer: self}
+		out := transport.Outgoing{Status: refusal, Trailer: self}
+		story.end(s.Server, &out)
+		return out
 	}
 	ss := &serverStream{c: c, s: st, srv: s.Server}
 	s.streams.Add(1)
@@ -464,9 +467,12 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 	}()
 	if c.over() {
 		returned = true
-		return transport.Outgoing{Status: s.late(c), Trailer: self}
+		out := transport.Outgoing{Status: s.late(c), Trailer: self}
+		story.end(s.Server, &out)
+		return out
 	}
 	st.SetCodec(cd)
+	story.begin()
 	err := m.stream(ss)
 	returned = true
 	var out transport.Outgoing
@@ -475,6 +481,7 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 	if err != nil {
 		out.Status = s.failed(c, err)
 	}
+	story.end(s.Server, &out)
 	return out
 }
 

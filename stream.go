@@ -83,6 +83,9 @@ func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string,
 	opened, err := st.m.Stream.Open(ctx, st.call, r)
 	if err != nil {
 		st.cancel()
+		if st.opt.explain {
+			st.explained(c.s)
+		}
 		return nil, st.finish(err)
 	}
 	st.opened = opened
@@ -168,6 +171,9 @@ func (s *clientStream) settle(err *status.Error) {
 		if err == nil {
 			s.opened.End(nil)
 			s.tell(a.N, a.Node, &rep, nil)
+			if s.opt.explain {
+				s.explained(s.s)
+			}
 			_ = s.finish(nil)
 			return
 		}
@@ -176,6 +182,9 @@ func (s *clientStream) settle(err *status.Error) {
 		}
 		s.opened.End(err)
 		s.tell(a.N, a.Node, &rep, err)
+		if s.opt.explain {
+			s.explained(s.s)
+		}
 		_ = s.finish(err)
 	})
 }
