@@ -92,6 +92,32 @@ func TestSlowReaderCostsItsOwnStream(t *testing.T) {
 	})
 }
 
+// TestSmallAnswersNobodyTakes: an answer for which there is no room at all is not kept for as long as its connection lives because it is small.
+func TestSmallAnswersNobodyTakes(t *testing.T) {
+	const slow = 5 * time.Second
+	for _, contentType := range []string{"application/grpc", "application/grpc+proto"} {
+		for _, window := range []uint32{0, 5, 10} { // the answer has 15
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulkyFor{}) }, hull.WithLimits(hull.Limits{SlowReader: slow}))
+				c := starve(t, w, window)
+				for range 3 {
+					c.ask(t, contentType, "/greeter.Greeter/Hello", enveloped([]byte("\n\x08Babbages")))
+				}
+				time.Sleep(slow / 2)
+				if _, resets, open := c.heard(); resets != 0 || !open {
+					t.Errorf("window %d: %d streams reset at once, open %v", window, resets, open)
+				}
+				time.Sleep(slow)
+				_, resets, open := c.heard()
+				if p := n.Server.Snapshot().Port; resets != 3 || !open || p.SlowReaders != 3 {
+					t.Errorf("window %d: %d streams reset, open %v, %d slow readers were counted", window, resets, open, p.SlowReaders)
+				}
+			})
+		}
+	}
+}
+
 // TestSlowReaderInTheMiddleOfAFrame: a peer cannot keep an answer that it does not take by beginning a frame and never ending it.
 func TestSlowReaderInTheMiddleOfAFrame(t *testing.T) {
 	const slow = 5 * time.Second

@@ -15,7 +15,7 @@ import (
 // with it. So the connection, which sees how much the peer lets through, is told of large ones.
 
 const (
-	// largeAnswer is the size from which on an answer is worth to be awaited.
+	// largeAnswer is the size from which on an answer is worth to be awaited, whatever room there is.
 	largeAnswer = 4 << 10
 	// What a stream sends may wait this many times longer than a unary call's answer: who reads slowly what was asked for in pieces does what flow
 	// control is there for.

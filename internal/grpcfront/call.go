@@ -48,7 +48,11 @@ func (s *Server) unary(name string) grpc.MethodHandler {
 		if err := finish(ctx, &in, &out); err != nil {
 			return nil, err
 		}
-		return &outgoing{codec: out.Codec, v: out.Message, large: func() { s.await(ctx, answerPatience) }}, nil
+		answer := &outgoing{codec: out.Codec, v: out.Message, large: func() { s.await(ctx, answerPatience) }}
+		if c := connOf(ctx); c != nil && c.Tight(largeAnswer) {
+			answer.least = -1 // even a small one may have to wait
+		}
+		return answer, nil
 	}
 }
 
@@ -191,6 +195,9 @@ func (s *Server) headerTooLarge(ctx context.Context, md transport.Metadata) *sta
 
 // fit leaves out what a handler says beside its answer if the peer does not take that much: the answer fails then, unless it has failed already.
 func (s *Server) fit(ctx context.Context, out *transport.Outgoing) {
+	if len(out.Header) == 0 && len(out.Trailer) == 0 {
+		return
+	}
 	for _, md := range []*transport.Metadata{&out.Header, &out.Trailer} {
 		if e := s.headerTooLarge(ctx, *md); e != nil {
 			*md = nil

@@ -1,6 +1,7 @@
 package grpcfront
 
 import (
+	"cmp"
 	"fmt"
 
 	"google.golang.org/grpc/mem"
@@ -40,6 +41,7 @@ type target struct {
 type outgoing struct {
 	codec codec.Codec
 	v     any
+	least int    // how large a large one is; 0 = largeAnswer, -1 = all are
 	large func() // told of a large one before it is sent
 }
 
@@ -56,7 +58,7 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) >= largeAnswer {
+	if least := cmp.Or(m.least, largeAnswer); len(b) >= least {
 		m.large()
 	}
 	return mem.BufferSlice{mem.SliceBuffer(b)}, nil

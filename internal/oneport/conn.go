@@ -234,6 +234,17 @@ func (c *Conn) Await(stream uint32, patience int) {
 	}
 }
 
+// Tight reports whether the peer has no room for so many bytes on a stream on which nothing has been sent.
+func (c *Conn) Tight(n int64) bool {
+	f := c.flows
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return min(f.first, f.total.left) < n
+}
+
 // Close implements net.Conn.
 func (c *Conn) Close() error {
 	if c.flows != nil {
