@@ -278,6 +278,14 @@ func PriorityShed() Scenario {
 			{Name: "Hull's server", With: Bare(Admission), Expect: Often},
 			{Name: "Hull", With: Hull(), Expect: Often},
 			{Name: "Hull, one caller for both", With: Hull(), Expect: Often, Vary: func(sc *Scenario) { sc.Load[1].By = "users" }},
+			{Name: "Hull, work of 20 ms, two methods", With: Hull(), Expect: Often, Vary: func(sc *Scenario) {
+				sc.Services[0].Cores, sc.Services[0].Methods = 2*cores, []Method{{Name: "get", Work: Spread(20 * time.Millisecond)}, {Name: "ping"}}
+				for i := range sc.Load {
+					sc.Load[i].To = "store/get"
+				}
+				sc.Load[1].By = "users"
+				sc.Load[1].Rate = Steady(0.2*capacity).Then(spike+100*time.Millisecond, Steady(12*0.2*capacity))
+			}, Note: "As the real program below has it: one caller for both, and a server with a reserve for each method. The spike comes midway between two of the moments in which that is determined."},
 		},
 	}
 }

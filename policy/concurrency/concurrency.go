@@ -22,6 +22,8 @@ type Limiter struct {
 	caps atomic.Uint64
 	// quiet is when somebody last came in while half of a source's places or more were free, to an eighth of Interval.
 	quiet atomic.Int64
+	// fell is when a source last took many places away that were taken, 0 = never.
+	fell atomic.Int64
 	// Where processors have met in word: the desks that places are left at, see desk. nil = not yet. lends is odd while they are open.
 	desks     atomic.Pointer[desks]
 	lends     atomic.Uint32
@@ -235,12 +237,30 @@ func (l *Limiter) learn(now policy.Time, p policy.Permit, o policy.Outcome, inUs
 		l.setCaps(n)
 		l.noteLimit(now, 2)
 		if uint64(n) < was {
+			if rushMore*(l.word.Load()&lower) > (rushMore+1)*uint64(n) {
+				l.fell.Store(int64(now))
+			}
 			l.recall()
 		}
 	}
 	if l.lends.Load()%2 != 0 && l.comparing() {
 		l.recall()
 	}
+}
+
+const (
+	// rushMore: places have been taken away at once if one in so many more are taken than there are.
+	rushMore = 4
+	// rushLasts is for how many intervals after that the line is one of a moment.
+	rushLasts = 2
+)
+
+// rushes reports whether a source has just taken places away that were taken. Nobody gets in until the surplus has gone, however few come, and then those who
+// have come meanwhile are served: that says nothing about whether they can be.
+func (l *Limiter) rushes(now policy.Time) bool {
+	fell := policy.Time(l.fell.Load())
+	since := now.Sub(fell)
+	return fell != 0 && since >= 0 && since <= rushLasts*l.opt.Interval
 }
 
 // SetLimit changes a fixed number of places while calls go on. Who has a place keeps it, and if there are more now,

@@ -75,6 +75,10 @@
 // be far more than are needed: if more than half were taken all through an Interval, a line that is long stands at once. A class whose line
 // stands while lower ones get more than their reserve is spared: they make room.
 //
+// When a Source takes a quarter of the places that are in use away at once, or more, nobody gets in until as many have ended, however few come. For two intervals
+// no line counts as standing because of that, who came last is next, since he has the time left that the service takes, and nobody's share of the roots that are
+// shed rises.
+//
 // Which calls are shed is not left to chance where the calls' root requests are known (Root). If calls of a class had to be refused in the last Interval,
 // a share of the roots is refused at arrival in the next:
 //

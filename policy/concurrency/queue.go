@@ -40,7 +40,7 @@ func (l *Limiter) Join(now policy.Time, _ rand.Source, c *policy.Call, w policy.
 		next := v + waiter
 		displaced = none
 		if v/waiter >= caps/waiter {
-			if displaced = l.victim(rank, int(caps/waiter)); displaced == none {
+			if displaced = l.victim(now, rank, int(caps/waiter)); displaced == none {
 				l.shed.lost[classOf(rank)].Add(1)
 				return 0, l.refuse(now, whyLine)
 			}
@@ -115,7 +115,7 @@ func (l *Limiter) Next(now policy.Time, _ rand.Source) (policy.Waiting, policy.V
 	for ranks != 0 {
 		rank := l.pick()
 		i := l.line.first(rank)
-		if l.newestFirst(rank) {
+		if l.newestFirst(now, rank) {
 			if i = l.line.last(rank); l.over(now, i, rank) {
 				return l.giveUp(now, i)
 			}

@@ -61,6 +61,10 @@ func (l *Limiter) judge(now policy.Time, rank int) {
 		*s = standing{short: now}
 		return
 	}
+	if !s.dropping && l.rushes(now) {
+		s.short = now
+		return
+	}
 	if i := l.line.first(rank); i == none || now.Sub(l.line.seats[i].since) <= l.opt.Target {
 		s.short = now
 		s.dropping = s.dropping && now.Sub(s.long) <= calmAfter*l.opt.Interval
@@ -71,9 +75,10 @@ func (l *Limiter) judge(now policy.Time, rank int) {
 		l.source != nil && now.Sub(policy.Time(l.quiet.Load())) > l.opt.Interval && l.ranks.Load()>>(2*classOf(rank)+2) == 0
 }
 
-// newestFirst says whether who came last is next in the line of a rank.
-func (l *Limiter) newestFirst(rank int) bool {
-	return l.opt.Order == LIFO || l.stand[rank].dropping
+// newestFirst says whether who came last is next in the line of a rank. Of those who could not get in for a moment it is who has the time left that the
+// service takes.
+func (l *Limiter) newestFirst(now policy.Time, rank int) bool {
+	return l.opt.Order == LIFO || l.stand[rank].dropping || l.opt.Order == CoDel && l.rushes(now)
 }
 
 // over reports whether the wait of seat i is over. The mutex is held.
@@ -125,7 +130,7 @@ func (l *Limiter) granted(rank int) {
 
 // victim returns who has to make room in a full line for an arrival of the given rank, or none: of a lower class that is beyond its
 // reserve, or a retry of the same class; of any class if the arrival's own is below its reserve. The mutex is held.
-func (l *Limiter) victim(rank, queue int) int32 {
+func (l *Limiter) victim(now policy.Time, rank, queue int) int32 {
 	own, keep := classOf(rank), 0
 	if queue >= 2*numClasses {
 		keep = max(1, queue/reserve)
@@ -134,7 +139,7 @@ func (l *Limiter) victim(rank, queue int) int32 {
 	for k := numClasses - 1; k >= 0; k-- {
 		if k == own {
 			if r := 2*k + 1; rank%2 == 0 && !l.line.empty(r) {
-				return l.expendable(r)
+				return l.expendable(now, r)
 			}
 			if !poor {
 				return none
@@ -143,17 +148,17 @@ func (l *Limiter) victim(rank, queue int) int32 {
 		}
 		if l.classes[k].waiting > keep && (k > own || poor) {
 			if r := 2*k + 1; !l.line.empty(r) {
-				return l.expendable(r)
+				return l.expendable(now, r)
 			}
-			return l.expendable(2 * k)
+			return l.expendable(now, 2*k)
 		}
 	}
 	return none
 }
 
 // expendable is who of a rank would be served last.
-func (l *Limiter) expendable(rank int) int32 {
-	if l.newestFirst(rank) {
+func (l *Limiter) expendable(now policy.Time, rank int) int32 {
+	if l.newestFirst(now, rank) {
 		return l.line.first(rank)
 	}
 	return l.line.last(rank)

@@ -74,6 +74,7 @@ func (l *Limiter) turn(now policy.Time) {
 		total += s.arrived[k].Load()
 	}
 	fresh := now >= s.began && now.Sub(s.began) <= 4*l.opt.Interval
+	rushes := l.rushes(now)
 	s.end.Store(int64(now.Add(l.opt.Interval)))
 	if fresh && total < shedSample {
 		return // go on counting
@@ -94,6 +95,9 @@ func (l *Limiter) turn(now policy.Time) {
 		}
 		if s.served[k] > 0 {
 			level = 0
+		}
+		if rushes { // what was refused is not what cannot be served
+			level = min(level, float64(s.level[k].Load())/math.MaxUint32)
 		}
 		if s.lately[k] += float64(s.granted[k]) - s.lately[k]/calmAfter; !fresh {
 			s.lately[k] = 0

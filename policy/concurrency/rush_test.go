@@ -1,0 +1,97 @@
+package concurrency
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hull-go/hull/policy"
+)
+
+// fallen is a limiter of 30 places, all taken but one, of which a source has just left so many.
+func fallen(t *testing.T, left int, o Options) *Limiter {
+	t.Helper()
+	source := &said{30}
+	o.Source = source
+	l := must(t, o)
+	for range 30 {
+		admit(t, l, t0, policy.Admit)
+	}
+	source.limit = left
+	l.Done(t0, nil, policy.Permit{Start: t0}, policy.Success)
+	return l
+}
+
+// TestRush: when two thirds of the places are taken away nobody gets in until as many calls have ended. Those who have come meanwhile are not refused as if the
+// line stood because of them, and who came last is first, who has most of his time left.
+func TestRush(t *testing.T) {
+	l := fallen(t, 10, Options{Queue: 1000})
+	came, served := map[uint32]policy.Time{}, []uint32(nil)
+	for ms := 5; ms < 300; ms += 5 {
+		now := at(time.Duration(ms) * time.Millisecond)
+		if tag := uint32(ms / 10); ms%10 == 0 {
+			came[tag] = now
+			if _, v := l.Join(now, nil, nil, policy.Waiting{Tag: tag}); v.Decision == policy.Admit {
+				served = append(served, tag)
+			}
+		}
+		l.Done(now, nil, policy.Permit{Start: t0}, policy.Success)
+		for {
+			w, v, ok := l.Next(now, nil)
+			if !ok {
+				break
+			}
+			if v.Decision == policy.Admit {
+				served = append(served, w.Tag)
+			} else if waited := now.Sub(came[w.Tag]); waited < 100*time.Millisecond {
+				t.Errorf("at %d ms one is refused who came %v ago", ms, waited)
+			}
+		}
+	}
+	// Twice as many end as come: at 100 ms the surplus has gone, and 10 wait.
+	if len(served) < 25 || served[0] != 10 || served[1] != 9 {
+		t.Errorf("served are %v, of 29; want 25 or more, first those who came at 100 and 90 ms", served)
+	}
+	if s := l.Snapshot(); s.Dropping || s.Waiting > 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What lasts is no rush: if nobody leaves the line stands when it is over, and if few places have gone, after an interval.
+func TestRushEnds(t *testing.T) {
+	for _, tt := range []struct {
+		left  int
+		after time.Duration // the line stands
+	}{{10, rushLasts * 100 * time.Millisecond}, {24, 100 * time.Millisecond}} {
+		l := fallen(t, tt.left, Options{Queue: 1000, MaxWait: time.Hour})
+		for d := time.Duration(0); d <= tt.after+20*time.Millisecond; d += 10 * time.Millisecond {
+			enter(t, l, at(d), nil, 1)
+			if got, want := l.Snapshot().Dropping, d > tt.after+5*time.Millisecond; got != want {
+				t.Errorf("%d places are left: after %v the line stands: %v, want %v", tt.left, d, got, want)
+			}
+		}
+	}
+}
+
+// That nobody was served in a rush does not have roots shed after it.
+func TestRushShedsNoRoots(t *testing.T) {
+	for _, tt := range []struct {
+		left int
+		want bool
+	}{{10, false}, {24, true}} {
+		l := fallen(t, tt.left, Options{Queue: 1000, MaxWait: 50 * time.Millisecond})
+		for ms := range 190 {
+			now, c := at(time.Duration(ms)*time.Millisecond), &policy.Call{Hash: uint64(ms) + 1}
+			if l.Admit(now, nil, c).Decision == policy.Park {
+				l.Join(now, nil, c, policy.Waiting{})
+			}
+			for {
+				if _, _, ok := l.Next(now, nil); !ok {
+					break
+				}
+			}
+		}
+		if got := l.Snapshot().Shed[1]; got > 0 != tt.want {
+			t.Errorf("%d places are left: %.2f of the roots are shed, want some: %v", tt.left, got, tt.want)
+		}
+	}
+}
