@@ -3,6 +3,7 @@ package hull_test
 import (
 	"context"
 	"crypto/tls"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -88,6 +89,37 @@ func TestSlowReaderCostsItsOwnStream(t *testing.T) {
 		}
 		if !answered() {
 			t.Error("no answer afterwards")
+		}
+	})
+}
+
+// TestAnswersGivenUpAreFreed: what a stream held that was cut off is gone, and its connection remains.
+func TestAnswersGivenUpAreFreed(t *testing.T) {
+	const streams, slow = 20, 5 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, bulkyFor{}) }, hull.WithLimits(hull.Limits{SlowReader: slow}))
+		held := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC() // what pools keep goes with the second
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc) >> 20
+		}
+		c := starve(t, w, 1000)
+		before := held()
+		for range streams {
+			c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped([]byte("\n\x03Ada")))
+		}
+		synctest.Wait()
+		waiting := held() - before
+		time.Sleep(2 * slow)
+		left := held() - before
+		if p := n.Server.Snapshot().Port; p.SlowReaders != streams || p.Conns != 1 {
+			t.Fatalf("%+v", p)
+		}
+		if left > 3*streams/6 { // what other tests have left may go meanwhile, but nothing comes
+			t.Errorf("%d MiB were held by %d answers, and %d when they were given up", waiting, streams, left)
 		}
 	})
 }
