@@ -247,8 +247,7 @@ func priorityShed(bool) scenario {
 			{name: "none", with: bare(), want: breaks},
 			{name: "deadline drop", with: bare(drop), want: breaks},
 			{name: "Hull's server", with: bare(admission), want: holds},
-			{name: "Hull", with: hullWith(), want: holds,
-				note: "What fails are users' calls of the spike's first second: attempts that are given up after the time that callers have learned, and second attempts that find no place either."},
+			{name: "Hull", with: hullWith(), want: holds},
 		},
 	}
 }
