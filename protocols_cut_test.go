@@ -325,3 +325,33 @@ func (unhurried) Chat(st grpc.BidiStreamingServer[pb.ChatMessage, pb.ChatMessage
 	<-st.Context().Done()
 	return st.Context().Err()
 }
+
+// TestBusyClientsAreNoFlood is a regression test: grpc-go's client asks how far its server is whenever an answer has come, and one that made more than some 10,000 calls
+// per second one after another lost its connection.
+func TestBusyClientsAreNoFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) }, hull.WithLimits(hull.Limits{ControlFrames: 20}))
+		c := pb.NewGreeterClient(dialGRPC(t, w))
+		for i := range 500 { // at one moment of a bubble's time
+			if _, err := c.Hello(t.Context(), &pb.HelloRequest{Name: "Bob"}); err != nil {
+				t.Fatalf("call %d: %v; %+v", i, err, n.Server.Snapshot().Port)
+			}
+		}
+		chat, err := c.Chat(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 500 {
+			if err := chat.Send(&pb.ChatMessage{Text: "a"}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := chat.Recv(); err != nil {
+				t.Fatalf("message %d: %v; %+v", i, err, n.Server.Snapshot().Port)
+			}
+		}
+		if p := n.Server.Snapshot().Port; p.ControlFloods != 0 || p.GRPC != 1 {
+			t.Errorf("%+v", p)
+		}
+	})
+}

@@ -50,6 +50,8 @@ type flows struct {
 	cuts    cuts
 	cutting atomic.Int32 // streams that are being cut off
 
+	said atomic.Int64 // frames of answers, and PINGs of the server's own, that were written
+
 	header atomic.Uint32 // how large a header the peer takes; 0 = it has not said
 
 	out framing // of what is written; the connection's writer alone
@@ -200,6 +202,9 @@ func (f *flows) wrote(p []byte) {
 		}
 		hdr := &f.out.hdr
 		typ, ends, stream := hdr[3], hdr[4]&flagEndStream != 0, streamOf(hdr[:])
+		if typ == frameData || typ == frameHeaders || typ == framePing && hdr[4]&flagAck == 0 {
+			f.said.Add(1)
+		}
 		if typ != frameData && typ != frameReset && typ != frameGoAway && typ != frameHeaders {
 			continue
 		}

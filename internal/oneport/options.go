@@ -28,7 +28,8 @@ type Options struct {
 	SlowSender time.Duration
 	// MaxResets is how many HTTP/2 streams a connection may reset in a second; 0 = 5000.
 	MaxResets int
-	// MaxControl is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 connection may send in a second; 0 = 20000.
+	// MaxControl is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 connection may send in a second, beside one for each HEADERS, DATA and PING frame
+	// that it gets; 0 = 20000.
 	MaxControl int
 	// MaxHeader and MaxStreams are the limits that the protocols' servers have for a request's header, in bytes, and for the streams of an HTTP/2
 	// connection. Here they only say what is counted; 0 = nothing is.
