@@ -660,3 +660,39 @@ func TestPerCallCredentialsAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestNoRetryThatCannotEndInTime is a regression test: a call was made again however little was left of its time, though nobody had ever answered within that.
+func TestNoRetryThatCannotEndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		var failing atomic.Bool
+		var served atomic.Int64
+		for _, node := range []string{"a", "b"} {
+			w.Serve("greeter", node, func(s *hull.Server) {
+				hull.Handle(s, "greeter.Greeter/Hello", func(context.Context, *helloRequest) (*helloReply, error) {
+					served.Add(1)
+					time.Sleep(200 * time.Millisecond)
+					if failing.Load() {
+						return nil, status.Errorf(status.Unavailable, "out of order")
+					}
+					return &helloReply{}, nil
+				}, hull.Idempotent())
+			})
+		}
+		c := w.Client("caller")
+		var l load
+		l.run(t, c, 50, 4*time.Second)
+		l.allOK(t, "before")
+		failing.Store(true)
+		for timeout, want := range map[time.Duration]int64{350 * time.Millisecond: 1, 2 * time.Second: 3} {
+			served.Store(0)
+			var info hull.CallInfo
+			if _, err := hello(t.Context(), c, hull.Timeout(timeout), hull.Info(&info)); status.CodeOf(err) != status.Unavailable {
+				t.Errorf("%v: %v", timeout, err)
+			}
+			if n := served.Load(); n != want || want == 1 && (info.Stopped != "the next attempt would take longer than is left" || info.StoppedBy != "retry") {
+				t.Errorf("with %v: %d attempts, stopped by %s: %s", timeout, n, info.StoppedBy, info.Stopped)
+			}
+		}
+	})
+}

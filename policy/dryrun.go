@@ -91,7 +91,7 @@ func (x *Exec) dryAgain(now Time, rnd rand.Source, a *attempt) string {
 	if !ok {
 		return why
 	}
-	if x.call.Deadline != 0 && now.Add(wait) >= x.call.Deadline || !x.breakerHolds(now) {
+	if !x.fits(now, now.Add(wait)) || !x.breakerHolds(now) {
 		return ""
 	}
 	x.p.n.dryRetries.Add(1)

@@ -186,16 +186,24 @@ func (x *Exec) scheduleHedge(now Time) {
 		return
 	}
 	if d, ok := x.p.opt.Hedging.Delay(now, &x.call, int(x.n)); ok {
-		if at := now.Add(d); x.call.Deadline == 0 || at < x.call.Deadline {
+		if at := now.Add(d); x.fits(now, at) {
 			x.hedgeAt = at
 		}
 	}
 }
 
-// hedge begins an attempt beside the running ones, if breaker and budget allow.
+// fits reports whether an attempt that begins at a time may end well before the deadline, as far as is known now.
+func (x *Exec) fits(now, at Time) bool {
+	if x.call.Deadline == 0 {
+		return true
+	}
+	return at < x.call.Deadline && (x.p.expect == nil || x.p.expect.Least(now) < x.call.Deadline.Sub(at))
+}
+
+// hedge begins an attempt beside the running ones, if breaker and budget allow and there is time for it.
 func (x *Exec) hedge(now Time, rnd rand.Source) {
 	x.hedgeAt = 0
-	if int(x.n) >= x.p.most(&x.call) || x.forsaken || x.expired(now) || !x.breakerHolds(now) {
+	if int(x.n) >= x.p.most(&x.call) || x.forsaken || !x.fits(now, now) || !x.breakerHolds(now) {
 		return
 	}
 	if !x.apart(now, rnd) {
@@ -525,6 +533,10 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 	at := now.Add(wait)
 	if x.call.Deadline != 0 && at >= x.call.Deadline {
 		stop(retryName, "the deadline would pass before the next attempt")
+		return
+	}
+	if !x.fits(now, at) {
+		stop(retryName, "the next attempt would take longer than is left")
 		return
 	}
 	if !x.breakerHolds(now) {

@@ -71,6 +71,14 @@ type Exploring interface {
 	Enough(now Time, d, left time.Duration) time.Duration
 }
 
+// Expecting are Timeouts that know how soon an attempt ends well at best.
+type Expecting interface {
+	Timeouts
+	// Least returns the time within which an attempt that begins now is hardly likely to end well; 0 = not known. A call that has no more left than that is not
+	// made again: the attempt would be nothing but load.
+	Least(now Time) time.Duration
+}
+
 // Retries says whether a failed attempt is followed by another, and when.
 type Retries interface {
 	// Attempts is the largest number of attempts, the first included, but for those that reached nobody (see Spares).
@@ -172,6 +180,7 @@ type Pipeline struct {
 	blind  bool      // the timeouts do not
 	grows  Growing   // the timeouts, if they are a guess
 	seeks  Exploring // the same, if they know when waiting does not help
+	expect Expecting // the same, if they know what an attempt takes at least
 	dry    *dryRun
 	n      *Counters
 	pool   sync.Pool // of *drive
@@ -272,6 +281,7 @@ func New(o Options) (*Pipeline, error) {
 	p.findPassers()
 	p.grows, _ = p.opt.Timeouts.(Growing)
 	p.seeks, _ = p.opt.Timeouts.(Exploring)
+	p.expect, _ = p.opt.Timeouts.(Expecting)
 	p.lane = p.straightens()
 	p.plain = p.lane && o.Nodes == nil && o.Observer == nil
 	return p, nil

@@ -372,7 +372,11 @@ func noTimeLeft(info *hull.CallInfo, err error) bool {
 	case status.DeadlineExceeded, status.Canceled:
 		return true
 	}
-	return info.Stopped == "the deadline would pass before the next attempt" || info.Stopped == "the caller is gone"
+	switch info.Stopped {
+	case "the deadline would pass before the next attempt", "the next attempt would take longer than is left", "the caller is gone":
+		return true
+	}
+	return false
 }
 
 // excuse says why a call may have failed that got no answer in time; "" if it may not.

@@ -393,6 +393,17 @@ func (h *Histogram) addTable(sum *[buckets]uint32, t *table) (n int) {
 // N returns the number of samples, of all kinds.
 func (h *Histogram) N() int { return h.n }
 
+// Less counts those among h that part has seen to their end as if they had never ended, and returns how many are left that have. part must not have more.
+func (h *Histogram) Less(part *Histogram) (ended int) {
+	for i := range h.seen {
+		n := min(part.seen[i], h.seen[i]) // they were not read at one moment
+		h.seen[i] -= n
+		h.never += int(n)
+		ended += int(h.seen[i])
+	}
+	return ended
+}
+
 // Longest returns the longest latency that was seen to its end, 0 if there was none.
 func (h *Histogram) Longest() time.Duration {
 	for i := h.top; i >= 0; i-- {

@@ -8,7 +8,8 @@
 //	T = 2 × p99 of all attempts of the last 10 s, at least Min
 //
 // Until MinSamples attempts are known, T is Cold, or 2 × the slowest of the few that are, if that is more; what these have taught is kept while there are
-// none. Once per step, a tenth of the window, T is set anew: it rises at once, and falls by at most Fall.
+// none, and where calls are rarer than windows the latest ones teach it. Once per step, a tenth of the window, T is set anew: it rises at once, and falls by at most
+// Fall, or if nobody has called for longer by as much as in that time, and in a window at most.
 //
 // As long as nobody has answered at all, an attempt gets a third of what is left, if that is more than Cold: a service that never answers within Cold would
 // otherwise be asked for everything twice, by a caller who could have known that from the first answer. Who has set Cold gets that.
@@ -32,6 +33,8 @@
 //	… and so many are cut off        5 s (NoDeadline) or twice what the attempt before had; that alone once longer ones have not helped
 //	the same without a deadline      NoDeadline, or T if that is more
 //	Fixed is set                     Fixed
+//
+// None of this helps an attempt that no answer comes in time for: less is left than one attempt in a hundred has needed to end well (policy.Expecting). It is not made.
 //
 // The last attempt of a call, and so the only one of a call that must not be repeated, gains nothing from being cut off before its
 // deadline. What it gets is never less than T, so that Fair, not the caller's deadline, decides whom a failure is charged to.

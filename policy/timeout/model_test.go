@@ -28,6 +28,11 @@ type model struct {
 	heard, seeks policy.Time
 
 	seen, cut, late, tight int // since the last step
+	lately                 time.Duration
+	stepped                policy.Time
+
+	least time.Duration
+	look  policy.Time
 }
 
 // sample is an attempt: how long it took, by the value that stands for it in the estimator.
@@ -35,6 +40,7 @@ type sample struct {
 	slice int64
 	took  time.Duration
 	end   fate
+	bad   bool // what ended it was a failure
 }
 
 type fate int
@@ -70,12 +76,20 @@ func (m *model) slice(now policy.Time) int64 {
 // quantile is the estimator of Kaplan and Meier over the list. The second result is false if the quantile lies among those whose
 // end nobody knows.
 func (m *model) quantile(now policy.Time, q float64) (time.Duration, bool) {
-	var in []sample
+	return quantileOf(m.recent(now), q)
+}
+
+// recent is what the window has.
+func (m *model) recent(now policy.Time) (in []sample) {
 	for _, s := range m.samples {
 		if s.slice > m.slice(now)-quantile.DefaultSlices {
 			in = append(in, s)
 		}
 	}
+	return in
+}
+
+func quantileOf(in []sample, q float64) (time.Duration, bool) {
 	var values []time.Duration
 	for _, s := range in {
 		values = append(values, s.took)
@@ -101,13 +115,27 @@ func (m *model) quantile(now policy.Time, q float64) (time.Duration, bool) {
 	return 0, len(in) == 0
 }
 
-func (m *model) count(now policy.Time) (n int) {
-	for _, s := range m.samples {
-		if s.slice > m.slice(now)-quantile.DefaultSlices {
-			n++
+func (m *model) count(now policy.Time) int { return len(m.recent(now)) }
+
+// atLeast is within what time one attempt in a hundred has ended well.
+func (m *model) atLeast(now policy.Time) time.Duration {
+	if now < m.look {
+		return m.least
+	}
+	m.look, m.least = now.Add(m.o.Window/100), 0
+	in, good := m.recent(now), 0
+	for i := range in {
+		switch {
+		case in[i].bad:
+			in[i].end = never
+		case in[i].end == seen:
+			good++
 		}
 	}
-	return n
+	if d, known := quantileOf(in, 0.01); known && good > 0 && 10*good >= m.o.MinSamples {
+		m.least = d - d/16
+	}
+	return m.least
 }
 
 // longest is what the slowest took that ended.
@@ -135,8 +163,10 @@ func (m *model) step(now policy.Time) {
 		return
 	}
 	q, known := m.quantile(now, m.o.Quantile)
-	seen, cut, late := float64(m.seen), float64(m.cut), float64(m.late)
-	m.seen, m.cut, m.late, m.tight = 0, 0, 0, 0
+	seen, cut, late, lately := float64(m.seen), float64(m.cut), float64(m.late), m.lately
+	m.seen, m.cut, m.late, m.tight, m.lately = 0, 0, 0, 0, 0
+	gone := min(max(int64(now.Sub(m.stepped)/(m.o.Window/10)), 1), 10) // steps that nobody took
+	m.stepped = now
 	if cut > 1 && cut > (1-m.o.Quantile)*seen { // the quantile lies among those that were cut off
 		if p90, known := m.quantile(now, 0.9); known && enough && !m.learned {
 			m.base = min(m.base, math.Trunc(m.within(float64(p90))))
@@ -164,11 +194,15 @@ func (m *model) step(now policy.Time) {
 		m.timeout = m.within(max(m.o.Factor*float64(q), least))
 		m.learned = true
 	case !enough:
-		if d := m.longest(now); d > 0 {
+		d := m.longest(now)
+		if d == 0 {
+			d = lately
+		}
+		if d > 0 {
 			m.few = m.within(m.o.Factor * float64(d))
 		}
 		if least := max(float64(m.o.Cold), m.few); m.timeout > least || !m.learned {
-			m.timeout = m.within(max(least, m.timeout*(1-m.o.Fall)))
+			m.timeout = m.within(max(least, m.timeout*math.Pow(1-m.o.Fall, float64(gone))))
 		}
 	}
 	m.timeout = math.Trunc(m.timeout)
@@ -220,11 +254,13 @@ func (m *model) enough(now policy.Time, d, left time.Duration) time.Duration {
 }
 
 func (m *model) ended(now policy.Time, cl policy.Class, l latency) {
-	s := sample{m.slice(now), l.stands, seen}
+	s := sample{slice: m.slice(now), took: l.stands}
 	d := time.Duration(m.timeout)
 	switch cl {
 	case policy.ClassOK, policy.ClassCaller, policy.ClassAborted, policy.ClassInternal, policy.ClassUnavailable, policy.ClassDownstream:
 		m.seen++
+		m.lately = max(m.lately, l.took)
+		s.bad = cl == policy.ClassInternal || cl == policy.ClassUnavailable || cl == policy.ClassDownstream
 		if l.took > time.Duration(m.base) && l.took > d/2 {
 			m.late++
 		}
@@ -283,6 +319,9 @@ func TestAgainstModel(t *testing.T) {
 		for step := range 40 {
 			if rnd.IntN(2) == 0 {
 				now = now.Add(time.Duration(rnd.ExpFloat64() * float64(400*ms)))
+				if rnd.IntN(20) == 0 { // nobody calls for a while
+					now = now.Add(time.Duration(rnd.IntN(10_000)) * ms)
+				}
 			}
 			switch rnd.IntN(4) {
 			case 0:
@@ -295,6 +334,9 @@ func TestAgainstModel(t *testing.T) {
 					if got, want := to.Enough(now, d, left), m.enough(now, d, left); got != want {
 						t.Fatalf("seed %d run %d step %d, %+v: %v for the last of a call after one of %v, with %v left; the model says %v", seed, run, step, o, got, d, left, want)
 					}
+				}
+				if got, want := to.Least(now), m.atLeast(now); got != want {
+					t.Fatalf("seed %d run %d step %d, %+v: an attempt takes %v at least; the model says %v", seed, run, step, o, got, want)
 				}
 				d := time.Duration(rnd.IntN(400)) * ms
 				m.step(now)

@@ -1,6 +1,7 @@
 package timeout
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 type Timeouts struct {
 	opt    Options
 	sample *quantile.Estimator
+	failed *quantile.Estimator // those of sample that an answer ended which was a failure
 
 	t    atomic.Int64 // the timeout
 	fair atomic.Int64 // the latest p90 that was known
@@ -24,23 +26,28 @@ type Timeouts struct {
 	// Until dark so many attempts are cut off that the quantile lies among them, and until vain those that are given longer end no better. The latest that
 	// took longer than T and did end, after reach, counts until heard. The next attempt that finds out what comes after all begins at explore.
 	dark, vain, reach, heard, explore atomic.Int64
+	least, look                       atomic.Int64 // see Least, and when that is looked for anew
 
 	// Since the last step: attempts that t cut off, and those that ended well although they took longer than base, and than half of t.
 	cut, late atomic.Int64
 	// The same while nothing was learned: those that t is about to be too short for.
 	tight atomic.Int64
+	// The longest of those that have ended well.
+	lately atomic.Int64
 
-	mu    sync.Mutex // guards what follows and steps
-	ended int64      // attempts that had ended well by the last step
-	few   float64    // what the timeout would be by the slowest attempt there is, while there are too few to learn from
-	last  Snapshot
-	noted int64 // the timeout of the latest event
-	log   policy.EventLog
+	mu      sync.Mutex  // guards what follows and steps
+	ended   int64       // attempts that had ended well by the last step
+	stepped policy.Time // when that was
+	few     float64     // what the timeout would be by the slowest attempt there is, while there are too few to learn from
+	last    Snapshot
+	noted   int64 // the timeout of the latest event
+	log     policy.EventLog
 }
 
 var (
 	_ policy.Growing     = (*Timeouts)(nil)
 	_ policy.Exploring   = (*Timeouts)(nil)
+	_ policy.Expecting   = (*Timeouts)(nil)
 	_ policy.EventSource = (*Timeouts)(nil)
 )
 
@@ -62,7 +69,11 @@ func New(o Options) (*Timeouts, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Timeouts{opt: o, sample: q, last: Snapshot{Cold: true}}
+	bad, err := quantile.New(quantile.Options{Window: o.Window})
+	if err != nil {
+		return nil, err
+	}
+	t := &Timeouts{opt: o, sample: q, failed: bad, last: Snapshot{Cold: true}}
 	t.t.Store(int64(o.Cold))
 	t.cold.Store(o.Fixed == 0)
 	t.silent.Store(o.Fixed == 0 && even)
@@ -157,6 +168,35 @@ func (t *Timeouts) Enough(now policy.Time, d, left time.Duration) time.Duration 
 	return most
 }
 
+const (
+	// quickest is the share of attempts that have ended well within what an attempt takes at least.
+	quickest = 0.01
+	// enoughGood is which part of MinSamples must have ended well before that is believed.
+	enoughGood = 10
+	// looks is how many times per window that is looked for at most.
+	looks = 100
+)
+
+// Least implements policy.Expecting: the time within which one attempt in a hundred has ended well. It is 0 while fewer than a tenth of MinSamples have, or
+// fewer than one in a hundred.
+func (t *Timeouts) Least(now policy.Time) time.Duration {
+	next := t.look.Load()
+	if int64(now) < next || !t.look.CompareAndSwap(next, int64(now.Add(t.opt.Window/looks))) {
+		return time.Duration(t.least.Load())
+	}
+	var h, bad quantile.Histogram
+	t.sample.Snapshot(now, &h)
+	t.failed.Snapshot(now, &bad)
+	var least time.Duration
+	if good := h.Less(&bad); good > 0 && good*enoughGood >= t.opt.MinSamples {
+		if d, unknown := h.Quantile(quickest); !unknown {
+			least = d - d/16 // as much less as the quantile may be too long
+		}
+	}
+	t.least.Store(int64(least))
+	return least
+}
+
 // Fair implements policy.Timeouts.
 func (t *Timeouts) Fair(now policy.Time, d time.Duration) bool {
 	t.step(now)
@@ -180,6 +220,12 @@ func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
 		}
 	case c.Limit == policy.Success: // a handler ran
 		t.sample.Observe(now, e.Took)
+		if c.Breaker == policy.Failure {
+			t.failed.Observe(now, e.Took)
+		}
+		if int64(e.Took) > t.lately.Load() {
+			t.lately.Store(int64(e.Took))
+		}
 		if int64(e.Took) > t.base.Load() {
 			t.slow(now, e.Took)
 		}
@@ -248,10 +294,13 @@ func (t *Timeouts) step(now policy.Time) {
 		return
 	}
 	cut, late := t.cut.Swap(0), t.late.Swap(0)
+	lately := time.Duration(t.lately.Swap(0))
 	t.tight.Store(0)
 	ended := t.sample.Observed()
 	seen := cut + ended - t.ended // the attempts that tell something about t
 	t.ended = ended
+	gone := float64(min(max(now.Sub(t.stepped)/(t.opt.Window/steps), 1), steps)) // steps that were due since the last, if nobody called
+	t.stepped = now
 	d, from := float64(t.t.Load()), t.state()
 	switch {
 	case cut > 1 && float64(cut) > (1-t.opt.Quantile)*float64(seen):
@@ -282,13 +331,17 @@ func (t *Timeouts) step(now policy.Time) {
 		t.last.Cold = false
 		t.cold.Store(false)
 	default: // too few to learn from: forget what was more than they take
-		if longest := h.Longest(); longest > 0 {
+		longest := h.Longest()
+		if longest == 0 { // calls are rarer than windows: this is of the latest
+			longest = lately
+		}
+		if longest > 0 {
 			t.few = t.within(t.opt.Factor * float64(longest))
 		}
 		t.dark.Store(0)
 		t.vain.Store(0)
 		if least := max(float64(t.opt.Cold), t.few); d > least {
-			d = max(least, d*(1-t.opt.Fall))
+			d = max(least, d*math.Pow(1-t.opt.Fall, gone))
 		} else if t.last.Cold {
 			d = least
 		}

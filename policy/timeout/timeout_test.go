@@ -241,6 +241,69 @@ func TestFewTeach(t *testing.T) {
 	around(t, "after a minute of quick ones", to.Attempt(now, nil, 0, false), time.Second)
 }
 
+// Calls are rare, and one of them has taken half a minute: it is not long before those that follow it are not waited for as long.
+func TestOneOutlierAmongFew(t *testing.T) {
+	for _, every := range []time.Duration{3 * time.Second, 15 * time.Second, 50 * time.Second} {
+		to := must(t, Options{})
+		now := t0
+		call := func(took time.Duration) (d time.Duration) {
+			d = to.Attempt(now, nil, 0, false)
+			to.Done(now.Add(took), policy.Ended{Class: policy.ClassOK, Took: took})
+			now = now.Add(max(every, took+ms))
+			return d
+		}
+		call(1500 * ms)
+		around(t, "before it", call(30*time.Second), 3*time.Second)
+		if d := call(1500 * ms); d < 50*time.Second {
+			t.Errorf("right after it: %v, want a minute: there is nothing else to go by", d)
+		}
+		for range max(time.Minute/every, 4) {
+			call(1500 * ms)
+		}
+		around(t, "a minute later, with a call every "+every.String(), call(1500*ms), 3*time.Second)
+		around(t, "and then", call(1500*ms), 3*time.Second)
+	}
+}
+
+// An attempt in a hundred has ended well within what one takes at least, whatever failed sooner, and nobody knows while that is rarer.
+func TestLeast(t *testing.T) {
+	type some struct {
+		n    int
+		cl   policy.Class
+		took time.Duration
+	}
+	for _, tt := range []struct {
+		name string
+		of   []some
+		want time.Duration
+	}{
+		{"nothing is known", nil, 0},
+		{"too little is", []some{{9, policy.ClassOK, 200 * ms}}, 0},
+		{"ten have ended", []some{{10, policy.ClassOK, 200 * ms}}, 190 * ms},
+		{"one in a hundred is quick", []some{{198, policy.ClassOK, 200 * ms}, {2, policy.ClassCaller, 40 * ms}}, 38 * ms},
+		{"fewer are", []some{{199, policy.ClassOK, 200 * ms}, {1, policy.ClassOK, 40 * ms}}, 190 * ms},
+		{"failures are quick", []some{{60, policy.ClassOK, 200 * ms}, {20, policy.ClassUnavailable, ms}, {20, policy.ClassInternal, ms}, {20, policy.ClassDownstream, ms}}, 190 * ms},
+		{"most hang", []some{{15, policy.ClassOK, 200 * ms}, {85, policy.ClassTimeout, time.Second}}, 190 * ms},
+		{"nearly all do", []some{{15, policy.ClassOK, 200 * ms}, {1585, policy.ClassTimeout, time.Second}}, 0},
+		{"nobody was there", []some{{15, policy.ClassUnsent, ms}, {15, policy.ClassShed, ms}}, 0},
+	} {
+		for _, o := range []Options{{}, {Fixed: time.Second}} {
+			to := must(t, o)
+			for _, s := range tt.of {
+				for range s.n {
+					to.Done(t0, policy.Ended{Class: s.cl, Took: s.took})
+				}
+			}
+			if got := to.Least(t0); got < tt.want*92/100 || got > tt.want { // never more: what is left may be just enough
+				t.Errorf("%s: %v, want about %v", tt.name, got, tt.want)
+			}
+			if got := to.Least(t0.Add(time.Minute)); got != 0 {
+				t.Errorf("%s, a minute ago: %v, want 0", tt.name, got)
+			}
+		}
+	}
+}
+
 // One call in twenty hangs, and its callers have time: what is known is how long the others take, and to wait for ever is left to an attempt now and then.
 func TestEnough(t *testing.T) {
 	to := must(t, Options{})
@@ -345,7 +408,9 @@ func TestNothingAllocates(t *testing.T) {
 		now = now.Add(time.Second)
 		to.Attempt(now, nil, time.Second, false)
 		to.Done(now, policy.Ended{Took: ms})
+		to.Done(now, policy.Ended{Class: policy.ClassUnavailable, Took: ms})
 		to.Fair(now, ms)
+		to.Least(now)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
