@@ -31,8 +31,8 @@ type Limits struct {
 	// Resets is how many calls and streams a peer may reset in one second, over HTTP/2 and the native protocol (which counts those with time left only);
 	// 0 = 5000 and 10000.
 	Resets int
-	// ControlFrames is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 peer may send in one second, Pings how many PINGs one
-	// of the native protocol; 0 = 20000 and 100. Pings is at least 60.
+	// ControlFrames is how many PING, SETTINGS, PRIORITY and empty DATA frames an HTTP/2 peer may send in one second, beside one for each frame of
+	// answers that it gets, Pings how many PINGs one of the native protocol; 0 = 20000 and 100. Pings is at least 60.
 	ControlFrames, Pings int
 }
 
