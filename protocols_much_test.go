@@ -169,3 +169,25 @@ func TestRefusalsThatPagesMayRead(t *testing.T) {
 		}
 	})
 }
+
+// TestCallersThatTakeLittleHeader: no metadata is never too much.
+func TestCallersThatTakeLittleHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, &impl{}) })
+		for _, limit := range []uint32{300, 400, 511} {
+			for _, via := range [][]string{nil, {"via", "1.1 proxy"}} {
+				f := grpcForeigner("", dialGRPC(t, w, grpc.WithMaxHeaderListSize(limit)), via...)
+				if a := f.hello(t.Context(), "Ada"); a.code != codes.OK {
+					t.Errorf("%d bytes, %v: %v %q", limit, via, a.code, a.message)
+				}
+				if a := f.count(t.Context(), 3); a.code != codes.OK {
+					t.Errorf("%d bytes, %v, a stream: %v %q", limit, via, a.code, a.message)
+				}
+			}
+		}
+		if p := n.Server.Snapshot().Port; p.TooLarge != 0 {
+			t.Errorf("%d were counted as too large", p.TooLarge)
+		}
+	})
+}

@@ -34,7 +34,7 @@ func FieldsSize(md transport.Metadata) (n int) {
 // connection, and learns nothing of the answer.
 func TooMuch(md transport.Metadata, limit int) *status.Error {
 	size := FieldsSize(md)
-	if limit == 0 || size+2*AnswerRoom <= limit {
+	if limit == 0 || len(md) == 0 || size+2*AnswerRoom <= limit {
 		return nil
 	}
 	return &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.Processed, Message: fmt.Sprintf(

@@ -97,8 +97,8 @@ func TestWindowGrows(t *testing.T) {
 		if size, _, grown := p.look(s); size != maxGrowth*first || grown != size-first {
 			p.t.Errorf("a window of %d, grown by %d, after messages that were waited for", size, grown)
 		}
-		// The next are there before they are asked for. A whole window of them is let through, and one more.
-		p.receive(s, 2*maxGrowth*first/(100+frameCost), time.Millisecond)
+		// The next are there before they are asked for. What is left of a window is let through, a whole one, and of each what is told at once beyond it.
+		p.receive(s, (2*maxGrowth+1)*first/(100+frameCost), time.Millisecond)
 		size, _, grown := p.look(s)
 		if size != first || grown != 0 {
 			p.t.Errorf("a window of %d, grown by %d, after messages that had to wait", size, grown)
