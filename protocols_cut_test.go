@@ -355,3 +355,40 @@ func TestBusyClientsAreNoFlood(t *testing.T) {
 		}
 	})
 }
+
+// sink is bulkyFor, but for conversations, in which it only listens.
+type sink struct{ bulkyFor }
+
+func (sink) Chat(st grpc.BidiStreamingServer[pb.ChatMessage, pb.ChatMessage]) error {
+	for {
+		if _, err := st.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+// TestSlowReaderThatUploads: a peer that sends all the time, so that what there is to read ends in the middle of a frame, loses the stream that it does not take and no other.
+func TestSlowReaderThatUploads(t *testing.T) {
+	const slow = 5 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, sink{}) }, hull.WithLimits(hull.Limits{SlowReader: slow}))
+		c := starve(t, w, 1000)
+		c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped([]byte("\n\x03Ada")))
+		chat := c.begin(t, "application/grpc", "/greeter.Greeter/Chat")
+		message := enveloped([]byte("\n\x03abc"))
+		frame := append([]byte{0, 0, byte(len(message)), 0, 0, 0, 0, 0, byte(chat)}, message...)
+		const ahead = 12
+		_, err := c.c.Write(frame[:ahead])
+		c.must(t, err)
+		straddling := append(append([]byte(nil), frame[ahead:]...), frame[:ahead]...)
+		for start := time.Now(); time.Since(start) < 4*slow; time.Sleep(10 * time.Millisecond) {
+			if _, err := c.c.Write(straddling); err != nil {
+				t.Fatalf("after %v: %v; %+v", time.Since(start), err, n.Server.Snapshot().Port)
+			}
+		}
+		if len(c.codes) != 1 || <-c.codes != http2.ErrCodeEnhanceYourCalm {
+			t.Error("no stream was reset with ENHANCE_YOUR_CALM")
+		}
+	})
+}

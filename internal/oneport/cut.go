@@ -106,23 +106,27 @@ func (f *flows) cutFrames() (frames []byte) {
 // retell returns what is to be written instead of p: the same, with the reasons for which streams are cut off: gRPC's clients call CALM ResourceExhausted, and CANCEL
 // Canceled. It is for the connection's writer, before wrote.
 func (f *flows) retell(p []byte) []byte {
-	if f.cutting.Load() == 0 {
+	if f.cutting.Load() == 0 && f.telling == 0 {
 		return p
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at, told := f.out, p
 	for rest := p; len(rest) > 0; {
-		if at.hdr[3] == frameReset && at.left > 0 && at.left <= 4 {
-			if s := f.open[streamOf(at.hdr[:])]; s != nil && s.cut > 0 {
-				if &told[0] == &p[0] {
-					told = bytes.Clone(p) // p is the caller's
-				}
-				reason := binary.BigEndian.AppendUint32(nil, s.reason)
-				copy(told[len(p)-len(rest):], reason[4-at.left:])
+		if f.telling != 0 && at.left > 0 && at.left <= 4 {
+			if &told[0] == &p[0] {
+				told = bytes.Clone(p) // p is the caller's
+			}
+			reason := binary.BigEndian.AppendUint32(nil, f.telling)
+			copy(told[len(p)-len(rest):], reason[4-at.left:])
+		}
+		var header bool
+		if rest, header = at.next(rest); header {
+			f.telling = 0
+			if s := f.open[streamOf(at.hdr[:])]; at.hdr[3] == frameReset && s != nil && s.cut > 0 {
+				f.telling = s.reason // the stream ends before the reason has been written, if that is a piece of its own
 			}
 		}
-		rest, _ = at.next(rest)
 	}
 	return told
 }

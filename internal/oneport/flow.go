@@ -54,7 +54,9 @@ type flows struct {
 
 	header atomic.Uint32 // how large a header the peer takes; 0 = it has not said
 
-	out framing // of what is written; the connection's writer alone
+	// Of what is written; the connection's writer alone.
+	out     framing
+	telling uint32 // the reason for the reset that was begun last, if it is one of the port's; 0 = it is not
 }
 
 // flow is one stream that has not ended.

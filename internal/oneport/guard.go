@@ -89,6 +89,13 @@ func (g *guard) follow(b []byte, from func([]byte) (int, error)) (int, error) {
 	if !g.acked {
 		return g.filter(b, from)
 	}
+	if g.flows.cuts.waiting.Load() { // else a peer that sends all the time might never let anybody get a word in
+		ahead := g.left
+		if ahead == 0 {
+			ahead = frameHeader - g.have
+		}
+		b = b[:min(len(b), ahead)]
+	}
 	n, err := g.fetch(b, from)
 	for p := b[:n]; len(p) > 0; {
 		if g.left > 0 {
