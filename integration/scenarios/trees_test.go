@@ -130,8 +130,7 @@ func timeoutMismatch(all bool) scenario {
 			{name: "none", with: bare(), want: breaks},
 			{name: "no retry", with: bare(tries(1)), want: breaks},
 			{name: "remaining time travels", with: bare(travel), want: holds},
-			{name: "Hull", with: hullWith(), want: holds,
-				note: "Handlers hear a little late that their time is over when the machine itself stands still: in the round that did not hold for 0.2 s."},
+			{name: "Hull", with: hullWith(), want: holds},
 		},
 	}
 }
