@@ -20,7 +20,8 @@
 // The answer, or the error with its code, message, details, kind and origin; not the header or trailer. An error whose fate is status.NotSent says that
 // nothing was done, and sets the key free, if it is the handler's own word: what a call further down or a policy says of itself is about that call alone. A
 // panic, or a handler that was given up, leaves the key in doubt, unless the method may run again. An answer larger than Options.MaxResult is not kept:
-// duplicates hear that the call was done, and no more; of an error that is larger they hear code and beginning. The same is told other nodes of a result that the store has not taken in sixteen tries, if it takes that.
+// duplicates hear that the call was done, and no more; of an error that is larger they hear code and beginning. The same is told other nodes
+// of a result that the store has not taken in sixteen tries while it did other things, or in one if it has not taken another of that size, if it takes that.
 //
 // A key belongs to a method and a caller (Options.Scope) and to one request: the same key with another request is refused; FingerprintOf says what is the same
 // request, also to nodes of different versions. Keys are kept for

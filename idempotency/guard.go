@@ -65,14 +65,16 @@ type Guard struct {
 	dropped  [ranks]int64
 	told     [ranks]bool // that some are dropped
 	large    int         // bytes of the smallest result of which the store took only less; 0 = none is known
+	cut      int         // of how many it was told less since that was logged, at cutTold
+	cutTold  policy.Time // 0 = never
 }
 
 // late is a result that the store has not taken yet, or a key that it is to set free.
 type late struct {
 	key, claim string
-	result     []byte  // nil = release
-	whole      *Result // what result says, if less can be said
-	tries      int
+	result     []byte // nil = release
+	less       []byte // what is stored instead if the store never takes result; nil = nothing
+	tries      int    // beside the first, while the store did other things
 	until      policy.Time
 	// unsure is until when the claim itself may still be under way to the store, which did not answer it: that the store does not know it means nothing
 	// before then. It is asked again at next, after pause.
@@ -98,7 +100,7 @@ func (l late) rank() int {
 	return unsure
 }
 
-// maxLate bounds each of them. Beyond it the one that has waited longest is dropped, and so is what the store has not taken when the key is no longer kept: a result
+// maxLate bounds each of them. Beyond it the one whose turn was longest ago is dropped, and so is what the store has not taken when the key is no longer kept: a result
 // stays in this process's memory, and others find it in doubt when this process has gone; until then they wait for it, and for a key that was not set free.
 const maxLate = 10_000
 

@@ -24,6 +24,7 @@ func (g *Guard) claim(ctx context.Context, at key) (id string, done *Result, err
 		if err != nil {
 			l := g.late(at, ask.ID, nil) // it may have been made all the same, or be made yet
 			l.unsure = policy.Now().Add(g.opt.TTL)
+			l.until = max(l.until, l.unsure.Add(g.opt.TTL)) // it is told once more after unsure, also if keys are kept for less
 			g.later(l)
 			if ctx.Err() != nil {
 				return "", nil, unbegun(ctx)
@@ -87,16 +88,22 @@ func (g *Guard) settle(at key, claim string, r *Result) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
 	if g.store(ctx, l) != nil {
-		l.tries++
+		if r != nil {
+			if less := r.least().marshal(); len(less) < len(l.result) {
+				l.less = less
+			}
+		}
 		g.later(l)
+		return
 	}
+	g.took(len(l.result))
 }
 
 // late is what the store is to be told of a claim.
 func (g *Guard) late(at key, claim string, r *Result) late {
 	l := late{key: at.full, claim: claim, until: policy.Now().Add(g.opt.Keep)}
 	if r != nil {
-		l.result, l.whole = r.marshal(), r
+		l.result = r.marshal()
 	}
 	return l
 }
@@ -115,7 +122,7 @@ func (g *Guard) later(l late) {
 	*q = append(*q, l)
 	g.mu.Unlock()
 	if tell {
-		g.opt.Logger.Warn("idempotency: too many keys wait for their store, and the oldest are dropped: other nodes wait for them while this process lives", "of", kindOf(rank))
+		g.opt.Logger.Warn("idempotency: too many keys wait for their store, and those whose turn was longest ago are dropped: other nodes wait for them while this process lives", "of", kindOf(rank))
 	}
 	select {
 	case g.pending <- struct{}{}:
@@ -143,11 +150,11 @@ func (g *Guard) outlived(rank int) {
 	}
 }
 
-// Less is said of a result that the store does not take after so many tries: it may be too large for it. A store that fails now and then takes it sooner. Of one that is
-// as large as another that was not taken it is said after a few.
+// Less is said of a result that the store does not take after so many tries beside the first: it may be too large for it. A store that fails now and then takes it
+// sooner, and a try while it is away is none. Of one that is as large as another that was not taken it is said after the next.
 const (
 	wholeTries = 16
-	largeTries = 2
+	largeTries = 1
 )
 
 // storeLess tells the store of l as little as is of use: that the call was done, or how it failed. It reports whether the store has taken that.
@@ -155,25 +162,55 @@ func (g *Guard) storeLess(ctx context.Context, l late) bool {
 	g.mu.Lock()
 	large := g.large > 0 && len(l.result) >= g.large
 	g.mu.Unlock()
-	if l.whole == nil || l.tries < wholeTries && !(large && l.tries >= largeTries) {
-		return false
-	}
-	less := l.whole.least().marshal()
-	if len(less) >= len(l.result) {
+	if l.less == nil || l.tries < wholeTries && !(large && l.tries >= largeTries) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	if err := g.opt.Store.Finish(ctx, l.key, l.claim, less, g.opt.Keep); err != nil {
+	if err := g.opt.Store.Finish(ctx, l.key, l.claim, l.less, g.opt.Keep); err != nil {
 		return errors.Is(err, ErrLost)
 	}
 	g.mu.Lock()
 	if g.large == 0 || len(l.result) < g.large {
 		g.large = len(l.result)
 	}
+	g.cut++
+	n, now := g.cut, policy.Now()
+	tell := g.cutTold == 0 || now >= g.cutTold.Add(cutEvery)
+	if tell {
+		g.cut, g.cutTold = 0, now
+	}
 	g.mu.Unlock()
-	g.opt.Logger.Warn("idempotency: the store does not take an answer, so other nodes know of its key that the call has ended, and no more", "bytes", len(l.result))
+	if tell {
+		g.opt.Logger.Warn("idempotency: the store does not take answers, so other nodes know of their keys that the calls have ended, and no more", "answers", n, "bytes of the last", len(l.result))
+	}
 	return true
+}
+
+// cutEvery is how often it is logged at most that the store was told less.
+const cutEvery = time.Minute
+
+// listens reports whether the store, which has not taken a result, does anything else: if not, that says nothing of the result.
+func (g *Guard) listens(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	return g.opt.Store.Alive(ctx, g.owner, g.opt.TTL) == nil
+}
+
+// mostTriedFirst puts the result first that has been tried most often, of those of which less was not yet offered in vain; the others stay in their order. If many
+// wait and each had its turn before any had the next, none would have had enough of them by the time at which its key is no longer kept.
+func mostTriedFirst(q []late) {
+	first := -1
+	for i := range q {
+		if q[i].tries <= wholeTries && (first < 0 || q[i].tries > q[first].tries) {
+			first = i
+		}
+	}
+	if first > 0 {
+		l := q[first]
+		copy(q[1:first+1], q[:first])
+		q[0] = l
+	}
 }
 
 // took notes that the store has taken a result of size bytes.
@@ -286,6 +323,9 @@ func (g *Guard) storeSome(ctx context.Context, rank, most, left int) (on, told b
 	q := &g.unstored[rank]
 	g.mu.Lock()
 	waiting := len(*q)
+	if rank == results {
+		mostTriedFirst(*q)
+	}
 	g.mu.Unlock()
 	for failed, asked := 0, 0; waiting > 0 && (rank != unsure || asked < someUnsure); waiting-- {
 		g.mu.Lock()
@@ -310,8 +350,10 @@ func (g *Guard) storeSome(ctx context.Context, rank, most, left int) (on, told b
 				}
 				l.next = min(policy.Now().Add(l.pause), l.unsure)
 			default:
-				l.tries++
-				if failed++; g.storeLess(ctx, l) {
+				if failed++; rank != results || !g.listens(ctx) {
+					break
+				}
+				if l.tries++; g.storeLess(ctx, l) {
 					again, failed, told = false, 0, true
 				}
 			}
