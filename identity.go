@@ -76,14 +76,18 @@ func recognise(n *registry.Node, rep *transport.Reply) registry.Sighting {
 }
 
 // vouched follows an addressed request that ended with e. One that has not left because it was too large may go without the address if the node at the end of the
-// connection is known to be the one, which is Lives: to say whom a request is meant for must not make it fail. If that is not known, the error that is returned says
-// that the node could not be reached. After any other end it is e.
+// connection is known to be the one, and still is when the next request comes, which is Lives: to say whom a request is meant for must not make it fail. If that is not
+// known, the error that is returned says that the node could not be reached. Where the next request may take another network connection it is e, and after any other
+// end: rather no answer than a stranger's.
 func vouched(ctx context.Context, conn transport.Conn, n *registry.Node, deadline policy.Time, e *status.Error) (registry.Sighting, *status.Error) {
 	if e == nil || e.Kind != status.TooLarge || e.Fate != status.NotSent {
 		return registry.Unsure, e
 	}
 	switch said := says(conn); said {
 	case "":
+		if !single(conn) { // what has just been said need not hold for the next request
+			return registry.Unsure, e
+		}
 	case identity(n.Service, n.ID):
 		return registry.Lives, e
 	default:
@@ -100,6 +104,13 @@ func vouched(ctx context.Context, conn transport.Conn, n *registry.Node, deadlin
 	}
 	err.Fate = status.NotSent // of the request itself
 	return found, err
+}
+
+// single reports whether a connection is known to be one network connection, so that whoever has answered on it gets the next request too. One over HTTP is any
+// number, of which the next may lead to somebody else.
+func single(conn transport.Conn) bool {
+	c, ok := conn.(interface{ Single() bool })
+	return ok && c.Single()
 }
 
 // askWho asks whoever is at the end of a connection to a node if it is that node. The error is the question's.

@@ -3,10 +3,12 @@ package hull
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc"
 
@@ -125,10 +127,14 @@ func (p *prepared) fit() {
 	}
 }
 
-// sizeOf is what metadata has in bytes.
+// sizeOf is what metadata has in bytes where it takes most room: what is binary is base64 over HTTP.
 func sizeOf(md transport.Metadata) (size int) {
 	for _, f := range md {
-		size += len(f.Key) + len(f.Value) + fieldCost
+		n := len(f.Value)
+		if strings.HasSuffix(f.Key, "-bin") {
+			n = base64.RawStdEncoding.EncodedLen(n)
+		}
+		size += len(f.Key) + n + fieldCost
 	}
 	return size
 }

@@ -83,6 +83,9 @@ func (c *conn) watch() {
 // Usable implements transport.Conn.
 func (c *conn) Usable() bool { return !c.unusable.Load() }
 
+// Single reports that all calls take the same network connection: what one has found out about the server holds for the next.
+func (c *conn) Single() bool { return true }
+
 // InFlight implements transport.Conn.
 func (c *conn) InFlight() int { return int(c.inFlight.Load()) }
 

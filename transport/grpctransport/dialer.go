@@ -63,7 +63,7 @@ const statusRoom = 48 << 10
 // Transparent returns how many attempts grpc-go made by itself, for calls that a server had not begun.
 func (d *Dialer) Transparent() int64 { return d.transparent.Load() }
 
-// Dial implements transport.Dialer.
+// Dial implements transport.Dialer. The connection has a method Single() bool beside those of transport.Conn: all its calls take the same network connection.
 func (d *Dialer) Dial(ctx context.Context, addr string) (transport.Conn, *status.Error) {
 	ctx, cancel := context.WithTimeout(ctx, d.opt.HandshakeTimeout)
 	defer cancel()
