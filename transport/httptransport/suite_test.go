@@ -24,6 +24,7 @@ func harness(h2c bool) transporttest.Harness {
 		CallsWait: true,
 		NoGoAway:  true,
 		Replaces:  true,
+		Widens:    h2c, // net/http does, whatever it is told, if it happens to ask for a connection while the first is full
 	}
 }
 

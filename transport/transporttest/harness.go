@@ -46,6 +46,8 @@ type Harness struct {
 	NoGoAway bool
 	// Replaces declares that a Conn replaces network connections that have ended: it is gone only when it can make no other.
 	Replaces bool
+	// Widens declares that a Conn may make a network connection more when one has as many calls as the server allows on each.
+	Widens bool
 }
 
 // Run runs the suite, each case as a subtest.
@@ -138,6 +140,13 @@ func (w *world) keep(c net.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conns = append(w.conns, c)
+}
+
+// connections is how many network connections there are, of which each has two ends if the server has accepted it.
+func (w *world) connections() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return (len(w.conns) + 1) / 2
 }
 
 // cut ends all network connections without a goodbye from either side.
