@@ -75,7 +75,7 @@
 // be far more than are needed: if more than half were taken all through an Interval, a line that is long stands at once. A class whose line
 // stands while lower ones get more than their reserve is spared: they make room.
 //
-// When a Source takes a quarter of the places that are in use away at once, or more, nobody gets in until as many have ended, however few come. For two intervals
+// When a Source takes so many places away that a quarter more are in use than there are, nobody gets in until as many have ended, however few come. For two intervals
 // no line counts as standing because of that, who came last is next, since he has the time left that the service takes, and nobody's share of the roots that are
 // shed rises.
 //
