@@ -138,7 +138,7 @@ func TestAdminShowsServer(t *testing.T) {
 	go func() { done <- call("hold") }()
 	<-began
 	var info hull.CallInfo
-	if err := call("more", hull.Criticality(policy.Sheddable), hull.Explain(&info)); !errors.As(err, new(*status.Error)) {
+	if err := call("more", hull.Criticality(policy.Sheddable), hull.Explained(&info)); !errors.As(err, new(*status.Error)) {
 		t.Error(err)
 	}
 	_, body := s.do(http.MethodGet, "http://"+srv.AdminAddr()+"/hull/state", "")

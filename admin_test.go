@@ -112,7 +112,7 @@ func (s *shop) do(method, url, body string, header ...string) (int, string) {
 func TestExplainCall(t *testing.T) {
 	s := openShop(t)
 	var info hull.CallInfo
-	if err := s.call("bad", hull.Explain(&info)); status.CodeOf(err) != status.Internal {
+	if err := s.call("bad", hull.Explained(&info)); status.CodeOf(err) != status.Internal {
 		t.Fatal(err)
 	}
 	text := info.String()
@@ -173,14 +173,14 @@ func TestExplainOverProtocols(t *testing.T) {
 	}
 	for _, scheme := range []string{"grpc", "http", "hull"} {
 		var info hull.CallInfo
-		if _, err := hull.Call[pb.HelloReply](t.Context(), s.client.To(scheme+"://"+s.server.Addr()), "shop.S/Get", &pb.HelloRequest{Name: "good"}, hull.Explain(&info),
+		if _, err := hull.Call[pb.HelloReply](t.Context(), s.client.To(scheme+"://"+s.server.Addr()), "shop.S/Get", &pb.HelloRequest{Name: "good"}, hull.Explained(&info),
 			hull.Timeout(30*time.Second)); err != nil || !strings.Contains(string(info.Server), `"node":"shop-1"`) {
 			t.Errorf("%s: %v, %s", scheme, err, info.Server)
 		}
 	}
 	closed := openShop(t, hull.ExplainTo(func(*peer.Peer) bool { return false }))
 	var info hull.CallInfo
-	if err := closed.call("good", hull.Explain(&info)); err != nil || info.Server != nil || len(info.Nodes) != 1 {
+	if err := closed.call("good", hull.Explained(&info)); err != nil || info.Server != nil || len(info.Nodes) != 1 {
 		t.Errorf("%v, %v", err, &info)
 	}
 }
@@ -201,7 +201,7 @@ func TestStoryIsBounded(t *testing.T) {
 	})
 	for _, scheme := range []string{"grpc", "http", "hull"} {
 		var info hull.CallInfo
-		_, err := hull.Call[pb.HelloReply](t.Context(), s.client.To(scheme+"://"+many.Addr()), "many.S/Get", &pb.HelloRequest{}, hull.Explain(&info), hull.Timeout(30*time.Second))
+		_, err := hull.Call[pb.HelloReply](t.Context(), s.client.To(scheme+"://"+many.Addr()), "many.S/Get", &pb.HelloRequest{}, hull.Explained(&info), hull.Timeout(30*time.Second))
 		if err != nil || len(info.Server) == 0 || len(info.Server) > 8<<10 || !strings.Contains(info.String(), "more calls") {
 			t.Errorf("%s: %v, %d bytes: %v", scheme, err, len(info.Server), &info)
 		}

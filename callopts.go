@@ -91,9 +91,10 @@ type infoOption struct {
 // Info has info filled in when the call ends, well or not.
 func Info(info *CallInfo) CallOption { return infoOption{info: info} }
 
-// Explain is Info with the whole story: how nodes, breaker and budget stood, and the server's side, which servers tell to callers on their own
-// machine (see ExplainTo). It costs some microseconds. The story of a stream is told when it has ended.
-func Explain(info *CallInfo) CallOption { return infoOption{info: info, explain: true} }
+// Explained is Info with the whole story: how nodes, breaker and budget stood, and the server's side, which servers tell to callers on their own
+// machine (see ExplainTo). It costs some microseconds. The story of a stream is told when it has ended. See
+// Explain for all calls of a context.
+func Explained(info *CallInfo) CallOption { return infoOption{info: info, explain: true} }
 
 // CallInfo is what happened to one call.
 type CallInfo struct {
@@ -121,7 +122,7 @@ type CallInfo struct {
 	// Age is how old a stale answer is.
 	Age time.Duration
 
-	// What follows is filled in by Explain alone. Nodes, Breaker and Budget are as they stood when the call had ended: who was considered,
+	// What follows is filled in by Explained and Explain alone. Nodes, Breaker and Budget are as they stood when the call had ended: who was considered,
 	// who was not, and why.
 	Nodes   []balance.NodeState
 	Breaker *breaker.Snapshot

@@ -106,12 +106,15 @@ type prepared struct {
 	alt      *alternative // nil: a failure is a failure
 	repeated int          // how often the call was made again to a node that knows its key
 	wishes   *hop.Path    // of the call above, after which failures this one is repeated; nil = none
+
+	explanation *Explanation // who else hears the story; nil = nobody
 }
 
 // prepare settles everything about a call but its outcome.
 func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message any, opts []CallOption, stream bool) *status.Error {
 	p.opt = c.base
 	p.opt.apply(opts)
+	p.watch(ctx)
 	if p.opt.err != nil {
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent, Cause: p.opt.err}
 	}
@@ -276,6 +279,9 @@ const maxMethods = 1000
 func (p *prepared) finish(err error) error {
 	if p.alt != nil {
 		err = p.alt.settle(p, err)
+	}
+	if p.explanation != nil {
+		p.explanation.add(p.opt.info)
 	}
 	if err == nil {
 		if p.opt.onFinish != nil {

@@ -1,8 +1,12 @@
 package hull_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,7 +74,7 @@ func TestExplainStream(t *testing.T) {
 				conn := w.Client("caller", hull.WithDialer(dialers(t, w, "caller")[protocol])).To("greeter")
 				for name, want := range map[string]policy.Class{"Ada": policy.ClassOK, "bad": policy.ClassCaller} {
 					var info hull.CallInfo
-					s, err := hull.OpenStream[helloRequest, helloReply](t.Context(), conn, "greeter.Greeter/Chat", hull.Explain(&info))
+					s, err := hull.OpenStream[helloRequest, helloReply](t.Context(), conn, "greeter.Greeter/Chat", hull.Explained(&info))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -99,14 +103,14 @@ func TestExplainStream(t *testing.T) {
 					}
 				}
 				var info hull.CallInfo
-				s, err := hull.OpenStream[helloRequest, helloReply](t.Context(), conn, "greeter.Greeter/None", hull.Explain(&info))
+				s, err := hull.OpenStream[helloRequest, helloReply](t.Context(), conn, "greeter.Greeter/None", hull.Explained(&info))
 				for err == nil {
 					_, err = s.Recv()
 				}
 				if info.Class != policy.ClassNoMethod || protocol == "native" && !strings.Contains(string(info.Server), `"refused":"service \"greeter\" has no method`) {
 					t.Errorf("an unknown method: %+v, %s", info, info.Server)
 				}
-				s, err = hull.OpenStream[helloRequest, helloReply](t.Context(), conn, "greeter.Greeter/Chat", hull.Explain(&info), hull.Select("zone=none"))
+				s, err = hull.OpenStream[helloRequest, helloReply](t.Context(), conn, "greeter.Greeter/Chat", hull.Explained(&info), hull.Select("zone=none"))
 				for err == nil {
 					_, err = s.Recv()
 				}
@@ -116,4 +120,120 @@ func TestExplainStream(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestExplainContext is that all calls of a context tell their stories, whoever makes them and however they end, each once, and no others.
+func TestExplainContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", both)
+		w.Serve("other", "b", both)
+		c := w.Client("caller", withDocument(t, `
+services:
+  shut:
+    fallback: {service: other}
+`))
+		ctx, story := hull.Explain(t.Context())
+		say := func(ctx context.Context, service, method string, opts ...hull.CallOption) error {
+			_, err := hull.Call[helloReply](ctx, c.To(service), method, &helloRequest{Name: "Ada"}, opts...)
+			return err
+		}
+		const hello = "typed.Greeter/Hello"
+		var own hull.CallInfo
+		under, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		for i, err := range []error{
+			say(ctx, "greeter", hello),
+			say(under, "greeter", hello, hull.Info(&own)),
+			say(ctx, "shut", hello),
+			say(t.Context(), "greeter", hello),
+		} {
+			if err != nil {
+				t.Errorf("call %d: %v", i, err)
+			}
+		}
+		if say(ctx, "greeter", "typed.Greeter/None") == nil || say(ctx, "greeter", hello, hull.Select("zone in")) == nil || say(ctx, "none", hello) == nil {
+			t.Error("calls that fail did not")
+		}
+		if say(t.Context(), "greeter", "typed.Greeter/None", hull.Info(&own)) == nil { // uses the room of own again
+			t.Error("a call that fails did not")
+		}
+		s, err := hull.OpenStream[helloRequest, helloReply](ctx, c.To("greeter"), "typed.Greeter/Chat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(&helloRequest{Name: "Ada"}); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(story.Calls()); n != 6 {
+			t.Errorf("%d calls have ended:\n%v", n, story)
+		}
+		for err == nil {
+			_, err = s.Recv()
+		}
+		type end struct {
+			service, method string
+			class           policy.Class
+			attempts        int
+		}
+		var ends []end
+		for _, i := range story.Calls() {
+			ends = append(ends, end{i.Service, i.Method, i.Class, len(i.Attempts)})
+		}
+		want := []end{
+			{"greeter", hello, policy.ClassOK, 1},
+			{"greeter", hello, policy.ClassOK, 1},
+			{"shut", hello, policy.ClassRefused, 1},
+			{"greeter", "typed.Greeter/None", policy.ClassNoMethod, 1},
+			{"greeter", hello, policy.ClassRefused, 0},
+			{"none", hello, policy.ClassRefused, 0},
+			{"greeter", "typed.Greeter/Chat", policy.ClassOK, 1},
+		}
+		if !slices.Equal(ends, want) {
+			t.Errorf("ends are\n%v, want\n%v:\n%v", ends, want, story)
+		}
+		calls := story.Calls()
+		if i := calls[2]; i.Instead == nil || i.Fallback != "service other" || i.Node != "b" {
+			t.Errorf("a call that another stood in for: %+v", i)
+		}
+		if i := calls[1]; len(i.Nodes) != 1 || i.Breaker == nil || i.Attempts[0].Node != "a" || i.Attempts[0].Class != policy.ClassOK {
+			t.Errorf("a call that tells its caller too: %+v", i)
+		}
+		if text := story.String(); strings.Count(text, "\n  node ") < 5 || !strings.Contains(text, "\nnone typed.Greeter/Hello: ") {
+			t.Error(text)
+		}
+	})
+}
+
+// TestManyExplained is that no number of calls makes an Explanation grow without end, and that calls at the same time do not disturb one another.
+func TestManyExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		for i := range 30 {
+			w.Serve("greeter", fmt.Sprint("n", i), greeter)
+		}
+		c := w.Client("caller")
+		ctx, story := hull.Explain(t.Context())
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				for range 12 {
+					if _, err := hello(ctx, c); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		nodes := 0
+		for _, i := range story.Calls() {
+			if i.Class != policy.ClassOK || len(i.Attempts) == 0 {
+				t.Errorf("%+v", i)
+			}
+			nodes += len(i.Nodes)
+		}
+		if n := len(story.Calls()); n != 100 || story.Omitted() != 20 || nodes != 990 || !strings.HasSuffix(story.String(), "\nand 20 more calls\n") {
+			t.Errorf("%d calls, %d omitted, %d nodes", n, story.Omitted(), nodes)
+		}
+	})
 }

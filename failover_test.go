@@ -41,7 +41,7 @@ func TestZoneFails(t *testing.T) {
 					var info hull.CallInfo
 					ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 					defer cancel()
-					_, err := hello(ctx, c, hull.Explain(&info))
+					_, err := hello(ctx, c, hull.Explained(&info))
 					if err != nil || !strings.HasPrefix(info.Node, "b") || info.Took > 5*time.Second {
 						t.Errorf("%v\n%v", err, &info)
 						return false
@@ -105,7 +105,7 @@ func TestStoryOfAnotherService(t *testing.T) {
 		var info hull.CallInfo
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := ask(ctx, c, greet, "Ada", hull.Explain(&info)); err != nil {
+		if _, err := ask(ctx, c, greet, "Ada", hull.Explained(&info)); err != nil {
 			t.Fatal(err)
 		}
 		last := info.Attempts[len(info.Attempts)-1]

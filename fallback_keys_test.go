@@ -56,7 +56,7 @@ func TestStaleAnswersWhoeverAsks(t *testing.T) {
 		}
 		w.Node("a").Kill()
 		var story hull.CallInfo
-		for name, opts := range map[string][]hull.CallOption{"plain": nil, "fewer attempts": {hull.MaxAttempts(1)}, "explained": {hull.Explain(&story)}} {
+		for name, opts := range map[string][]hull.CallOption{"plain": nil, "fewer attempts": {hull.MaxAttempts(1)}, "explained": {hull.Explained(&story)}} {
 			if rep, err := price(opts...); err != nil || rep.Receipt != 7 {
 				t.Errorf("%s: %v, %v", name, rep, err)
 			}

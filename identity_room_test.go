@@ -74,7 +74,7 @@ func TestDoubtNeedsNoRoom(t *testing.T) {
 					}
 				}
 				var story hull.CallInfo
-				explained := hull.Explain(&story)
+				explained := hull.Explained(&story)
 				calls := map[string]func(n int) error{
 					"an answer": much("x-pad", false), "an explained answer": much("x-pad", false, explained),
 					"a binary answer": much("x-pad-bin", false), "an explained binary answer": much("x-pad-bin", false, explained),

@@ -316,10 +316,7 @@ func ms(v float64) string {
 // explainOn has a call's servers tell their side, if its caller wants to know the story, or the call that it is made for.
 func (p *prepared) explainOn() {
 	if p.parent != nil && p.parent.telling() != nil {
-		p.opt.explain = true
-		if p.opt.info == nil {
-			p.opt.info = new(CallInfo)
-		}
+		p.explainAll()
 	}
 	if p.opt.explain {
 		p.md = append(p.md, transport.Field{Key: headerExplain, Value: "1"})
@@ -508,7 +505,7 @@ func onThisMachine(p *peer.Peer) bool {
 	return false
 }
 
-// ExplainTo says to whom a server tells its side of a call's story (see Explain), which names nodes, services and errors behind it. Without it: to
+// ExplainTo says to whom a server tells its side of a call's story (see Explained), which names nodes, services and errors behind it. Without it: to
 // callers on its own machine. The function must not block.
 func ExplainTo(trusted func(*peer.Peer) bool) ServerOption {
 	return serverOption(func(o *serverOptions) error { o.explainTo = trusted; return nil })

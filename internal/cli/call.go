@@ -131,7 +131,7 @@ echo '{"name":"Ada"}' | hull call greeter Hello - -l version=1.2`,
 			}
 			var info hull.CallInfo
 			if toggleOf(cmd, setVerbose) {
-				opts = append(opts, hull.Explain(&info))
+				opts = append(opts, hull.Explained(&info))
 			}
 			conn := client.To(args[0])
 			if !sel.Empty() {
