@@ -280,8 +280,8 @@ func (p *prepared) finish(err error) error {
 	if p.alt != nil {
 		err = p.alt.settle(p, err)
 	}
-	if p.explanation != nil {
-		p.explanation.add(p.opt.info)
+	for e := p.explanation; e != nil; e = e.outer {
+		e.add(p.opt.info)
 	}
 	if err == nil {
 		if p.opt.onFinish != nil {

@@ -192,6 +192,10 @@ services:
 		if !slices.Equal(ends, want) {
 			t.Errorf("ends are\n%v, want\n%v:\n%v", ends, want, story)
 		}
+		inner, part := hull.Explain(ctx)
+		if err := say(inner, "greeter", hello); err != nil || len(part.Calls()) != 1 || len(story.Calls()) != len(want)+1 {
+			t.Errorf("%v: a context within tells %d calls to its own and %d in all", err, len(part.Calls()), len(story.Calls()))
+		}
 		calls := story.Calls()
 		if i := calls[2]; i.Instead == nil || i.Fallback != "service other" || i.Node != "b" {
 			t.Errorf("a call that another stood in for: %+v", i)

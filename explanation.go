@@ -9,13 +9,19 @@ import (
 )
 
 // Explain returns a context, and where every call and stream that a client makes with it, or with one derived from it, tells its whole story when it has
-// ended: what Explained tells of one. A call that a handler makes so tells its own caller too, if that asks.
+// ended: what Explained tells of one. If the context is of another Explain, they are told there too. A call that a handler makes so tells its own caller too, if
+// that asks.
 func Explain(ctx context.Context) (context.Context, *Explanation) {
-	e := new(Explanation)
+	e := &Explanation{outer: explanationOf(ctx)}
 	return context.WithValue(ctx, explanationKey{}, e), e
 }
 
 type explanationKey struct{}
+
+func explanationOf(ctx context.Context) *Explanation {
+	e, _ := ctx.Value(explanationKey{}).(*Explanation)
+	return e
+}
 
 const (
 	// maxExplained is how many stories an Explanation keeps, and maxExplainedNodes of how many nodes in all of them.
@@ -25,6 +31,8 @@ const (
 
 // Explanation has the stories of the calls that were made with one context. It is safe for concurrent use. The zero value has none.
 type Explanation struct {
+	outer *Explanation // that of the context which its own was made from
+
 	mu      sync.Mutex
 	calls   []*CallInfo
 	nodes   int
@@ -77,7 +85,7 @@ func (e *Explanation) add(i *CallInfo) {
 
 // watch has the story of a call told to the Explanation of its context, if there is one. A call that stands in for another is part of that one's.
 func (p *prepared) watch(ctx context.Context) {
-	e, _ := ctx.Value(explanationKey{}).(*Explanation)
+	e := explanationOf(ctx)
 	if e == nil || p.opt.from != nil {
 		return
 	}
