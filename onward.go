@@ -3,16 +3,15 @@ package hull
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"google.golang.org/grpc"
 
 	"github.com/hull-go/hull/idempotency"
+	"github.com/hull-go/hull/internal/foreign"
 	"github.com/hull-go/hull/internal/hop"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
@@ -122,32 +121,17 @@ func (p *prepared) fit() {
 	if !p.borrowed {
 		return
 	}
-	if sizeOf(p.md) > metadataRoom {
+	if foreign.FieldsSize(p.md) > metadataRoom {
 		p.md = slices.DeleteFunc(p.md, func(f transport.Field) bool { return f.Key == headerBaggage })
 	}
 }
 
-// sizeOf is what metadata has in bytes where it takes most room: what is binary is base64 over HTTP.
-func sizeOf(md transport.Metadata) (size int) {
-	for _, f := range md {
-		n := len(f.Value)
-		if strings.HasSuffix(f.Key, "-bin") {
-			n = base64.RawStdEncoding.EncodedLen(n)
-		}
-		size += len(f.Key) + n + fieldCost
-	}
-	return size
-}
-
 // addTrailer adds to an answer what its handler did not say, unless what that said leaves no room for it: the answer must not fail for it.
 func addTrailer(out *transport.Outgoing, md ...transport.Field) {
-	if len(md) > 0 && sizeOf(out.Header)+sizeOf(out.Trailer)+sizeOf(md) <= metadataRoom {
+	if len(md) > 0 && foreign.FieldsSize(out.Header)+foreign.FieldsSize(out.Trailer)+foreign.FieldsSize(md) <= metadataRoom {
 		out.Trailer = append(out.Trailer, md...)
 	}
 }
-
-// fieldCost is what HTTP/2 counts for each field beside its letters.
-const fieldCost = 32
 
 // wished marks a failure as not to be repeated after which the call above wants no repetition.
 func (p *prepared) wished(e *status.Error) *status.Error {

@@ -3,6 +3,7 @@ package foreign
 import (
 	"encoding/base64"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/hull-go/hull/status"
@@ -18,11 +19,11 @@ const (
 	AnswerRoom = 256
 )
 
-// FieldsSize is the size of metadata as HTTP/2 counts it.
+// FieldsSize is the size of metadata as HTTP/2 counts it, where what is binary is base64: no protocol needs more room.
 func FieldsSize(md transport.Metadata) (n int) {
 	for _, f := range md {
 		v := len(f.Value)
-		if len(f.Key) > 4 && f.Key[len(f.Key)-4:] == "-bin" {
+		if strings.HasSuffix(f.Key, "-bin") {
 			v = base64.RawStdEncoding.EncodedLen(v)
 		}
 		n += len(f.Key) + v + ofField
