@@ -161,11 +161,12 @@ func registerStreams[M any, P message[M]](r grpc.ServiceRegistrar) {
 				return srv.(streamServer[M, P]).down(m, &grpc.GenericServerStream[M, M]{ServerStream: s})
 			}},
 		},
-	}, &streams[M, P]{bulk: copyOf[M, P](newMsg(0, bulkSize))})
+	}, &streams[M, P]{bulk: sync.OnceValue(func() P { return copyOf[M, P](newMsg(0, bulkSize)) })})
 }
 
-// streams is the service.
-type streams[M any, P message[M]] struct{ bulk P }
+// streams is the service. Its large message is made when it is first asked for: a heap that holds a megabyte more is collected more often, and
+// only servers of those that have streams would hold it.
+type streams[M any, P message[M]] struct{ bulk func() P }
 
 func (*streams[M, P]) bidi(s grpc.BidiStreamingServer[M, M]) error {
 	for {
@@ -200,7 +201,7 @@ func (*streams[M, P]) up(s grpc.ClientStreamingServer[M, M]) error {
 // down sends m, or a large message if m is not Ok, until the caller gives up.
 func (b *streams[M, P]) down(m P, s grpc.ServerStreamingServer[M]) error {
 	if !m.GetOk() {
-		m = b.bulk
+		m = b.bulk()
 	}
 	for {
 		if err := s.Send(m); err != nil {
@@ -209,7 +210,7 @@ func (b *streams[M, P]) down(m P, s grpc.ServerStreamingServer[M]) error {
 	}
 }
 
-func (b *streams[M, P]) large() P { return b.bulk }
+func (b *streams[M, P]) large() P { return b.bulk() }
 
 func open[M any](ctx context.Context, cc grpc.ClientConnInterface, method string, up, down bool) (*grpc.GenericClientStream[M, M], error) {
 	s, err := cc.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ClientStreams: up, ServerStreams: down}, "/"+streamService+"/"+method)
