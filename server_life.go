@@ -303,7 +303,7 @@ func (s *Server) takeBack(r announcement) {
 var errLate = errors.New("the time to finish is up")
 
 // spread tells discovery that the server leaves, and waits until callers know: twice as long as it took to come back to the server itself, and at least the
-// time that Drain has set.
+// time that Drain has set. Where discovery is only read, as in Kubernetes, somebody else tells it, at about the moment in which the server is asked to leave.
 func (s *Server) spread(ctx context.Context, reg *registry.Registry, r announcement) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, max(s.opt.drainWait, spreadMost))
@@ -322,9 +322,13 @@ func (s *Server) spread(ctx context.Context, reg *registry.Registry, r announcem
 		return
 	}
 	wait := s.opt.drainWait
-	if told == nil {
+	self := func(n *registry.Node) bool { return n.ID == r.Node().ID }
+	if told != nil { // then it is called something else there
+		self = func(n *registry.Node) bool { return n.Address == r.Node().Address }
+	}
+	if told == nil || errors.Is(told, registry.ErrReadOnly) && reg.Changes() {
 		seen, cancelSeen := context.WithTimeout(ctx, spreadMost/2)
-		if s.seenLeaving(seen, v, r.Node().ID) {
+		if seenLeaving(seen, v, self) {
 			wait = max(wait, 2*time.Since(began))
 		}
 		cancelSeen()
@@ -337,14 +341,14 @@ func (s *Server) spread(ctx context.Context, reg *registry.Registry, r announcem
 	}
 }
 
-// seenLeaving waits until discovery shows that the node leaves, or does not show it any more.
-func (s *Server) seenLeaving(ctx context.Context, v *registry.View, id string) bool {
+// seenLeaving waits until discovery shows that the node which is self leaves, or does not show it any more.
+func seenLeaving(ctx context.Context, v *registry.View, self func(*registry.Node) bool) bool {
 	for {
 		changed := v.Changed()
-		if snap := v.Snapshot(); snap != nil && !snap.Stale {
+		if snap := v.Snapshot(); snap.Revision > 0 && !snap.Stale { // else nobody has said anything yet
 			leaves := true
 			for _, n := range snap.Nodes {
-				leaves = leaves && (n.ID != id || n.Draining || n.Absent)
+				leaves = leaves && (!self(n) || n.Draining || n.Absent)
 			}
 			if leaves {
 				return true

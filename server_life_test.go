@@ -24,6 +24,7 @@ import (
 	"github.com/hull-go/hull/hulltest"
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/registry/memregistry"
+	"github.com/hull-go/hull/registry/staticregistry"
 	"github.com/hull-go/hull/status"
 )
 
@@ -279,6 +280,133 @@ func TestDrainShorterThanDiscovery(t *testing.T) {
 		engine.SetSlow(0)
 		_ = c.Close()
 	})
+}
+
+// readOnly is a driver without what its engine can do beside being read.
+type readOnly struct{ registry.Driver }
+
+// lagging is an engine of which one hears late.
+type lagging struct {
+	*memregistry.Engine
+	by time.Duration
+}
+
+// Watch implements registry.Driver.
+func (l lagging) Watch(ctx context.Context, service string, emit func(registry.Update)) error {
+	return l.Engine.Watch(ctx, service, func(up registry.Update) {
+		time.Sleep(l.by)
+		emit(up)
+	})
+}
+
+// TestLeavingTakesTwiceAsLongAsHearing: calls are served for twice the time in which discovery comes back with what the server has told it. One that has not
+// listened before may hear first what was so before that, which takes as long.
+func TestLeavingTakesTwiceAsLongAsHearing(t *testing.T) {
+	for _, listens := range []bool{true, false} {
+		for by, want := range map[time.Duration]time.Duration{10 * time.Millisecond: time.Second, 1500 * time.Millisecond: 3 * time.Second, time.Minute: 5 * time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				engine, _, ln := ownRegistry(t, w)
+				reg, err := registry.New(lagging{engine, by}, registry.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer reg.Close()
+				most := want + want/10
+				if listens {
+					defer reg.Open("greeter").Close()
+				} else {
+					most *= 2
+				}
+				if got := leaves(t, reg, ln, func() {}); got < want || got > most {
+					t.Errorf("listens %v: heard after %v, it served for %v, want %v", listens, by, got, want)
+				}
+			})
+		}
+	}
+}
+
+// leaves runs a server, stops it when it has been ready for a while, and returns how long it serves all calls after that. Beside it, stopping runs.
+func leaves(t *testing.T, reg *registry.Registry, ln net.Listener, stopping func()) time.Duration {
+	t.Helper()
+	var p phases
+	s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
+	if err != nil {
+		t.Fatal(err)
+	}
+	greeter(s)
+	ctx, stop := context.WithCancel(t.Context())
+	var stopped time.Time
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-s.Ready()
+		time.Sleep(10 * time.Minute)
+		stopped = time.Now()
+		stop()
+		stopping()
+	})
+	if err := s.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if got := p.list(); !strings.HasSuffix(got, "ready leaving deregistering draining closed") {
+		t.Error(got)
+	}
+	return p.at[slices.Index(p.names, "draining")].Sub(stopped)
+}
+
+// TestLeavingWhereDiscoveryIsRead: where others say who is there, as in Kubernetes, they also say that a server leaves. It waits until they have, and as long
+// again, but not for ever, and not where nobody ever says so.
+func TestLeavingWhereDiscoveryIsRead(t *testing.T) {
+	const never = time.Hour
+	list, err := staticregistry.New([]string{"a:80"}, staticregistry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		driver registry.Driver // nil = an engine
+		listed string          // in it
+		said   time.Duration   // after which it is said there that the server leaves
+		want   time.Duration   // until its calls are refused
+	}{
+		{"said soon", nil, "a:80", 200 * time.Millisecond, time.Second},
+		{"said late", nil, "a:80", 1500 * time.Millisecond, 3 * time.Second},
+		{"never said", nil, "a:80", never, 5 * time.Second},
+		{"not listed", nil, "b:80", never, time.Second},
+		{"fixed", list, "b:80", never, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := hulltest.New(t)
+				engine, writer, ln := ownRegistry(t, w)
+				pod, err := writer.Register(t.Context(), registry.Node{ID: "pod", Service: "greeter", Address: tt.listed})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.driver == nil {
+					tt.driver = readOnly{engine}
+				}
+				reg, err := registry.New(tt.driver, registry.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer reg.Close()
+				got := leaves(t, reg, ln, func() {
+					if tt.said == never {
+						return
+					}
+					time.Sleep(tt.said)
+					if err := pod.Update(t.Context(), func(n *registry.Node) { n.Draining = true }); err != nil {
+						t.Error(err)
+					}
+				})
+				if got < tt.want || got > tt.want+tt.want/10 {
+					t.Errorf("it served for %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
 }
 
 func TestWarmUpThatFails(t *testing.T) {

@@ -30,6 +30,12 @@ type SelfChecking interface {
 	ChecksItself()
 }
 
+// Fixed is a Driver whose nodes never change, so that nobody waits for it to say that one has left.
+type Fixed interface {
+	// IsFixed does nothing.
+	IsFixed()
+}
+
 // SameMachine is a Driver that knows nodes of this machine only, written by nobody whom its user does not trust. Only from and to such a
 // driver nodes may have the address of a Unix socket: an entry of a shared engine could point at any socket of this machine.
 type SameMachine interface {

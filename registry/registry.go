@@ -146,6 +146,12 @@ func New(d Driver, o Options) (*Registry, error) {
 // Options returns the options with defaults filled in.
 func (r *Registry) Options() Options { return r.opt }
 
+// Changes reports whether nodes can come and go: not in a registry whose driver is Fixed.
+func (r *Registry) Changes() bool {
+	_, fixed := r.driver.(Fixed)
+	return !fixed
+}
+
 // Open returns a view of a service. All views of one service share one watch, which begins with the first and ends
 // some time after the last is closed. Open never blocks and never fails: a view of a name that cannot exist stays
 // empty and Wait says why.

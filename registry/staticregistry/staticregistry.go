@@ -90,6 +90,9 @@ func (d *Driver) List(ctx context.Context) ([]string, error) {
 // ChecksItself implements registry.SelfChecking: a list that does not change has no news.
 func (d *Driver) ChecksItself() {}
 
+// IsFixed implements registry.Fixed.
+func (d *Driver) IsFixed() {}
+
 // IsSameMachine implements registry.SameMachine: the list is the user's own.
 func (d *Driver) IsSameMachine() {}
 
