@@ -3,12 +3,14 @@ package examples_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -202,11 +204,33 @@ func TestGreeter(t *testing.T) {
 	if got, want := m.output("greeter/client"), regexp.MustCompile(`^Hello, Ada \(attempts: [1-3]\)\n1\n2\n3\n$`); !want.MatchString(got) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if err := server.Process.Signal(os.Interrupt); err != nil {
+	ends(t, server, os.Interrupt)
+}
+
+// ends wants that a server ends in good order when it is asked to.
+func ends(t *testing.T, server *exec.Cmd, s os.Signal) {
+	t.Helper()
+	if err := server.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.Wait(); err != nil {
-		t.Errorf("interrupted, the server ends with %v", err)
+		t.Errorf("after %v the server ends with %v", s, err)
+	}
+}
+
+// What a terminal, systemd and Kubernetes send ends both servers in good order.
+func TestServersEndInGoodOrder(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"hello", "greeter"} {
+		for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+			t.Run(fmt.Sprint(name, " ", s), func(t *testing.T) {
+				t.Parallel()
+				m := newMachine(t)
+				server := m.start(name + "/server")
+				m.output(name + "/client") // it serves
+				ends(t, server, s)
+			})
+		}
 	}
 }
 

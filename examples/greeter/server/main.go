@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"os"
-	"os/signal"
 
 	"google.golang.org/grpc"
 
@@ -84,13 +82,11 @@ func main() {
 }
 
 func run() error {
-	// When interrupted the server drains: callers go elsewhere, calls under way finish.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	srv, err := hull.NewServer("greeter-grpc", hull.Version("1.0"))
 	if err != nil {
 		return err
 	}
 	greeterpb.RegisterGreeterServer(srv, &greeter{srv: srv})
-	return srv.Run(ctx)
+	// SIGTERM or SIGINT: callers go elsewhere, calls under way finish. A second one: at once.
+	return hull.Serve(context.Background(), srv)
 }

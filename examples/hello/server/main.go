@@ -21,5 +21,7 @@ func main() {
 		log.Fatal(err)
 	}
 	hull.Handle(srv, "greeter.Greeter/Hello", hello, hull.Idempotent())
-	log.Fatal(srv.Run(context.Background()))
+	if err := hull.Serve(context.Background(), srv); err != nil { // until SIGTERM; calls under way finish
+		log.Fatal(err)
+	}
 }
