@@ -237,7 +237,8 @@ func (l *Limiter) learn(now policy.Time, p policy.Permit, o policy.Outcome, inUs
 		l.setCaps(n)
 		l.noteLimit(now, 2)
 		if uint64(n) < was {
-			if rushMore*(l.word.Load()&lower) > (rushMore+1)*uint64(n) {
+			// Many small steps while the surplus is still there are not so many rushes: who hangs and does not leave must not keep the line from standing.
+			if taken := rushMore * (l.word.Load() & lower); taken > (rushMore+1)*uint64(n) && taken <= (rushMore+1)*was {
 				l.fell.Store(int64(now))
 			}
 			l.recall()

@@ -72,6 +72,24 @@ func TestRushEnds(t *testing.T) {
 	}
 }
 
+// A limit that goes on falling step by step while those beyond it do not leave makes no new rush of each step.
+func TestRushEndsThoughTheLimitFallsOn(t *testing.T) {
+	l := fallen(t, 20, Options{Queue: 1000, MaxWait: time.Hour})
+	source := l.source.(*said)
+	after := rushLasts * 100 * time.Millisecond
+	for d := 10 * time.Millisecond; d <= 2*after; d += 10 * time.Millisecond {
+		now := at(d)
+		enter(t, l, now, nil, 1)
+		if d%(50*time.Millisecond) == 0 { // one leaves, 20 or more are still there
+			source.limit--
+			l.Done(now, nil, policy.Permit{Start: t0}, policy.Success)
+		}
+		if got, want := l.Snapshot().Dropping, d > after; got != want {
+			t.Errorf("after %v, with %d in use and %d places, the line stands: %v, want %v", d, l.inUse(), source.limit, got, want)
+		}
+	}
+}
+
 // That nobody was served in a rush does not have roots shed after it.
 func TestRushShedsNoRoots(t *testing.T) {
 	for _, tt := range []struct {
