@@ -12,6 +12,9 @@ type PortSnapshot struct {
 	HandshakesFailed int64
 	// SlowReaders and SlowSenders were given up.
 	SlowReaders, SlowSenders int64
+	// ShutConns are those gRPC connections of SlowReaders that were closed because nothing fitted into the window that all their streams share, although the
+	// streams that filled it had been reset.
+	ShutConns int64
 	// ResetFloods and ControlFloods: HTTP/2 connections closed because of Limits.Resets and Limits.ControlFrames; ControlFloods also those closed by
 	// grpc-go because of too many pings.
 	ResetFloods, ControlFloods int64
@@ -28,7 +31,7 @@ func (f *front) snapshot() PortSnapshot {
 	p, w, g := f.port.Counters(), f.web.Counters(), f.grpc.Counters()
 	return PortSnapshot{Conns: p.Conns, Waiting: p.Waiting, Native: p.Native, GRPC: p.GRPC, HTTP: p.HTTP, OverConns: p.OverTotal,
 		OverConnsPerPeer: p.OverPeer, OverWaiting: p.OverWaiting, HandshakesFailed: p.HandshakesFailed, SlowReaders: p.SlowReaders + w.SlowReaders,
-		SlowSenders: p.SlowSenders + w.SlowSenders, ResetFloods: p.ResetFloods, ControlFloods: p.ControlFloods, CrossOrigin: w.CrossOrigin, TooLarge: w.TooLarge + f.grpc.TooLarge(),
+		ShutConns: p.ShutConns, SlowSenders: p.SlowSenders + w.SlowSenders, ResetFloods: p.ResetFloods, ControlFloods: p.ControlFloods, CrossOrigin: w.CrossOrigin, TooLarge: w.TooLarge + f.grpc.TooLarge(),
 		OverStreams: p.OverStreams, LargeHeaders: p.LargeHeaders + w.LargeHeaders, SlowHeaders: p.SlowHeaders,
 		Panicked: w.Panicked + g.Panicked, Expired: w.Expired + g.Expired, Abandoned: w.Abandoned + g.Abandoned}
 }

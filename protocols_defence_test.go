@@ -55,16 +55,22 @@ func (s *starving) heard() (data, resets int, open bool) {
 }
 
 // TestAnswersWaitBehindPatientStreams is a regression test: if a stream's messages fill the window of a connection, an answer that waits for that alone had the
-// connection closed long before the stream's time was up. A peer whose window answers fill gets no such time.
+// connection closed long before the stream's time was up, and later with that. A peer whose window answers fill gets no such time. The stream that fills the window ends first, and if
+// its peer gives back what it held nobody else loses anything; a connection of which that does not help ends.
 func TestAnswersWaitBehindPatientStreams(t *testing.T) {
 	const slow = 1500 * time.Millisecond // thirty times as long is less than what grpc-go waits before it asks whether the peer is alive
 	for _, tt := range []struct {
-		name  string
-		first string // method of the first call
-		least time.Duration
+		name   string
+		first  string // method of the first call
+		gone   bool   // the first is reset by its peer, which keeps what it held
+		honest bool   // the peer gives back what streams held that have ended
+		least  time.Duration
 	}{
-		{"behind a stream", "Chat", 30 * slow},
-		{"behind an answer", "Hello", slow},
+		{"behind a stream", "Chat", false, true, 30 * slow},
+		{"behind an answer", "Hello", false, true, slow},
+		{"behind a stream that keeps all", "Chat", false, false, 30 * slow},
+		{"behind an answer that keeps all", "Hello", false, false, slow},
+		{"behind a stream that has ended", "Chat", true, false, 30 * slow},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -73,17 +79,53 @@ func TestAnswersWaitBehindPatientStreams(t *testing.T) {
 					hull.WithLimits(hull.Limits{SlowReader: slow}))
 				c := starve(t, w, 120<<10) // the connection's own window is smaller
 				start := time.Now()
-				c.ask(t, "application/grpc", "/greeter.Greeter/"+tt.first, enveloped(nil))
+				first := c.ask(t, "application/grpc", "/greeter.Greeter/"+tt.first, enveloped(nil))
 				time.Sleep(time.Second / 10)
-				c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped(nil))
-				for open := true; open && time.Since(start) < time.Hour; _, _, open = c.heard() {
-					time.Sleep(slow / 4)
+				if tt.gone {
+					c.must(t, c.f.WriteRSTStream(first, http2.ErrCodeCancel))
 				}
-				if took := time.Since(start); took < tt.least || took > tt.least+slow {
-					t.Errorf("the connection was closed after %v", took)
+				second := c.ask(t, "application/grpc", "/greeter.Greeter/Hello", enveloped(nil))
+				held, reset, closed, answered := uint32(0), time.Duration(0), time.Duration(0), false
+				for closed == 0 && !answered && time.Since(start) < time.Hour {
+					time.Sleep(slow / 8)
+					for more := true; more; {
+						select {
+						case h, open := <-c.frames:
+							switch {
+							case !open:
+								closed, more = time.Since(start), false
+							case h.Type == http2.FrameData && h.StreamID == first:
+								held += h.Length
+							case h.Type == http2.FrameData && tt.honest && h.Length > 0:
+								c.must(t, c.f.WriteWindowUpdate(0, h.Length))
+								c.must(t, c.f.WriteWindowUpdate(second, h.Length))
+							case h.Type == http2.FrameRSTStream && h.StreamID == first:
+								if reset = time.Since(start); tt.honest {
+									c.must(t, c.f.WriteWindowUpdate(0, held))
+								}
+							case h.Type == http2.FrameRSTStream:
+								t.Errorf("stream %d was reset", h.StreamID)
+							}
+							answered = answered || open && h.StreamID == second && h.Type == http2.FrameHeaders && h.Flags.Has(http2.FlagHeadersEndStream)
+						default:
+							more = false
+						}
+					}
 				}
-				if s := n.Server.Snapshot().Port.SlowReaders; s != 1 {
-					t.Errorf("%d slow readers were counted", s)
+				p, ended, slowReaders := n.Server.Snapshot().Port, tt.least, int64(1)
+				if !tt.gone {
+					slowReaders++
+					c.calmed(t, 1)
+					if reset < tt.least || reset > tt.least+slow {
+						t.Errorf("the stream that filled the window was reset after %v", reset)
+					}
+					ended = reset + slow
+				}
+				switch {
+				case tt.honest && (!answered || p.SlowReaders != slowReaders-1 || p.ShutConns != 0):
+					t.Errorf("the other was answered: %v, the connection closed after %v; %+v", answered, closed, p)
+				case !tt.honest && (closed < ended || closed > ended+slow || p.ShutConns != 1 || p.SlowReaders != slowReaders):
+					t.Errorf("the connection was closed after %v; %+v", closed, p)
 				}
 			})
 		})
@@ -121,6 +163,7 @@ func TestPagesNobodyTakesAreGivenUp(t *testing.T) {
 				}
 			}
 			took, counted := time.Since(start), n.Server.Snapshot().Port.SlowReaders
+			c.calmed(t, reset)
 			switch err := <-ended; {
 			case every > 0 && (err != nil || got < size || counted != 0):
 				t.Errorf("a slow reader got %d bytes: %v, %d counted", got, err, counted)

@@ -103,6 +103,19 @@ func (s *starving) begin(t *testing.T, contentType, path string) uint32 {
 	return id
 }
 
+// calmed expects that the server has reset so many streams, and told the peer that it was too slow.
+func (s *starving) calmed(t *testing.T, n int) {
+	t.Helper()
+	if len(s.codes) != n {
+		t.Errorf("%d streams were reset, not %d", len(s.codes), n)
+	}
+	for len(s.codes) > 0 {
+		if code := <-s.codes; code != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("a stream was reset with %v", code)
+		}
+	}
+}
+
 func enveloped(b []byte) string {
 	return string(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b)))) + string(b)
 }
@@ -156,6 +169,7 @@ func TestAnswersNobodyTakesAreGivenUp(t *testing.T) {
 				if closed || resets != 3 || p.SlowReaders != 3 {
 					t.Errorf("%s, drip %v: closed %v, %d resets, %+v", tt.name, drip, closed, resets, p)
 				}
+				c.calmed(t, 3)
 			})
 		}
 	}
@@ -381,7 +395,7 @@ func TestLargerAnswersCanBeAskedFor(t *testing.T) {
 }
 
 // TestLargeWindowsAreOpenedSeldom is a regression test: peers make room by halves of their windows, and one that had large ones and read slowly, but all
-// the time, lost its connection or its stream between two halves.
+// the time, lost its connection or its stream between two halves, or the end of its answer.
 func TestLargeWindowsAreOpenedSeldom(t *testing.T) {
 	const perSecond, window = 20 << 10, 1 << 20
 	for _, tt := range []struct{ name, contentType, body string }{
@@ -395,13 +409,14 @@ func TestLargeWindowsAreOpenedSeldom(t *testing.T) {
 				c := starve(t, w, window)
 				c.must(t, c.f.WriteWindowUpdate(0, window))
 				c.ask(t, tt.contentType, "/greeter.Greeter/Hello", tt.body)
-				got, owed, open := 0, 0, true
-				for credit := perSecond; open && got < 3<<20; credit = min(credit, 0) + perSecond {
+				got, owed, open, whole := 0, 0, true, false
+				for credit := perSecond; open && !whole; credit = min(credit, 0) + perSecond {
 					time.Sleep(time.Second)
-					for idle := false; open && credit > 0 && !idle; {
+					for idle := false; open && !whole && credit > 0 && !idle; {
 						select {
 						case h, ok := <-c.frames:
-							if open = ok && h.Type != http2.FrameRSTStream; ok && h.Type == http2.FrameData {
+							open, whole = ok && h.Type != http2.FrameRSTStream, ok && h.StreamID == 1 && h.Flags.Has(http2.FlagDataEndStream)
+							if ok && h.Type == http2.FrameData {
 								got, owed, credit = got+int(h.Length), owed+int(h.Length), credit-int(h.Length)
 							}
 						default:
@@ -413,7 +428,7 @@ func TestLargeWindowsAreOpenedSeldom(t *testing.T) {
 						}
 					}
 				}
-				if s := n.Server.Snapshot().Port.SlowReaders; !open || s != 0 {
+				if s := n.Server.Snapshot().Port.SlowReaders; !open || got < 3<<20 || s != 0 {
 					t.Errorf("it was given up after %d bytes, %d slow readers", got, s)
 				}
 			})

@@ -191,3 +191,30 @@ func TestCallersThatTakeLittleHeader(t *testing.T) {
 		}
 	})
 }
+
+// heady says a large header at the beginning of its streams.
+type heady struct{ pb.UnimplementedGreeterServer }
+
+func (heady) Count(_ *pb.CountRequest, s grpc.ServerStreamingServer[pb.CountReply]) error {
+	return s.SendHeader(metadata.Pairs("x-large", strings.Repeat("x", 9<<10)))
+}
+
+// TestHeadersOfStreamsThatTheCallerDoesNotTake is a regression test: over HTTP they were not counted.
+func TestHeadersOfStreamsThatTheCallerDoesNotTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		n := w.Serve("greeter", "a", func(s *hull.Server) { pb.RegisterGreeterServer(s, heady{}) })
+		modest := &http.Transport{DialContext: w.Network.Host("modest").DialContext, Protocols: new(http.Protocols), MaxResponseHeaderBytes: 8 << 10}
+		modest.Protocols.SetUnencryptedHTTP2(true)
+		defer modest.CloseIdleConnections()
+		web, counted := &http.Client{Transport: modest}, int64(0)
+		for _, f := range []foreigner{grpcForeigner("gRPC", dialGRPC(t, w, grpc.WithMaxHeaderListSize(8<<10))), connectForeigner("Connect", web),
+			connectForeigner("gRPC-Web", web, connect.WithGRPCWeb()), grpcForeigner("gRPC through a proxy", dialGRPC(t, w, grpc.WithMaxHeaderListSize(8<<10)), "via", "1.1 proxy")} {
+			counted++
+			a := f.count(t.Context(), 3)
+			if p := n.Server.Snapshot().Port; a.code != codes.ResourceExhausted || !strings.Contains(a.message, "over the limit of ") || p.TooLarge != counted {
+				t.Errorf("%s: %v %q; %d were counted, want %d", f.name, a.code, a.message, p.TooLarge, counted)
+			}
+		}
+	})
+}

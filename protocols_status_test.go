@@ -207,6 +207,9 @@ func jsonForeigner(name string, web *http.Client) foreigner {
 			}
 		}
 		if err := json.NewDecoder(res.Body).Decode(&rep); err != nil {
+			if ctx.Err() != nil { // the answer had begun when the time was up
+				return answer{code: grpcstatus.FromContextError(ctx.Err()).Code(), message: err.Error()}
+			}
 			return answer{code: codes.Unknown, message: err.Error()}
 		}
 		if res.StatusCode == http.StatusOK {

@@ -79,6 +79,7 @@ var arrows = []struct {
 	{"internal/foreign", "status policy transport", ""},
 	{"internal/grpcfront internal/webfront", "status policy codec transport internal/foreign internal/oneport", "transport/memnet"},
 	{"internal/oneport", "", "transport/memnet"},
+	{"internal/porttest", "internal/oneport transport/memnet", ""},
 
 	{"internal/invariant", "status policy", ""}, // judges what was observed of calls
 

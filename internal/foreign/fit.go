@@ -3,6 +3,7 @@ package foreign
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -29,6 +30,44 @@ func FieldsSize(md transport.Metadata) (n int) {
 		n += len(f.Key) + v + ofField
 	}
 	return n
+}
+
+// FitMetadata leaves out what a handler says beside its answer if the peer, which takes limit bytes in a header, 0 = who knows, would not take that: the answer
+// fails then, unless it has failed already. Header and trailer are judged apart, or together where one header carries both. It returns how often it left something out.
+func FitMetadata(out *transport.Outgoing, limit int, together bool) (left int) {
+	if limit == 0 || len(out.Header) == 0 && len(out.Trailer) == 0 {
+		return 0
+	}
+	fail := func(e *status.Error) bool {
+		if e == nil {
+			return false
+		}
+		if left++; out.Status == nil {
+			out.Status = e
+		}
+		return true
+	}
+	if together {
+		if fail(TooMuch(slices.Concat(out.Header, out.Trailer), limit)) {
+			out.Header, out.Trailer = nil, nil
+		}
+		return left
+	}
+	for _, md := range []*transport.Metadata{&out.Header, &out.Trailer} {
+		if fail(TooMuch(*md, limit)) {
+			*md = nil
+		}
+	}
+	return left
+}
+
+// FitStatus is Fit for a peer that takes limit bytes in a trailer, 0 = who knows, of which what stands beside the status needs so many.
+func FitStatus(e *status.Error, limit, beside int) *status.Error {
+	room := StatusRoom
+	if limit > 0 {
+		room = min(room, limit-beside-AnswerRoom)
+	}
+	return Fit(e, room)
 }
 
 // TooMuch is the error of metadata that a peer would not take which takes limit bytes of header, 0 = who knows; nil = it does. Such a peer ends the call, or the

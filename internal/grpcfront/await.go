@@ -2,12 +2,12 @@ package grpcfront
 
 import (
 	"context"
-	"reflect"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
+	"github.com/hull-go/hull/internal/foreign"
 	"github.com/hull-go/hull/internal/oneport"
 )
 
@@ -55,19 +55,5 @@ func connOf(ctx context.Context) *oneport.Conn {
 	return nil
 }
 
-// streamID returns a stream's number, which grpc-go keeps to itself; 0 if it cannot be had, since grpc-go has changed. A test says so then, and the connection
-// awaits all of its streams instead.
-func streamID(s grpc.ServerTransportStream) uint32 {
-	v := reflect.ValueOf(s)
-	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return 0
-	}
-	field, ok := v.Elem().Type().FieldByName("id")
-	if !ok || field.Type.Kind() != reflect.Uint32 {
-		return 0
-	}
-	if v, err := v.Elem().FieldByIndexErr(field.Index); err == nil { // it fails if the field is that of a nil pointer's
-		return uint32(v.Uint())
-	}
-	return 0
-}
+// streamID returns a stream's number, 0 if it cannot be had: then the connection awaits all of its streams.
+func streamID(s grpc.ServerTransportStream) uint32 { return foreign.Number(s, "id") }

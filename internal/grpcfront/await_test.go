@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/internal/foreign"
 	"github.com/hull-go/hull/internal/oneport"
+	"github.com/hull-go/hull/internal/porttest"
 	"github.com/hull-go/hull/transport"
 	"github.com/hull-go/hull/transport/memnet"
 )
@@ -120,35 +120,14 @@ func TestAwaitWithoutNumbers(t *testing.T) {
 		{"without", func(grpc.ServerTransportStream) uint32 { return 0 }, 30 * slow, 32 * slow},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := memnet.New(memnet.Options{Seed: 1})
-			defer n.Close()
-			ln, err := n.Host("a").Listen(":80")
-			if err != nil {
-				t.Fatal(err)
-			}
-			srv := New(large{}, []foreign.Method{{Name: "a.B/C"}}, ln.Addr(), Options{MaxMessage: 1 << 20, MaxHeader: 16 << 10, MaxStreams: 10, Handshake: slow})
+			srv := New(large{}, []foreign.Method{{Name: "a.B/C"}}, new(net.TCPAddr), Options{MaxMessage: 1 << 20, MaxHeader: 16 << 10, MaxStreams: 10, Handshake: slow})
 			srv.streamID = tt.number
-			p, err := oneport.New(ln, 0x9e, oneport.Protocols{GRPC: srv.ServeConn}, oneport.Options{SlowReader: slow})
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() { _ = p.Serve() }()
-			peer, err := n.Host("b").Dial(t.Context(), "a:80")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var block strings.Builder
-			enc := hpack.NewEncoder(&block)
-			for _, f := range []hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "a"},
-				{Name: ":path", Value: "/a.B/C"}, {Name: "content-type", Value: "application/grpc"}, {Name: "te", Value: "trailers"}} {
-				if err := enc.WriteField(f); err != nil {
-					t.Fatal(err)
-				}
-			}
+			p := porttest.Serve(t, oneport.Protocols{GRPC: srv.ServeConn}, oneport.Options{SlowReader: slow})
+			peer := p.Dial()
 			fr := http2.NewFramer(peer, peer)
-			_, err = io.WriteString(peer, http2.ClientPreface)
+			_, err := io.WriteString(peer, http2.ClientPreface)
 			for _, err := range []error{err, fr.WriteSettings(), fr.WriteSettingsAck(), fr.WriteSettingsAck(),
-				fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte(block.String()), EndHeaders: true}),
+				fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: porttest.GRPC(), EndHeaders: true}),
 				fr.WriteData(1, true, []byte{0, 0, 0, 0, 0})} {
 				if err != nil {
 					t.Fatal(err)
@@ -170,10 +149,7 @@ func TestAwaitWithoutNumbers(t *testing.T) {
 			if got := p.Counters().SlowReaders; got != 1 {
 				t.Errorf("%s: %d slow readers were counted", tt.name, got)
 			}
-			p.StopAccepting()
 			srv.Close()
-			peer.Close()
-			p.Wait()
 		})
 	}
 }

@@ -161,11 +161,7 @@ func finish(ctx context.Context, in *transport.Incoming, out *transport.Outgoing
 	out.Trailer = transport.AppendLoad(out.Trailer, out.Load, in.Metadata.Get(transport.HeaderLoadFormat))
 	if e := out.Status; e != nil {
 		out.Trailer = transport.AppendFacts(out.Trailer, e)
-		room := foreign.StatusRoom
-		if limit := maxHeader(ctx); limit > 0 {
-			room = min(room, limit-foreign.FieldsSize(out.Trailer)-foreign.AnswerRoom)
-		}
-		out.Status = foreign.Fit(e, room)
+		out.Status = foreign.FitStatus(e, connOf(ctx).MaxAnswerHeader(), foreign.FieldsSize(out.Trailer))
 	}
 	if len(out.Trailer) > 0 {
 		_ = grpc.SetTrailer(ctx, toMD(out.Trailer)) // fails only outside of a call
@@ -176,35 +172,10 @@ func finish(ctx context.Context, in *transport.Incoming, out *transport.Outgoing
 	return toGRPC(out.Status).Err()
 }
 
-// maxHeader is how large a header, or trailer, the peer of a call takes; 0 = it has not said.
-func maxHeader(ctx context.Context) int {
-	if c := connOf(ctx); c != nil {
-		return c.MaxAnswerHeader()
-	}
-	return 0
-}
-
-// headerTooLarge is the error of metadata that a call's peer would not take; nil = it does. It is counted.
-func (s *Server) headerTooLarge(ctx context.Context, md transport.Metadata) *status.Error {
-	e := foreign.TooMuch(md, maxHeader(ctx))
-	if e != nil {
-		s.tooLarge.Add(1)
-	}
-	return e
-}
-
-// fit leaves out what a handler says beside its answer if the peer does not take that much: the answer fails then, unless it has failed already.
+// fit leaves out what a handler says beside its answer if the peer does not take that much, and counts it.
 func (s *Server) fit(ctx context.Context, out *transport.Outgoing) {
-	if len(out.Header) == 0 && len(out.Trailer) == 0 {
-		return
-	}
-	for _, md := range []*transport.Metadata{&out.Header, &out.Trailer} {
-		if e := s.headerTooLarge(ctx, *md); e != nil {
-			*md = nil
-			if out.Status == nil {
-				out.Status = e
-			}
-		}
+	if left := foreign.FitMetadata(out, connOf(ctx).MaxAnswerHeader(), false); left > 0 {
+		s.tooLarge.Add(int64(left))
 	}
 }
 
@@ -253,7 +224,8 @@ func (s *stream) SetCodec(c codec.Codec) { s.codec = c }
 
 // SendHeader implements transport.ServerStream.
 func (s *stream) SendHeader(h transport.Metadata) *status.Error {
-	if e := s.srv.headerTooLarge(s.ctx, h); e != nil {
+	if e := foreign.TooMuch(h, connOf(s.ctx).MaxAnswerHeader()); e != nil {
+		s.srv.tooLarge.Add(1)
 		return e
 	}
 	if len(h) > 0 {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// slices is in how many parts the time for a header's block is counted.
-const slices = 20
+// blockParts is in how many parts the time for a header's block is counted.
+const blockParts = 20
 
 // stall is how late a timer is if the process stood still.
 const stall = 250 * time.Millisecond
@@ -64,7 +64,7 @@ func (t *blockTime) next() {
 	}
 }
 
-func (t *blockTime) part() time.Duration { return t.limit/slices + 1 }
+func (t *blockTime) part() time.Duration { return t.limit/blockParts + 1 }
 
 // fire ends a slice.
 func (t *blockTime) fire() {

@@ -217,9 +217,9 @@ func (c *Conn) bye() error {
 }
 
 // MaxAnswerHeader is how much the peer of an HTTP/2 connection says that it takes of an answer's header, and of its trailer, in bytes as HTTP/2 counts
-// them; 0 = it has not said.
+// them; 0 = it has not said, or c is nil.
 func (c *Conn) MaxAnswerHeader() int {
-	if c.flows == nil {
+	if c == nil || c.flows == nil {
 		return 0
 	}
 	return int(min(c.flows.header.Load(), math.MaxInt32))
@@ -234,7 +234,7 @@ func (c *Conn) Await(stream uint32, patience int) {
 	}
 }
 
-// Tight reports whether the peer has no room for so many bytes on a stream on which nothing has been sent.
+// Tight reports whether the peer may have no room for so many bytes on a stream on which nothing has been sent.
 func (c *Conn) Tight(n int64) bool {
 	f := c.flows
 	if f == nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hull-go/hull/internal/oneport"
-	"github.com/hull-go/hull/transport/memnet"
+	"github.com/hull-go/hull/internal/porttest"
 )
 
 // TestWriteDeadlines: a peer that takes nothing is given up after the bound, or at the server's own deadline if that is sooner; one that takes
@@ -32,23 +32,9 @@ func TestWriteDeadlines(t *testing.T) {
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
-			n := memnet.New(memnet.Options{Seed: 1})
-			defer n.Close()
-			ln, err := n.Host("a").Listen(":80")
-			if err != nil {
-				t.Fatal(err)
-			}
 			conns := make(chan net.Conn, 1)
-			p, err := oneport.New(ln, magic, oneport.Protocols{HTTP: func(c net.Conn) { conns <- c }}, oneport.Options{SlowReader: time.Second})
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() { _ = p.Serve() }()
-			peer, err := n.Host("b").Dial(t.Context(), "a:80")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer peer.Close()
+			p := porttest.Serve(t, oneport.Protocols{HTTP: func(c net.Conn) { conns <- c }}, oneport.Options{SlowReader: time.Second})
+			peer := p.Dial()
 			if _, err := io.WriteString(peer, "GET / HTTP/1.1\r\n"); err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +61,7 @@ func TestWriteDeadlines(t *testing.T) {
 				})
 			}
 			start := time.Now()
-			_, err = c.Write(make([]byte, 2<<20))
+			_, err := c.Write(make([]byte, 2<<20))
 			switch took := time.Since(start); {
 			case tt.want == 0 && err != nil, tt.want > 0 && !errors.Is(err, os.ErrDeadlineExceeded):
 				t.Errorf("%s: %v", tt.name, err)
@@ -86,8 +72,7 @@ func TestWriteDeadlines(t *testing.T) {
 				t.Errorf("%s: counted %d, want %d", tt.name, got, tt.counted)
 			}
 			c.Close()
-			p.StopAccepting()
-			p.Wait()
+			p.Stop()
 			reader.Wait()
 		})
 	}

@@ -103,6 +103,25 @@ func (f *flows) cutFrames() (frames []byte) {
 	return frames
 }
 
+// Calm says that net/http will reset a stream, or may from then on, because the peer does not take an answer: net/http calls that an error of its own, and the peer learns the reason
+// instead. Resets are counted as slow readers, unless they have been. 0 is no stream.
+func (c *Conn) Calm(stream uint32, then time.Time, counted bool) {
+	f := c.flows
+	if f == nil || f.grpc {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.open[stream]
+	if s == nil {
+		return
+	}
+	if s.cut == 0 {
+		f.calm(s)
+	}
+	s.after, s.told = then.Sub(c.port.start), counted
+}
+
 // retell returns what is to be written instead of p: the same, with the reasons for which streams are cut off: gRPC's clients call CALM ResourceExhausted, and CANCEL
 // Canceled. It is for the connection's writer, before wrote.
 func (f *flows) retell(p []byte) []byte {
@@ -113,18 +132,21 @@ func (f *flows) retell(p []byte) []byte {
 	defer f.mu.Unlock()
 	at, told := f.out, p
 	for rest := p; len(rest) > 0; {
-		if f.telling != 0 && at.left > 0 && at.left <= 4 {
+		// All reasons there are differ in the last of their four bytes.
+		if last := len(p) - len(rest) + at.left - 1; f.telling != 0 && at.left > 0 && last < len(p) && (f.grpc || p[last] == codeInternal) {
 			if &told[0] == &p[0] {
 				told = bytes.Clone(p) // p is the caller's
 			}
-			reason := binary.BigEndian.AppendUint32(nil, f.telling)
-			copy(told[len(p)-len(rest):], reason[4-at.left:])
+			told[last] = byte(f.telling)
+			if !f.grpc && !f.counted {
+				f.conn.port.n.slowReaders.Add(1)
+			}
 		}
 		var header bool
 		if rest, header = at.next(rest); header {
 			f.telling = 0
-			if s := f.open[streamOf(at.hdr[:])]; at.hdr[3] == frameReset && s != nil && s.cut > 0 {
-				f.telling = s.reason // the stream ends before the reason has been written, if that is a piece of its own
+			if s := f.open[streamOf(at.hdr[:])]; at.hdr[3] == frameReset && s != nil && s.cut > 0 && f.now() >= s.after {
+				f.telling, f.counted = s.reason, s.told // the stream ends before the reason has been written, if that is a piece of its own
 			}
 		}
 	}

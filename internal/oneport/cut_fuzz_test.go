@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/hull-go/hull/internal/oneport"
-	"github.com/hull-go/hull/transport/memnet"
+	"github.com/hull-go/hull/internal/porttest"
 )
 
 // cutOff is what a gRPC server reads when its stream 1 is cut off.
@@ -19,9 +19,9 @@ const cutOff = "\x00\x00\x04\x08\x00\x00\x00\x00\x01\x00\x00\x00\x00"
 
 // FuzzCut: whatever comes behind a call whose answer is not taken, in whatever pieces, nothing is said in the peer's place but between its frames, and at most once.
 func FuzzCut(f *testing.F) {
-	ping := frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{1}) })
-	ack := frames(func(f *http2.Framer) { _ = f.WriteSettingsAck() })
-	more := frames(func(f *http2.Framer) { _ = f.WriteWindowUpdate(1, 100) })
+	ping := porttest.Frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{1}) })
+	ack := porttest.Frames(func(f *http2.Framer) { _ = f.WriteSettingsAck() })
+	more := porttest.Frames(func(f *http2.Framer) { _ = f.WriteWindowUpdate(1, 100) })
 	begun := "\x00\x00\x01\x01\x00\x00\x00\x00\x03\x82" // HEADERS that CONTINUATION must follow
 	for _, s := range []string{"", ping, ping[:5], ping[:12], ack + ping, ping + ack + ack + ping[:12], more, begun, begun + "\x00\x00\x01\x09\x04\x00\x00\x00\x03\x84" + ping,
 		cutOff, "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08", "\xff\xff\xff\x00\x00\x00\x00\x00\x01"} {
@@ -33,20 +33,14 @@ func FuzzCut(f *testing.F) {
 		if piece < 1 || millis < 0 || millis > 10_000 || len(rest)/piece > 200 {
 			return
 		}
-		sent := preface + frames(func(f *http2.Framer) {
+		sent := preface + porttest.Frames(func(f *http2.Framer) {
 			_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize})
-			request(f, grpcHeaders)
+			porttest.Request(f, grpcHeaders)
 		})
 		synctest.Test(t, func(t *testing.T) {
-			n := memnet.New(memnet.Options{Seed: 1})
-			defer n.Close()
-			ln, err := n.Host("a").Listen(":80")
-			if err != nil {
-				t.Fatal(err)
-			}
 			var read []byte
 			taken := make(chan struct{})
-			p, err := oneport.New(ln, magic, oneport.Protocols{Native: func(c net.Conn) { c.Close() }, HTTP: func(c net.Conn) { c.Close() }, GRPC: func(c net.Conn) {
+			p := porttest.Serve(t, oneport.Protocols{GRPC: func(c net.Conn) {
 				c.(*oneport.Conn).Await(1, 1) // nothing has been read yet, so it does nothing
 				b := make([]byte, 100)
 				for {
@@ -60,14 +54,7 @@ func FuzzCut(f *testing.F) {
 				c.Close()
 				close(taken)
 			}}, oneport.Options{SlowReader: time.Second, SlowSender: 10 * time.Hour})
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() { _ = p.Serve() }()
-			c, err := n.Host("b").Dial(t.Context(), "a:80")
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := p.Dial()
 			go func() { _, _ = io.Copy(io.Discard, c) }()
 			if _, err := io.WriteString(c, sent); err != nil {
 				t.Fatal(err)
@@ -83,8 +70,7 @@ func FuzzCut(f *testing.F) {
 			time.Sleep(time.Duration(millis) * time.Millisecond)
 			c.Close()
 			<-taken
-			p.StopAccepting()
-			p.Wait()
+			p.Stop()
 			if n := p.Counters(); n.Conns != 0 || n.SlowReaders > 2 {
 				t.Fatalf("%+v", n)
 			}

@@ -16,6 +16,7 @@ var farewellPing = [8]byte{'h', 'u', 'l', 'l', ' ', 'b', 'y', 'e'}
 // Error codes of HTTP/2, RFC 9113 section 7.
 const (
 	codeNone      = 0
+	codeInternal  = 2
 	codeFrameSize = 6
 	codeCancel    = 8
 	codeCalm      = 11

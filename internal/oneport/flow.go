@@ -2,8 +2,10 @@ package oneport
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,9 +43,11 @@ type flows struct {
 	large   uint32 // the last stream whose header was counted as too large
 	longest uint32 // a stream that has begun with a long header, the last thing that has come, and nothing been sent on it; 0 = none
 	awaited int
-	timer   *time.Timer // runs while anything is awaited
-	senders *time.Timer // runs while a request has not come whole
-	patient bool        // no request is waited for any shorter than its caller likes
+	lastCut time.Duration // when streams were cut off last, because of what they are sent; 0 = never
+	relief  time.Duration // when those were that filled the connection's window, which has been shut since; 0 = not yet
+	timer   *time.Timer   // runs while anything is awaited
+	senders *time.Timer   // runs while a request has not come whole
+	patient bool          // no request is waited for any shorter than its caller likes
 	closed  bool
 	spare   *flow // of a stream that has ended
 
@@ -57,6 +61,7 @@ type flows struct {
 	// Of what is written; the connection's writer alone.
 	out     framing
 	telling uint32 // the reason for the reset that was begun last, if it is one of the port's; 0 = it is not
+	counted bool   // so is that
 }
 
 // flow is one stream that has not ended.
@@ -70,6 +75,9 @@ type flow struct {
 	whole  bool   // the request has come, or may take as long as it likes
 	sweeps int    // that it was waited for
 	reason uint32 // why it is cut off
+
+	after time.Duration // net/http may reset it from then on for that reason
+	told  bool          // that has been counted
 }
 
 // room is a window, and since when there is none, or only now and then a little.
@@ -297,7 +305,7 @@ func (f *flows) sweep() {
 		f.mu.Unlock()
 		return
 	}
-	late, cut := f.tooSlow()
+	late, shut, cut := f.tooSlow()
 	if !late {
 		f.timer.Reset(f.conn.port.opt.SlowReader / sweeps)
 	}
@@ -306,6 +314,9 @@ func (f *flows) sweep() {
 	switch {
 	case late:
 		n.Add(1)
+		if shut {
+			f.conn.port.tellShut(f.conn)
+		}
 		f.conn.Close()
 	case len(cut) > 0:
 		n.Add(int64(len(cut)))
@@ -313,8 +324,8 @@ func (f *flows) sweep() {
 	}
 }
 
-// tooSlow judges what is awaited: whether the connection has to end, and otherwise which streams. mu is held.
-func (f *flows) tooSlow() (late bool, cut []uint32) {
+// tooSlow judges what is awaited: whether the connection has to end, because it is shut or otherwise, and if not which streams. mu is held.
+func (f *flows) tooSlow() (late, shut bool, cut []uint32) {
 	now := f.now()
 	for id, s := range f.open {
 		switch {
@@ -323,18 +334,62 @@ func (f *flows) tooSlow() (late bool, cut []uint32) {
 			s.cut++
 			late = late || s.cut > 1+sweeps // the peer does not end the frame that it has begun, or grpc-go does not read
 		case f.late(s, now, s.starving(), s.limit, f.first):
-			s.cut, s.reason = 1, codeCalm
-			f.cutting.Add(1)
+			f.calm(s)
 			cut = append(cut, id)
 		}
 	}
-	if f.cutting.Load() > 0 {
-		now -= f.conn.port.opt.SlowReader // the room that they fill may come back with them
+	if f.total.since == 0 {
+		f.relief = 0
 	}
+	waits := false
 	for _, s := range f.open {
-		late = late || s.limit > 0 && f.late(s, now, f.total.starving(), f.shared(s.limit), f.total.size)
+		waits = waits || s.limit > 0 && f.late(s, now, f.total.starving(), f.shared(s.limit), f.total.size)
 	}
-	return late, cut
+	if waits {
+		var more []uint32
+		more, shut = f.relieve(now)
+		cut = append(cut, more...)
+	}
+	if len(cut) > 0 {
+		f.lastCut = now
+	}
+	return late || shut, shut, cut
+}
+
+// calm has a stream cut off whose peer does not take what it is sent. mu is held.
+func (f *flows) calm(s *flow) {
+	s.cut, s.reason = 1, codeCalm
+	f.cutting.Add(1)
+}
+
+// relieve is for a connection whose window has been shut for too long: nobody on it gets an answer. Those streams are cut off which fill the window, since most peers give back what
+// is not read any more. If that was long ago, or there are none, nothing but another connection helps. mu is held.
+func (f *flows) relieve(now time.Duration) (cut []uint32, gone bool) {
+	slow := f.conn.port.opt.SlowReader
+	if f.relief != 0 {
+		return nil, now-f.relief >= slow
+	}
+	freed := int64(0)
+	for id, s := range f.open {
+		switch {
+		case s.cut > 0:
+			freed += s.out
+		case s.out > 0:
+			cut = append(cut, id)
+		}
+	}
+	slices.SortFunc(cut, func(a, b uint32) int { return cmp.Or(cmp.Compare(f.open[b].out, f.open[a].out), cmp.Compare(a, b)) })
+	n := 0
+	for ; n < len(cut) && 2*(f.total.out-freed) > f.total.size; n++ {
+		s := f.open[cut[n]]
+		freed += s.out
+		f.calm(s)
+	}
+	if cut = cut[:n]; n == 0 && f.cutting.Load() == 0 && (f.lastCut == 0 || now-f.lastCut >= slow) {
+		return nil, true
+	}
+	f.relief = now
+	return cut, false
 }
 
 // late reports whether what waits on s has waited too long for a window of that size, which has been shut since then.

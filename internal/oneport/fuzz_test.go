@@ -10,16 +10,16 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/hull-go/hull/internal/oneport"
-	"github.com/hull-go/hull/transport/memnet"
+	"github.com/hull-go/hull/internal/porttest"
 )
 
 // FuzzPort: whatever is sent, in whatever pieces, the connection ends, nothing is left, and the protocol that gets it gets a part of what was sent,
 // in order; all of it but for SETTINGS acknowledgements and PINGs.
 func FuzzPort(f *testing.F) {
-	settings := frames(func(f *http2.Framer) { _ = f.WriteSettings() })
-	ack := frames(func(f *http2.Framer) { _ = f.WriteSettingsAck() })
-	ping := frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{1}) })
-	grpc := frames(func(f *http2.Framer) { request(f, grpcHeaders) })
+	settings := porttest.Frames(func(f *http2.Framer) { _ = f.WriteSettings() })
+	ack := porttest.Frames(func(f *http2.Framer) { _ = f.WriteSettingsAck() })
+	ping := porttest.Frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{1}) })
+	grpc := porttest.Frames(func(f *http2.Framer) { porttest.Request(f, grpcHeaders) })
 	for _, s := range []string{"\x9eHULL", "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x00\x01\x00", preface, preface + settings + ack + grpc + ack,
 		preface + settings + ping + grpc + ping + ack + settings, preface + grpc, preface + settings + "\xff\xff\xff\x01\x04\x00\x00\x00\x01"} {
 		f.Add([]byte(s), 1)
@@ -30,12 +30,6 @@ func FuzzPort(f *testing.F) {
 			return
 		}
 		synctest.Test(t, func(t *testing.T) {
-			n := memnet.New(memnet.Options{Seed: 1})
-			defer n.Close()
-			ln, err := n.Host("a").Listen(":80")
-			if err != nil {
-				t.Fatal(err)
-			}
 			var read []byte
 			taken := make(chan struct{})
 			take := func(c net.Conn) {
@@ -43,15 +37,8 @@ func FuzzPort(f *testing.F) {
 				c.Close()
 				close(taken)
 			}
-			p, err := oneport.New(ln, magic, oneport.Protocols{Native: take, GRPC: take, HTTP: take}, oneport.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() { _ = p.Serve() }()
-			c, err := n.Host("b").Dial(t.Context(), "a:80")
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := porttest.Serve(t, oneport.Protocols{Native: take, GRPC: take, HTTP: take}, oneport.Options{})
+			c := p.Dial()
 			for b := sent; len(b) > 0; {
 				k := min(piece, len(b))
 				if _, err := c.Write(b[:k]); err != nil {
@@ -62,8 +49,7 @@ func FuzzPort(f *testing.F) {
 			synctest.Wait()
 			c.Close()
 			synctest.Wait()
-			p.StopAccepting()
-			p.Wait()
+			p.Stop()
 			if n := p.Counters(); n.Conns != 0 || n.Waiting != 0 {
 				t.Fatalf("%+v", n)
 			}

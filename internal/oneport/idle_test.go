@@ -3,7 +3,6 @@ package oneport_test
 import (
 	"crypto/tls"
 	"io"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,43 +10,20 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/hull-go/hull/internal/oneport"
-	"github.com/hull-go/hull/transport/memnet"
+	"github.com/hull-go/hull/internal/porttest"
 )
 
 // TestIdlePings: a connection that asks for nothing may ping as long as it lives, but not flood.
 func TestIdlePings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := memnet.New(memnet.Options{})
-		defer network.Close()
-		ln, err := network.Host("server").Listen("server:80")
-		if err != nil {
-			t.Fatal(err)
-		}
-		hang := func(c net.Conn) { _ = c.Close() }
 		const limit = 20
-		p, err := oneport.New(ln, magic, oneport.Protocols{Native: hang, GRPC: hang, HTTP: hang}, oneport.Options{MaxControl: limit})
-		if err != nil {
-			t.Fatal(err)
-		}
-		served := make(chan error, 1)
-		go func() { served <- p.Serve() }()
-		defer func() {
-			p.StopAccepting()
-			if err := <-served; err != nil {
-				t.Error(err)
-			}
-			p.Wait()
-		}()
-		c, err := network.Host("client").Dial(t.Context(), "server:80")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, preface+frames(func(f *http2.Framer) { _ = f.WriteSettings() })); err != nil {
+		p := porttest.Serve(t, oneport.Protocols{}, oneport.Options{MaxControl: limit})
+		c := p.Dial()
+		if _, err := io.WriteString(c, preface+porttest.Frames(func(f *http2.Framer) { _ = f.WriteSettings() })); err != nil {
 			t.Fatal(err)
 		}
 		go func() { _, _ = io.Copy(io.Discard, c) }()
-		ping := frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{}) })
+		ping := porttest.Frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{}) })
 		for range 50 * limit {
 			time.Sleep(time.Second / 10)
 			if _, err := io.WriteString(c, ping); err != nil {
@@ -104,7 +80,7 @@ func TestNativeWhereThereIsTLS(t *testing.T) {
 	cert, _ := certificate(t)
 	addr, _, _ := start(t, oneport.Options{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
 	c := dial(t, addr)
-	if _, err := c.Write([]byte{magic}); err != nil {
+	if _, err := c.Write([]byte{porttest.Magic}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := io.ReadAll(c)

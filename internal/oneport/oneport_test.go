@@ -1,7 +1,6 @@
 package oneport_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -17,12 +16,10 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"github.com/hull-go/hull/internal/oneport"
+	"github.com/hull-go/hull/internal/porttest"
 )
-
-const magic = 0x9e
 
 // arrived is a connection as a protocol got it, and what was read from it up to its end.
 type arrived struct {
@@ -46,7 +43,7 @@ func start(t *testing.T, o oneport.Options) (addr string, p *oneport.Port, got c
 			c.Close()
 		}
 	}
-	p, err = oneport.New(ln, magic, oneport.Protocols{Native: take("native"), GRPC: take("gRPC"), HTTP: take("HTTP")}, o)
+	p, err = oneport.New(ln, porttest.Magic, oneport.Protocols{Native: take("native"), GRPC: take("gRPC"), HTTP: take("HTTP")}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,44 +62,24 @@ func start(t *testing.T, o oneport.Options) (addr string, p *oneport.Port, got c
 	return ln.Addr().String(), p, got
 }
 
-// frames writes HTTP/2 frames into a buffer.
-func frames(write func(f *http2.Framer)) string {
-	var b bytes.Buffer
-	write(http2.NewFramer(&b, nil))
-	return b.String()
-}
-
-func headers(kv ...string) []byte {
-	var b bytes.Buffer
-	e := hpack.NewEncoder(&b)
-	for i := 0; i < len(kv); i += 2 {
-		_ = e.WriteField(hpack.HeaderField{Name: kv[i], Value: kv[i+1]})
-	}
-	return b.Bytes()
-}
-
 const preface = http2.ClientPreface
 
-var grpcHeaders = headers(":method", "POST", ":path", "/a.B/C", "content-type", "application/grpc+proto", "te", "trailers")
-
-func request(f *http2.Framer, block []byte) {
-	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true})
-}
+var grpcHeaders = porttest.GRPC()
 
 // TestProtocols: what is sent decides who gets the connection, and the protocol gets it all, but for what was meant for the port.
 func TestProtocols(t *testing.T) {
-	settings := frames(func(f *http2.Framer) { _ = f.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1 << 20}) })
-	ack := frames(func(f *http2.Framer) { _ = f.WriteSettingsAck() })
-	ping := frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{1, 2}) })
-	window := frames(func(f *http2.Framer) { _ = f.WriteWindowUpdate(0, 5) })
-	data := frames(func(f *http2.Framer) { _ = f.WriteData(1, true, []byte("hello")) })
-	grpc := frames(func(f *http2.Framer) { request(f, grpcHeaders) })
+	settings := porttest.Frames(func(f *http2.Framer) { _ = f.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1 << 20}) })
+	ack := porttest.Frames(func(f *http2.Framer) { _ = f.WriteSettingsAck() })
+	ping := porttest.Frames(func(f *http2.Framer) { _ = f.WritePing(false, [8]byte{1, 2}) })
+	window := porttest.Frames(func(f *http2.Framer) { _ = f.WriteWindowUpdate(0, 5) })
+	data := porttest.Frames(func(f *http2.Framer) { _ = f.WriteData(1, true, []byte("hello")) })
+	grpc := porttest.Frames(func(f *http2.Framer) { porttest.Request(f, grpcHeaders) })
 	head := func(kv ...string) string {
-		return frames(func(f *http2.Framer) {
-			request(f, headers(append([]string{":method", "POST", ":path", "/a.B/C"}, kv...)...))
+		return porttest.Frames(func(f *http2.Framer) {
+			porttest.Request(f, porttest.Headers(append([]string{":method", "POST", ":path", "/a.B/C"}, kv...)...))
 		})
 	}
-	split := frames(func(f *http2.Framer) {
+	split := porttest.Frames(func(f *http2.Framer) {
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: grpcHeaders[:9], PadLength: 7, Priority: http2.PriorityParam{Weight: 3}})
 		_ = f.WriteContinuation(1, false, grpcHeaders[9:12])
 		_ = f.WriteContinuation(1, true, grpcHeaders[12:])
@@ -126,8 +103,8 @@ func TestProtocols(t *testing.T) {
 		{"JSON", preface + settings + ack + head("content-type", "application/json") + data, "HTTP", preface + settings + head("content-type", "application/json") + data},
 		{"data before any request", preface + settings + data + ack, "HTTP", preface + settings + data},
 		{"no settings first", preface + data, "HTTP", preface + data},
-		{"headers that do not decode", preface + settings + frames(func(f *http2.Framer) { request(f, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) }), "HTTP",
-			preface + settings + frames(func(f *http2.Framer) { request(f, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) })},
+		{"headers that do not decode", preface + settings + porttest.Frames(func(f *http2.Framer) { porttest.Request(f, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) }), "HTTP",
+			preface + settings + porttest.Frames(func(f *http2.Framer) { porttest.Request(f, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) })},
 	}
 	for _, tt := range tests {
 		for _, pieces := range []bool{false, true} {
@@ -167,7 +144,7 @@ func dial(t *testing.T, addr string) net.Conn {
 func TestNativeKeepsItsConnection(t *testing.T) {
 	addr, _, got := start(t, oneport.Options{})
 	c := dial(t, addr)
-	if _, err := c.Write([]byte{magic}); err != nil {
+	if _, err := c.Write([]byte{porttest.Magic}); err != nil {
 		t.Fatal(err)
 	}
 	c.Close()
@@ -179,9 +156,9 @@ func TestNativeKeepsItsConnection(t *testing.T) {
 
 // TestFloods: too many resets or control frames in a second end the connection.
 func TestFloods(t *testing.T) {
-	open := preface + frames(func(f *http2.Framer) {
+	open := preface + porttest.Frames(func(f *http2.Framer) {
 		_ = f.WriteSettings()
-		request(f, grpcHeaders)
+		porttest.Request(f, grpcHeaders)
 	})
 	tests := []struct {
 		name  string
@@ -196,7 +173,7 @@ func TestFloods(t *testing.T) {
 	for _, tt := range tests {
 		addr, p, got := start(t, oneport.Options{MaxResets: 50, MaxControl: 50})
 		c := dial(t, addr)
-		one := frames(tt.frame)
+		one := porttest.Frames(tt.frame)
 		// Far more than the limit, in one go: a second cannot begin anew often enough.
 		if _, err := io.WriteString(c, open+strings.Repeat(one, 5000)); err != nil {
 			t.Logf("%s: the rest could not be sent: %v", tt.name, err)
@@ -214,7 +191,7 @@ func TestFloods(t *testing.T) {
 // TestWaiting: connections without a request are bounded, and pings on them answered.
 func TestWaiting(t *testing.T) {
 	addr, p, _ := start(t, oneport.Options{MaxWaiting: 1})
-	hello := preface + frames(func(f *http2.Framer) {
+	hello := preface + porttest.Frames(func(f *http2.Framer) {
 		_ = f.WriteSettings()
 		_ = f.WriteSettingsAck()
 		_ = f.WritePing(false, [8]byte{7})
@@ -284,9 +261,9 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 // TestTLS: ALPN or what is inside decides, the certificate is known, and who speaks no TLS is told so.
 func TestTLS(t *testing.T) {
 	cert, pool := certificate(t)
-	grpc := preface + frames(func(f *http2.Framer) {
+	grpc := preface + porttest.Frames(func(f *http2.Framer) {
 		_ = f.WriteSettings()
-		request(f, grpcHeaders)
+		porttest.Request(f, grpcHeaders)
 	})
 	addr, p, got := start(t, oneport.Options{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven}})
 	for _, tt := range []struct {
@@ -343,7 +320,7 @@ func TestTLSWhereThereIsNone(t *testing.T) {
 
 func TestWrongOptions(t *testing.T) {
 	for _, o := range []oneport.Options{{MaxConns: -1}, {Handshake: -1}, {SlowReader: -1}, {MaxResets: -1}} {
-		if _, err := oneport.New(nil, magic, oneport.Protocols{}, o); err == nil {
+		if _, err := oneport.New(nil, porttest.Magic, oneport.Protocols{}, o); err == nil {
 			t.Errorf("%+v is no error", o)
 		}
 	}

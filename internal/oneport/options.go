@@ -118,13 +118,15 @@ type Counters struct {
 	// ResetFloods and ControlFloods: connections closed because of MaxResets and MaxControl; ControlFloods also those that a protocol's server told to be
 	// calm, as grpc-go does if they ping too often.
 	ResetFloods, ControlFloods int64
+	// ShutConns: those connections of SlowReaders that were closed because they had no room for any answer, and got none when streams were cut off.
+	ShutConns int64
 	// LargeHeaders: requests whose header was larger than the protocol's server takes. SlowHeaders: connections closed because a request's header did not come
 	// whole within Handshake. OverStreams: streams opened beyond MaxStreams.
 	LargeHeaders, SlowHeaders, OverStreams int64
 }
 
 type counters struct {
-	conns, waiting, native, grpc, http, overTotal, overPeer, overWaiting, handshakesFailed, slowReaders, slowSenders, resetFloods,
+	conns, waiting, native, grpc, http, overTotal, overPeer, overWaiting, handshakesFailed, slowReaders, shutConns, slowSenders, resetFloods,
 	controlFloods, largeHeaders, slowHeaders, overStreams atomic.Int64
 }
 
@@ -132,7 +134,7 @@ func (c *counters) read() Counters {
 	return Counters{
 		Conns: c.conns.Load(), Waiting: c.waiting.Load(), Native: c.native.Load(), GRPC: c.grpc.Load(), HTTP: c.http.Load(),
 		OverTotal: c.overTotal.Load(), OverPeer: c.overPeer.Load(), OverWaiting: c.overWaiting.Load(),
-		HandshakesFailed: c.handshakesFailed.Load(), SlowReaders: c.slowReaders.Load(), SlowSenders: c.slowSenders.Load(), ResetFloods: c.resetFloods.Load(),
+		HandshakesFailed: c.handshakesFailed.Load(), SlowReaders: c.slowReaders.Load(), ShutConns: c.shutConns.Load(), SlowSenders: c.slowSenders.Load(), ResetFloods: c.resetFloods.Load(),
 		ControlFloods: c.controlFloods.Load(), LargeHeaders: c.largeHeaders.Load(), SlowHeaders: c.slowHeaders.Load(), OverStreams: c.overStreams.Load(),
 	}
 }

@@ -129,6 +129,13 @@ func (p *Port) tellFull(n int64, where string, limit int) {
 	}
 }
 
+// tellShut counts an HTTP/2 connection that is closed because nothing fits into its window, and logs the first of many, and then few.
+func (p *Port) tellShut(c net.Conn) {
+	if n := p.n.shutConns.Add(1); n&(n-1) == 0 {
+		p.opt.Logger.Warn("closing a gRPC connection whose peer leaves no room for any answer", "peer", c.RemoteAddr(), "closed_so_far", n)
+	}
+}
+
 func (p *Port) gone(peer netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -96,7 +95,7 @@ func (h *Handler) connectHandler(m *served) http.Handler {
 		}, opts...)
 	case m.ServerStreams && !m.ClientStreams:
 		return connect.NewServerStreamHandler(path, func(ctx context.Context, req *connect.Request[raw], s *connect.ServerStream[raw]) error {
-			return h.connectStream(ctx, m, &stream{conn: s.Conn(), first: req.Msg})
+			return h.connectStream(ctx, m, &stream{conn: s.Conn(), first: req.Msg, large: &h.tooLarge})
 		}, opts...)
 	}
 	return connect.NewBidiStreamHandler(path, func(ctx context.Context, s *connect.BidiStream[raw, raw]) error {
@@ -217,34 +216,19 @@ func fitting(ctx context.Context, e *status.Error, md transport.Metadata) *statu
 	if q == nil || !strings.HasPrefix(q.r.Header.Get("Content-Type"), "application/grpc") {
 		return e
 	}
-	room := foreign.StatusRoom
-	if limit := maxHeader(ctx); limit > 0 {
-		room = min(room, limit-foreign.FieldsSize(md)-2*foreign.AnswerRoom) // facts come with it
-	}
-	return foreign.Fit(e, room)
+	return foreign.FitStatus(e, connOf(ctx).MaxAnswerHeader(), foreign.FieldsSize(md)+foreign.AnswerRoom) // facts come with it
 }
 
-// maxHeader is how large a header, or trailer, the peer of a request takes; 0 = it has not said.
-func maxHeader(ctx context.Context) int {
-	if c, _ := ctx.Value(connKey{}).(*oneport.Conn); c != nil {
-		return c.MaxAnswerHeader()
-	}
-	return 0
+// connOf returns the connection of a request; nil if it is none of a port's.
+func connOf(ctx context.Context) *oneport.Conn {
+	c, _ := ctx.Value(connKey{}).(*oneport.Conn)
+	return c
 }
 
-// fit leaves out what a handler says beside its answer if the peer does not take that much: the answer fails then, unless it has failed already.
+// fit leaves out what a handler says beside its answer if the peer does not take that much, and counts it. Most protocols say header and trailer at once.
 func (h *Handler) fit(ctx context.Context, out *transport.Outgoing) {
-	limit := maxHeader(ctx)
-	if limit == 0 {
-		return
-	}
-	all := slices.Concat(out.Header, out.Trailer) // most protocols say both at once
-	if e := foreign.TooMuch(all, limit); e != nil {
-		h.tooLarge.Add(1)
-		out.Header, out.Trailer = nil, nil
-		if out.Status == nil {
-			out.Status = e
-		}
+	if left := foreign.FitMetadata(out, connOf(ctx).MaxAnswerHeader(), true); left > 0 {
+		h.tooLarge.Add(int64(left))
 	}
 }
 
@@ -274,7 +258,7 @@ type stream struct {
 	once  bool          // the method answers with one message, which connect-go sends
 	last  *raw          // that message
 	sent  bool          // the header has gone out
-	large *atomic.Int64 // counts messages that are too large
+	large *atomic.Int64 // counts messages and headers that are too large
 }
 
 var _ transport.ServerStream = (*stream)(nil)
@@ -290,7 +274,8 @@ func (s *stream) SendHeader(h transport.Metadata) *status.Error {
 	if s.sent {
 		return &status.Error{Code: status.Internal, Message: "the header has been sent already"}
 	}
-	if e := foreign.TooMuch(h, maxHeader(s.ctx)); e != nil {
+	if e := foreign.TooMuch(h, connOf(s.ctx).MaxAnswerHeader()); e != nil {
+		s.large.Add(1)
 		return e
 	}
 	s.sent = true

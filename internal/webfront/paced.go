@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/internal/foreign"
 	"github.com/hull-go/hull/internal/oneport"
 )
 
@@ -29,6 +30,7 @@ type paced struct {
 	slow  *atomic.Int64
 	limit time.Duration
 	kept  int // written since the last flush
+	total int // written
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -64,6 +66,7 @@ func (p *paced) Write(b []byte) (n int, err error) {
 			p.kept = 0
 		}
 		p.kept += m
+		p.total += m
 		n += m
 		if b = b[m:]; err != nil || len(b) == 0 {
 			return n, err
@@ -113,6 +116,9 @@ func (p *paced) expire() {
 	}
 	p.over = true
 	p.slow.Add(1)
+	if p.conn != nil {
+		p.conn.Calm(streamID(p.ResponseWriter), time.Now(), true)
+	}
 	_ = p.rc.SetWriteDeadline(time.Unix(1, 0)) // HTTP/2 can
 }
 
@@ -124,10 +130,20 @@ func (p *paced) finish() {
 		return
 	}
 	p.over = true
-	if d := time.Now().Add(p.limit); p.until.IsZero() || d.Before(p.until) {
+	limit := p.limit
+	if p.conn != nil {
+		limit = p.conn.Patience(limit)
+	}
+	if d := time.Now().Add(limit); p.until.IsZero() || d.Before(p.until) {
+		if p.conn != nil && p.conn.Tight(int64(p.total)+unsent) {
+			p.conn.Calm(streamID(p.ResponseWriter), d, false)
+		}
 		_ = p.rc.SetWriteDeadline(d)
 	}
 }
+
+// streamID returns the number of the stream that w answers on, 0 if it cannot be had: then a peer that does not take its answer hears of an internal error, as net/http has it.
+func streamID(w http.ResponseWriter) uint32 { return foreign.Number(w, "rws", "stream", "id") }
 
 // SetWriteDeadline is for http.ResponseController. The bound above holds beside it.
 func (p *paced) SetWriteDeadline(t time.Time) error {
