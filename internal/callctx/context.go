@@ -6,6 +6,7 @@ package callctx
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -24,8 +25,9 @@ type Context struct {
 	values   Valuer
 	deadline policy.Time
 
-	mu    sync.Mutex
-	asked *asked // nil = it has not ended, and nobody has asked for its end
+	// asked is nil as long as the context has not ended and nobody has asked for its end. It is set once, by whoever comes first.
+	asked atomic.Pointer[asked]
+	mu    sync.Mutex // guards what asked points to
 }
 
 // asked is what a context needs only when it has ended or somebody waits for that.
@@ -72,22 +74,23 @@ func (c *Context) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.checkDeadline()
-	if c.asked == nil {
-		c.asked = new(asked)
-	}
-	if c.asked.done == nil {
-		c.asked.done = make(chan struct{})
-		if c.asked.err != nil {
-			close(c.asked.done)
+	a := c.ask()
+	if a.done == nil {
+		a.done = make(chan struct{})
+		if a.err != nil {
+			close(a.done)
 		} else {
-			c.watchDeadline()
+			c.watchDeadline(a)
 		}
 	}
-	return c.asked.done
+	return a.done
 }
 
 // Err implements context.Context.
 func (c *Context) Err() error {
+	if c.asked.Load() == nil && (c.deadline == 0 || policy.Now() < c.deadline) { // as of most calls: nobody else has to wait for that
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.checkDeadline()
@@ -96,10 +99,21 @@ func (c *Context) Err() error {
 
 // err is Err with mu held.
 func (c *Context) err() error {
-	if c.asked == nil {
-		return nil
+	if a := c.asked.Load(); a != nil {
+		return a.err
 	}
-	return c.asked.err
+	return nil
+}
+
+// ask returns what asked points to, made if need be. mu is held.
+func (c *Context) ask() *asked {
+	a := c.asked.Load()
+	if a == nil {
+		if a = new(asked); !c.asked.CompareAndSwap(nil, a) {
+			a = c.asked.Load() // it has just ended
+		}
+	}
+	return a
 }
 
 // Value implements context.Context.
@@ -112,32 +126,29 @@ func (c *Context) Value(key any) any {
 
 // AfterFunc is what context.AfterFunc and context.WithCancel use in place of a goroutine.
 func (c *Context) AfterFunc(f func()) (stop func() bool) {
-	a := &afterFunc{f}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.checkDeadline()
-	if c.err() != nil {
+	a := c.ask()
+	if a.err != nil {
 		go f()
 		return func() bool { return false }
 	}
-	if c.asked == nil {
-		c.asked = new(asked)
-	}
-	c.asked.after = append(c.asked.after, a)
-	c.watchDeadline()
-	return func() bool { return c.forget(a) }
+	after := &afterFunc{f}
+	a.after = append(a.after, after)
+	c.watchDeadline(a)
+	return func() bool { return c.forget(a, after) }
 }
 
-// forget reports whether a was still to run, which it then never does.
-func (c *Context) forget(a *afterFunc) bool {
+// forget reports whether f was still to run, which it then never does.
+func (c *Context) forget(a *asked, f *afterFunc) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	after := c.asked.after
-	for i := range after {
-		if after[i] == a {
-			last := len(after) - 1
-			after[i], after[last] = after[last], nil
-			c.asked.after = after[:last]
+	for i := range a.after {
+		if a.after[i] == f {
+			last := len(a.after) - 1
+			a.after[i], a.after[last] = a.after[last], nil
+			a.after = a.after[:last]
 			return true
 		}
 	}
@@ -146,6 +157,9 @@ func (c *Context) forget(a *afterFunc) bool {
 
 // Cancel ends the context with err. Only the first end counts.
 func (c *Context) Cancel(err error) {
+	if c.asked.Load() == nil && c.asked.CompareAndSwap(nil, ended(err)) { // nobody has asked
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.end(err)
@@ -159,26 +173,30 @@ func (c *Context) checkDeadline() {
 }
 
 // watchDeadline sets the timer. mu is held, and somebody has asked.
-func (c *Context) watchDeadline() {
-	if c.deadline != 0 && c.asked.timer == nil {
-		c.asked.timer = time.AfterFunc(c.deadline.Sub(policy.Now()), func() { c.Cancel(context.DeadlineExceeded) })
+func (c *Context) watchDeadline(a *asked) {
+	if c.deadline != 0 && a.timer == nil {
+		a.timer = time.AfterFunc(c.deadline.Sub(policy.Now()), func() { c.Cancel(context.DeadlineExceeded) })
 	}
+}
+
+// ended is what a context has that has ended before anybody asked.
+func ended(err error) *asked {
+	switch err {
+	case context.Canceled: //nolint:errorlint // what wraps it is kept
+		return cancelled
+	case context.DeadlineExceeded: //nolint:errorlint // the same
+		return expired
+	}
+	return &asked{err: err}
 }
 
 // end ends the context with mu held. What hangs on it runs on goroutines of its own, as the context package promises.
 func (c *Context) end(err error) {
-	a := c.asked
-	switch {
-	case a == nil && err == context.Canceled: //nolint:errorlint // what wraps it is kept
-		c.asked = cancelled
+	if c.asked.Load() == nil && c.asked.CompareAndSwap(nil, ended(err)) {
 		return
-	case a == nil && err == context.DeadlineExceeded: //nolint:errorlint // the same
-		c.asked = expired
-		return
-	case a == nil:
-		c.asked = &asked{err: err}
-		return
-	case a.err != nil:
+	}
+	a := c.asked.Load()
+	if a.err != nil {
 		return
 	}
 	a.err = err

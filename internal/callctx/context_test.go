@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,7 @@ func TestDeadline(t *testing.T) {
 		if at, ok := c.Deadline(); !ok || time.Until(at) != time.Second {
 			t.Errorf("deadline %v, %v", at, ok)
 		}
-		if c.Err() != nil || c.asked != nil {
+		if c.Err() != nil || c.asked.Load() != nil {
 			t.Error("ended, or has a timer that nobody asked for")
 		}
 		before := runtime.NumGoroutine()
@@ -72,4 +73,30 @@ func TestContextCancelled(t *testing.T) {
 			t.Error(late.Err())
 		}
 	})
+}
+
+// Whoever asks while the context ends hears of it, and of one end only.
+func TestAskedAsItEnds(t *testing.T) {
+	other := errors.New("other")
+	for i := range 2000 {
+		c := New(0, nil)
+		ends := [...]error{context.Canceled, other}
+		var wg sync.WaitGroup
+		for _, e := range ends {
+			wg.Go(func() { c.Cancel(e) })
+		}
+		heard := make(chan struct{})
+		wg.Go(func() { c.AfterFunc(func() { close(heard) }) })
+		wg.Go(func() { <-c.Done() })
+		if i%2 == 0 {
+			wg.Go(func() { _ = c.Err() })
+		}
+		wg.Wait()
+		<-heard
+		err := c.Err()
+		<-c.Done()
+		if !errors.Is(err, ends[0]) && !errors.Is(err, ends[1]) || !errors.Is(c.Err(), err) {
+			t.Fatalf("ended with %v, then with %v", err, c.Err())
+		}
+	}
 }
