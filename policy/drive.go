@@ -32,17 +32,30 @@ type Runner interface {
 //
 // c.Deadline is tightened by ctx's.
 func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err error) {
+	return p.DriveAt(ctx, Now(), &c, r)
+}
+
+// DriveAt is Drive for those who have just read the clock: the call begins at now. It neither changes nor keeps c.
+func (p *Pipeline) DriveAt(ctx context.Context, now Time, c *Call, r Runner) (winner int, err error) {
+	until := c.Deadline
 	if d, ok := ctx.Deadline(); ok {
-		c.Deadline = Earliest(c.Deadline, At(d))
-	}
-	if p.Concurrent(&c) {
-		return p.driveConcurrent(ctx, c, r, false)
+		until = Earliest(until, At(d))
 	}
 	if _, own := r.(Observer); p.lane && !own && ctx.Err() == nil {
-		return p.driveStraight(ctx, &c, r)
+		return p.driveStraight(ctx, now, c, until, r)
+	}
+	return p.driveOther(ctx, c, until, r)
+}
+
+// driveOther is Drive for a call that cannot go straight.
+func (p *Pipeline) driveOther(ctx context.Context, c *Call, until Time, r Runner) (winner int, err error) {
+	own := *c
+	own.Deadline = until
+	if p.Concurrent(&own) {
+		return p.driveConcurrent(ctx, own, r, false)
 	}
 	d := p.get()
-	winner, err = d.plain(ctx, c, r, false)
+	winner, err = d.plain(ctx, own, r, false)
 	p.put(d)
 	return winner, err
 }

@@ -9,33 +9,43 @@ type lane struct {
 }
 
 // driveStraight is Drive for a call that probably goes straight.
-func (p *Pipeline) driveStraight(ctx context.Context, c *Call, r Runner) (int, error) {
+func (p *Pipeline) driveStraight(ctx context.Context, now Time, c *Call, until Time, r Runner) (int, error) {
 	l, ok := p.lanes.Get().(*lane)
 	if !ok {
 		l = new(lane)
 		l.p, l.shown = p, &l.c
 	}
 	l.c = *c
+	l.c.Deadline = until
 	defer l.over(r)
-	if d := l.enter(Now()); d != nil {
-		l.left = true
-		return d.goOn(ctx, r)
+	if d := l.enter(now); d != nil {
+		return l.leaves(ctx, d, r)
 	}
 	err := r.Run(ctx, Attempt{Node: l.node, Start: l.began, Deadline: l.deadline})
-	now := Now()
+	now = Now()
 	if err != nil {
-		d := l.started()
-		d.x.forsaken = ctx.Err() != nil
-		d.now = now
-		d.steps = d.x.Result(now, Source{}, 0, err)
-		l.left = true
-		return d.goOn(ctx, r)
+		return l.leaves(ctx, l.stumbled(ctx, now, err), r)
 	}
 	l.left = true
 	l.ended = now
 	l.tell()
 	l.observed(now, ClassOK, nil)
 	return 0, nil
+}
+
+// stumbled makes the call an Exec whose first attempt has failed.
+func (l *lane) stumbled(ctx context.Context, now Time, err error) *drive {
+	d := l.started()
+	d.x.forsaken = ctx.Err() != nil
+	d.now = now
+	d.steps = d.x.Result(now, Source{}, 0, err)
+	return d
+}
+
+// leaves drives the Exec that the call has become to its end.
+func (l *lane) leaves(ctx context.Context, d *drive, r Runner) (int, error) {
+	l.left = true
+	return d.goOn(ctx, r)
 }
 
 // observed tells the pipeline's Observer of the call, whose attempt has succeeded, if it wants to hear of it.

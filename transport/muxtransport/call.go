@@ -179,7 +179,10 @@ const maxSendHeader = 24 << 10
 
 // start sends the request. When it fails the call has not been sent and is in nobody's hands.
 func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request) *status.Error {
-	now := policy.Now()
+	now := req.Now
+	if now == 0 || len(ca.out) > partSize { // it took its time to encode that
+		now = policy.Now()
+	}
 	if ca.deadline != 0 {
 		if now >= ca.deadline {
 			return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
