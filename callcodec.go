@@ -114,9 +114,6 @@ func (p *prepared) sized(e *status.Error) *status.Error {
 // authenticate adds what the call's credentials say.
 func (c *Conn) authenticate(ctx context.Context, p *prepared, method string) *status.Error {
 	creds := p.opt.creds
-	if creds == nil {
-		return nil
-	}
 	if creds.RequireTransportSecurity() && c.s.c.opt.tls == nil {
 		return &status.Error{Code: status.Unauthenticated, Kind: status.Refused, Fate: status.NotSent,
 			Message: "the call's credentials are not sent in the clear: encrypt connections with hull.WithTLS"}

@@ -229,3 +229,38 @@ func TestCredentialsHaveTheCallsTime(t *testing.T) {
 		}
 	})
 }
+
+// TestOptionsHoldForOneCall: a call's own options are no longer there for the next one, which may use the same memory, and those of the Conn are there still.
+func TestOptionsHoldForOneCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("teller", "a", teller)
+		conn := w.Client("caller").To("teller", grpc.PerRPCCredentials(token{text: "conn"}))
+		ask := func(whose string, opts ...hull.CallOption) {
+			t.Helper()
+			var rep helloReply
+			want := whose + " for https://teller/tell.Teller|ada"
+			if err := conn.Invoke(t.Context(), "tell.Teller/Tell", &helloRequest{Name: "ada"}, &rep, opts...); err != nil || rep.Text != want {
+				t.Errorf("got %q, %v; want %q", rep.Text, err, want)
+			}
+		}
+		for range 3 {
+			var header metadata.MD
+			var info hull.CallInfo
+			ask("own", grpc.StaticMethod(), grpc.PerRPCCredentials(token{text: "own"}), grpc.Header(&header), hull.Info(&info))
+			if header.Get("head") == nil || info.Service != "teller" {
+				t.Errorf("header %v, info %v", header, info)
+			}
+			header, info = nil, hull.CallInfo{}
+			ask("conn")
+			ask("conn", grpc.StaticMethod())
+			if err := conn.Invoke(t.Context(), "tell.Teller/Tell", &helloRequest{Name: "ada"}, new(helloReply), hull.Timeout(-1)); err == nil {
+				t.Error("a call without time succeeded")
+			}
+			ask("conn")
+			if header != nil || info.Service != "" {
+				t.Errorf("another call filled in header %v, info %v", header, info)
+			}
+		}
+	})
+}

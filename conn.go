@@ -30,7 +30,7 @@ type Conn struct {
 	base callOptions // what holds for every call
 
 	nodes   policy.Nodes // the service's picker, or what the selector leaves of it
-	invoke  UnaryInvoker
+	invoke  UnaryInvoker // unary, in its interceptors; nil = there are none
 	begin   StreamInvoker
 	warned  atomic.Bool // that the service of a fallback is not there
 	mu      sync.Mutex
@@ -41,7 +41,10 @@ type Conn struct {
 func newConn(s *service, opts []CallOption) *Conn {
 	c := &Conn{s: s}
 	c.base.apply(opts)
-	c.invoke, c.begin = c.unary, c.stream
+	c.begin = c.stream
+	if len(s.c.opt.unary) > 0 {
+		c.invoke = c.unary
+	}
 	for i := len(s.c.opt.unary) - 1; i >= 0; i-- {
 		mw, next := s.c.opt.unary[i], c.invoke
 		c.invoke = func(ctx context.Context, method string, req, reply any, opts ...CallOption) error {
@@ -63,7 +66,11 @@ func (c *Conn) Service() string { return c.s.name }
 // Invoke implements grpc.ClientConnInterface. The error, if any, is a *status.Error for errors.As, and grpc's status package
 // understands it as well.
 func (c *Conn) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
-	return c.invoke(ctx, strings.TrimPrefix(method, "/"), req, reply, opts...)
+	method = strings.TrimPrefix(method, "/")
+	if c.invoke == nil {
+		return c.unary(ctx, method, req, reply, opts...)
+	}
+	return c.invoke(ctx, method, req, reply, opts...)
 }
 
 // NewStream implements grpc.ClientConnInterface.
@@ -97,8 +104,10 @@ type prepared struct {
 	borrowed bool   // its baggage is that of the call above
 	instead  string // what answered when it had failed
 
-	opt      callOptions
+	opt      *callOptions // what holds for the call: its Conn's, or its own, see change
+	own      *callOptions // room for options of its own; nil = it has never had any
 	m        *clientMethod
+	now      policy.Time // when it began, or went on after it had to wait
 	call     policy.Call
 	codec    codec.Codec
 	md       transport.Metadata
@@ -112,8 +121,13 @@ type prepared struct {
 
 // prepare settles everything about a call but its outcome.
 func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message any, opts []CallOption, stream bool) *status.Error {
-	p.opt = c.base
-	p.opt.apply(opts)
+	p.opt = &c.base
+	for len(opts) > 0 && saysNothing(opts[0]) {
+		opts = opts[1:]
+	}
+	if len(opts) > 0 {
+		p.change().apply(opts)
+	}
 	p.watch(ctx)
 	if p.opt.err != nil {
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent, Cause: p.opt.err}
@@ -122,9 +136,9 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent,
 			Message: "a stream has no idempotency key: leave the option out, or make what must not happen twice a unary call"}
 	}
-	now := policy.Now()
+	p.now = policy.Now()
 	p.parent = above(ctx)
-	p.call = policy.Call{Service: c.s.name, Method: method, Hash: p.opt.hash}
+	p.call.Service, p.call.Method, p.call.Hash = c.s.name, method, p.opt.hash
 	p.call.Criticality = p.opt.inherits(p.parent)
 	if p.parent != nil {
 		p.call.PathAttempt = int(p.parent.pathAttempt)
@@ -132,24 +146,28 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if p.opt.from != nil && p.opt.from.again {
 		p.call.PathAttempt = max(p.call.PathAttempt, 2)
 	}
+	chosen := c
+	if p.opt.sel != c.base.sel {
+		chosen = c.selecting(p.opt.sel)
+	}
 	var err *status.Error
-	if p.m, err = c.selecting(p.opt.sel).method(method); err != nil {
+	if p.m, err = chosen.method(method); err != nil {
 		return err
 	}
 	if !stream {
-		p.call.Deadline = p.deadline(ctx, now)
+		p.call.Deadline = p.deadline(ctx)
 	}
 	if p.opt.timeout != 0 {
-		p.call.Deadline = policy.Earliest(p.call.Deadline, now.Add(p.opt.timeout))
+		p.call.Deadline = policy.Earliest(p.call.Deadline, p.now.Add(p.opt.timeout))
 	}
 	if p.m.Else != nil && !stream {
-		p.alt = newAlternative(ctx, c, p, message, now)
+		p.alt = newAlternative(ctx, c, p, message, p.now)
 	}
 	until := p.call.Deadline
 	if d, ok := ctx.Deadline(); ok {
 		until = policy.Earliest(until, policy.At(d))
 	}
-	unknown := c.s.discover(ctx, now, policy.Earliest(until, now.Add(spec.DefaultTimeout)), p.opt.patient)
+	unknown := c.s.discover(ctx, &p.now, policy.Earliest(until, p.now.Add(spec.DefaultTimeout)), p.opt.patient)
 	if unknown != nil && p.alt == nil {
 		return unknown
 	}
@@ -184,22 +202,45 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 		}
 	}
 	p.explainOn()
-	if err := c.authenticate(ctx, p, method); err != nil {
-		return err
+	if p.opt.creds != nil {
+		if err := c.authenticate(ctx, p, method); err != nil {
+			return err
+		}
+		p.now = policy.Now() // that may have taken its time
 	}
 	p.fit()
 	return unknown
 }
 
+// change returns the options to be changed for this call alone.
+func (p *prepared) change() *callOptions {
+	if p.own == nil {
+		p.own = new(callOptions)
+	}
+	if p.opt != p.own {
+		*p.own, p.opt = *p.opt, p.own
+	}
+	return p.own
+}
+
+// saysNothing reports whether an option changes nothing: generated code has one with every call, and streams of Go values have another.
+func saysNothing(o CallOption) bool {
+	switch o.(type) {
+	case grpc.StaticMethodCallOption, messageOption:
+		return true
+	}
+	return false
+}
+
 // deadline is the method's own timeout if the document names one; else what the caller has left, or the default.
-func (p *prepared) deadline(ctx context.Context, now policy.Time) policy.Time {
+func (p *prepared) deadline(ctx context.Context) policy.Time {
 	if t := time.Duration(p.m.Timeout); t > 0 {
-		return now.Add(t)
+		return p.now.Add(t)
 	}
 	if _, ok := ctx.Deadline(); ok || p.opt.timeout != 0 {
 		return 0
 	}
-	return now.Add(spec.DefaultTimeout)
+	return p.now.Add(spec.DefaultTimeout)
 }
 
 // method returns how a method is called, made anew when the specification has changed.
@@ -248,11 +289,8 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 // maxSelectors is how many selectors of single calls a Conn keeps at hand.
 const maxSelectors = 100
 
-// selecting returns what chooses the nodes of calls with that selector: c itself, or a Conn that does nothing else.
+// selecting returns what chooses the nodes of calls with a selector of their own: a Conn that does nothing else.
 func (c *Conn) selecting(sel *balance.Selector) *Conn {
-	if sel == c.base.sel {
-		return c
-	}
 	both := *sel
 	if c.base.sel != nil {
 		both = c.base.sel.And(both)

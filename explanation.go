@@ -95,8 +95,9 @@ func (p *prepared) watch(ctx context.Context) {
 
 // explainAll has the whole story noted.
 func (p *prepared) explainAll() {
-	p.opt.explain = true
-	if p.opt.info == nil {
-		p.opt.info = new(CallInfo)
+	opt := p.change()
+	opt.explain = true
+	if opt.info == nil {
+		opt.info = new(CallInfo)
 	}
 }

@@ -169,7 +169,7 @@ func (a *alternative) otherService(p *prepared, name string, why error) error {
 		ctx, cancel = context.WithDeadline(ctx, a.deadline.Clock())
 		defer cancel()
 	}
-	opt := p.opt
+	opt := *p.opt
 	opt.from = &failed{service: a.c.s.name, before: p.opt.from, again: sent || p.opt.from != nil && p.opt.from.again}
 	opt.sel, opt.onFinish, opt.authority, opt.timeout, opt.patient = nil, nil, "", 0, false
 	var info CallInfo

@@ -103,8 +103,8 @@ func (s *service) close() *registry.View {
 }
 
 // discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer; after
-// that it is one comparison. A patient caller waits for a node until deadline.
-func (s *service) discover(ctx context.Context, now, deadline policy.Time, patient bool) *status.Error {
+// that it is one comparison. A patient caller waits for a node until deadline. now is set anew if that takes its time.
+func (s *service) discover(ctx context.Context, now *policy.Time, deadline policy.Time, patient bool) *status.Error {
 	if !s.used.Load() { // a look spares other cores the write
 		s.used.Store(true)
 	}
@@ -117,21 +117,21 @@ func (s *service) discover(ctx context.Context, now, deadline policy.Time, patie
 	}
 	snap := v.Snapshot()
 	if len(snap.Nodes) == 0 {
-		if now >= deadline {
+		if *now >= deadline {
 			return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
 				Message: "the deadline had passed before the call began"}
 		}
 		var err *status.Error
 		if !patient {
-			deadline = policy.Earliest(deadline, now.Add(firstWait))
+			deadline = policy.Earliest(deadline, (*now).Add(firstWait))
 		}
 		if snap, err = s.await(ctx, v, deadline, patient); err != nil {
 			return err
 		}
-		now = policy.Now()
+		*now = policy.Now()
 	}
 	if snap != s.seen.Load() {
-		s.update(now, snap)
+		s.update(*now, snap)
 	}
 	return nil
 }

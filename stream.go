@@ -113,7 +113,7 @@ type clientStream struct {
 // Run implements policy.Runner: it opens the stream.
 func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 	n := a.Node.(*balance.Node)
-	s.req.Deadline, s.req.PathAttempt = a.Deadline, pathAttempt(&s.call, a)
+	s.req.Deadline, s.req.PathAttempt = a.Deadline, pathAttempt(&s.call, a.N)
 	req := &s.req
 	if s.doubted = s.s.doubts(n.Info()); s.doubted {
 		req = addressed(req, n.Info())

@@ -10,6 +10,7 @@ import (
 	"github.com/hull-go/hull/registry"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
+	"github.com/hull-go/hull/transport/pool"
 )
 
 // unary makes one call, with all its policies.
@@ -18,34 +19,46 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	if u == nil {
 		u = new(unaryCall)
 	}
-	if err := c.prepare(ctx, &u.prepared, method, reply, opts, false); err != nil {
-		if u.alt != nil {
-			u.alt.req = req
-		}
-		err := c.refused(&u.prepared, method, err)
-		u.release(c.s.c)
-		return err
-	}
+	u.s, u.req.Message, u.rep.Message = c.s, req, reply
+	err := c.prepare(ctx, &u.prepared, method, reply, opts, false)
 	if u.alt != nil {
 		u.alt.req = req
 	}
-	u.s, u.reply = c.s, reply
-	u.req = transport.Request{Method: method, Codec: u.codec, Message: req, Metadata: u.md,
-		Criticality: u.call.Criticality, MaxReply: u.opt.maxReply, MaxRequest: u.opt.maxSend, Authority: u.opt.authority, Compressor: u.opt.compressor}
+	if err != nil {
+		return u.refuse(c, method, err)
+	}
+	u.request(method)
 	if u.m.Unary.Concurrent(&u.call) {
 		return c.hedged(ctx, u)
 	}
-	u.rep.Message = reply
-	var r policy.Runner = u
-	if u.opt.info != nil {
-		r = &toldCall{Runner: u, info: u.opt.info}
-	}
-	winner, err := u.m.Unary.Drive(ctx, u.call, r)
-	u.tell(winner, u.node, &u.rep, err)
+	winner, failed := u.m.Unary.DriveAt(ctx, u.now, &u.call, u.runner())
+	u.tell(winner, u.node, &u.rep, failed)
 	if u.opt.explain {
 		u.explained(c.s)
 	}
-	err = u.finish(err)
+	failed = u.finish(failed)
+	u.release(c.s.c)
+	return failed
+}
+
+// request fills in what goes out. It does so one by one: there is no copy then.
+func (u *unaryCall) request(method string) {
+	r := &u.req
+	r.Method, r.Codec, r.Metadata, r.Criticality = method, u.codec, u.md, u.call.Criticality
+	r.MaxReply, r.MaxRequest, r.Authority, r.Compressor = u.opt.maxReply, u.opt.maxSend, u.opt.authority, u.opt.compressor
+}
+
+// runner is u, with the caller's wish to be told.
+func (u *unaryCall) runner() policy.Runner {
+	if u.opt.info != nil {
+		return &toldCall{Runner: u, info: u.opt.info}
+	}
+	return u
+}
+
+// refuse ends a call that did not get as far as its pipeline.
+func (u *unaryCall) refuse(c *Conn, method string, e *status.Error) error {
+	err := c.refused(&u.prepared, method, e)
 	u.release(c.s.c)
 	return err
 }
@@ -69,83 +82,124 @@ func (c *Conn) refused(p *prepared, method string, err *status.Error) error {
 // unaryCall is the Runner of a call whose attempts follow one another.
 type unaryCall struct {
 	prepared
-	s     *service
-	req   transport.Request
-	reply any
-	rep   transport.Reply
-	node  policy.Node // of the last attempt
+	s    *service
+	req  transport.Request
+	rep  transport.Reply
+	node policy.Node // of the last attempt
 }
 
 func (u *unaryCall) release(c *Client) {
+	own := u.own
+	if own != nil && u.opt == own {
+		*own = callOptions{}
+	}
 	*u = unaryCall{}
+	u.own = own
 	c.calls.Put(u)
 }
 
 // Run implements policy.Runner.
 func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
-	u.node = a.Node
-	u.req.Deadline, u.req.PathAttempt, u.req.WantLoad = a.Deadline, pathAttempt(&u.call, a), a.Node.(*balance.Node).WantsReports()
+	n := a.Node.(*balance.Node)
+	u.node = n
 	if a.N > 0 {
-		u.rep = transport.Reply{Message: u.reply}
+		u.rep = transport.Reply{Message: u.rep.Message}
 	}
-	asked := a.Node.(*balance.Node).Info() // another process may have taken the name by the time the connection breaks
-	err := u.wished(u.s.send(ctx, a, &u.req, &u.rep))
-	if err != nil {
-		err = u.sameAgain(ctx, u.s, a, asked, &u.req, &u.rep, err)
+	attempt(&u.req, &u.call, &a)
+	info := n.Info() // another process may have taken the name by the time the connection breaks
+	if err := u.s.send(ctx, n, info, &u.req, &u.rep); err != nil {
+		return u.failed(ctx, &a, info, err)
 	}
-	if err != nil {
+	return nil
+}
+
+// failed is the error of an attempt that has failed, unless the call has succeeded after all.
+func (u *unaryCall) failed(ctx context.Context, a *policy.Attempt, asked *registry.Node, err *status.Error) error {
+	u.req.Now = 0
+	if err = u.sameAgain(ctx, u.s, *a, asked, &u.req, &u.rep, u.wished(err)); err != nil {
 		return err
 	}
 	return nil
 }
 
-// pathAttempt is the highest attempt number between the root of the call tree and an attempt of c.
-func pathAttempt(c *policy.Call, a policy.Attempt) int { return max(c.PathAttempt, a.N+1) }
+// attempt says in a request which attempt at a call it is.
+func attempt(req *transport.Request, c *policy.Call, a *policy.Attempt) {
+	req.Now, req.Deadline, req.PathAttempt, req.WantLoad = a.Start, a.Deadline, pathAttempt(c, a.N), a.Node.(*balance.Node).WantsReports()
+}
 
-// send makes one attempt on the node that was picked for it.
-func (s *service) send(ctx context.Context, a policy.Attempt, req *transport.Request, rep *transport.Reply) *status.Error {
-	n := a.Node.(*balance.Node)
-	info := n.Info()
-	s.budget.Peak(a.Start, n.InFlight())
-	doubted, found := s.doubts(info), registry.Unsure
-	plain := req
-	if doubted {
-		req = addressed(req, info)
+// pathAttempt is the highest attempt number between the root of the call tree and attempt n, from 0, of c.
+func pathAttempt(c *policy.Call, n int) int { return max(c.PathAttempt, n+1) }
+
+// send makes one attempt on the node that was picked for it, of which info is known; it has just begun.
+func (s *service) send(ctx context.Context, n *balance.Node, info *registry.Node, req *transport.Request, rep *transport.Reply) *status.Error {
+	s.budget.Peak(req.Now, n.InFlight())
+	if s.doubts(info) {
+		return s.sendTo(ctx, n, info, req, rep)
 	}
 	at := s.node(n)
-	conn, err := at.Get(ctx, a.Deadline)
-	if err == nil && strays(conn, info) {
-		err = elsewhere(nil)
-	}
+	conn, err := connection(ctx, at, info, req)
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
-		if doubted {
-			if found, err = vouched(ctx, conn, info, a.Deadline, err); found == registry.Lives {
-				err = conn.Call(ctx, plain, rep)
-			}
-		}
-		if err == nil || err.Fate == status.Processed {
-			at.Answered()
-		}
-		if lacksMethod(err) {
-			n.Lacks(policy.Now(), req.Method)
-		}
-		if req.WantLoad && rep.Load.InFlight != 0 {
-			n.Report(int(rep.Load.InFlight)) // the others that it says, and this one
-		}
-	}
-	if doubted {
-		if found == registry.Unsure {
-			if found = recognise(info, rep); found == registry.Gone && err != nil && err.Fate == status.NotSent {
-				err = elsewhere(err)
-			}
-		}
-		s.report(info, found)
+		heard(n, at, req, rep, err)
 	}
 	if err != nil && err.Kind == status.Dial {
 		s.report(info, registry.Gone)
 	}
 	return err
+}
+
+// sendTo is send for a node that may not be there any more: the request says whom it is meant for.
+func (s *service) sendTo(ctx context.Context, n *balance.Node, info *registry.Node, plain *transport.Request, rep *transport.Reply) *status.Error {
+	found, req := registry.Unsure, addressed(plain, info)
+	at := s.node(n)
+	conn, err := connection(ctx, at, info, req)
+	if err == nil {
+		err = conn.Call(ctx, req, rep)
+		if found, err = vouched(ctx, conn, info, req.Deadline, err); found == registry.Lives {
+			plain.Now = 0
+			err = conn.Call(ctx, plain, rep)
+		}
+		heard(n, at, req, rep, err)
+	}
+	if found == registry.Unsure {
+		if found = recognise(info, rep); found == registry.Gone && err != nil && err.Fate == status.NotSent {
+			err = elsewhere(err)
+		}
+	}
+	s.report(info, found)
+	if err != nil && err.Kind == status.Dial {
+		s.report(info, registry.Gone)
+	}
+	return err
+}
+
+// connection returns a connection for a request to a node, unless it turns out to be another's.
+func connection(ctx context.Context, at *pool.Node, info *registry.Node, req *transport.Request) (transport.Conn, *status.Error) {
+	conn := at.Ready()
+	if conn == nil {
+		req.Now = 0 // it takes its time
+		var err *status.Error
+		if conn, err = at.Get(ctx, req.Deadline); err != nil {
+			return nil, err
+		}
+	}
+	if strays(conn, info) {
+		return nil, elsewhere(nil)
+	}
+	return conn, nil
+}
+
+// heard notes what the end of an attempt says about its node.
+func heard(n *balance.Node, at *pool.Node, req *transport.Request, rep *transport.Reply, err *status.Error) {
+	if err == nil || err.Fate == status.Processed {
+		at.Answered()
+	}
+	if lacksMethod(err) {
+		n.Lacks(policy.Now(), req.Method)
+	}
+	if req.WantLoad && rep.Load.InFlight != 0 {
+		n.Report(int(rep.Load.InFlight)) // the others that it says, and this one
+	}
 }
 
 // tell fills in what the caller asked to be told, well or not.
@@ -196,7 +250,8 @@ func (c *Conn) hedged(ctx context.Context, u *unaryCall) error {
 	h := &hedgedCall{prepared: u.prepared, s: u.s, req: u.req, codec: u.codec}
 	raw, err := h.codec.Append(nil, u.req.Message)
 	h.req.Codec, h.req.Message = rawCodec{h.codec}, raw
-	method, reply := u.req.Method, u.reply
+	method, reply := u.req.Method, u.rep.Message
+	u.opt, u.own = nil, nil // they are h's now
 	u.release(c.s.c)
 	if err != nil {
 		return c.refused(&h.prepared, method, &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused,
@@ -248,13 +303,14 @@ func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
 	at := &hedgedAttempt{node: a.Node}
 	at.rep.Message = &at.raw
 	req := h.req
-	req.Deadline, req.PathAttempt, req.WantLoad = a.Deadline, pathAttempt(&h.call, a), a.Node.(*balance.Node).WantsReports()
-	err := h.wished(h.s.send(ctx, a, &req, &at.rep)) // it has no key, or may be repeated anywhere
+	attempt(&req, &h.call, &a)
+	n := a.Node.(*balance.Node)
+	err := h.s.send(ctx, n, n.Info(), &req, &at.rep)
 	h.mu.Lock()
 	h.attempts[a.N] = at
 	h.mu.Unlock()
 	if err != nil {
-		return err
+		return h.wished(err) // it has no key, or may be repeated anywhere
 	}
 	return nil
 }
