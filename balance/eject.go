@@ -72,7 +72,7 @@ func (k *core) judge(now policy.Time, rnd rand.Source, n *Node, permit policy.Pe
 		k.avoid(now, rnd, n, isSuspect, k.opt.Ejection.Max, "an attempt timed out and nothing was heard meanwhile")
 	}
 	if f.streak >= k.limit.Load() {
-		k.eject(now, rnd, n, "it failed several times in a row")
+		n.inARow = k.eject(now, rnd, n, "it failed several times in a row") || n.inARow
 	}
 }
 
@@ -172,7 +172,7 @@ func (k *core) eject(now policy.Time, rnd rand.Source, n *Node, why string) bool
 		return false
 	}
 	n.ejections++
-	n.good, n.tooSlow = 0, false
+	n.good, n.tooSlow, n.inARow = 0, false, false
 	e := &k.opt.Ejection
 	d := e.Max
 	if b := float64(e.Base) * float64(n.ejections); b < float64(e.Max) {
@@ -370,7 +370,7 @@ func (k *core) glance(now policy.Time, rnd rand.Source) {
 		if n.flags.Load() != 0 {
 			continue
 		}
-		ok, failed := n.ok.Load()-n.lastOK, n.failed.Load()-n.lastFailed
+		ok, failed := n.ok.Load()-n.lastOK, n.failures(n.failed.Load(), n.excused.Load())
 		nodes = append(nodes, seen{n, float64(ok), float64(ok + failed)})
 		good, all = good+float64(ok), all+float64(ok+failed)
 	}
@@ -398,9 +398,9 @@ func (k *core) sweep(now policy.Time, rnd rand.Source) {
 	e := &k.opt.Ejection
 	var hosts []host
 	for _, n := range k.nodes {
-		ok, failed := n.ok.Load(), n.failed.Load()
-		good, bad := ok-n.lastOK, failed-n.lastFailed
-		n.lastOK, n.lastFailed = ok, failed
+		ok, failed, excused := n.ok.Load(), n.failed.Load(), n.excused.Load()
+		good, bad := ok-n.lastOK, n.failures(failed, excused)
+		n.lastOK, n.lastFailed, n.lastExcuse = ok, failed, excused
 		h := host{n: n}
 		if n.windowN > 0 {
 			h.mean = n.windowSum / n.windowN

@@ -34,7 +34,8 @@ type Node struct {
 	other    atomic.Uint64
 	took     histogram
 
-	handle atomic.Pointer[any]
+	handle  atomic.Pointer[any]
+	excused atomic.Uint64 // of failed, what the calls are to blame for: they failed on other nodes, too
 
 	// The rest is guarded by core.mu.
 	mark       uint64         // the Update that listed it last
@@ -50,6 +51,8 @@ type Node struct {
 	lastOK     uint64 // readings of the last tick and sweep
 	tickOK     uint64
 	lastFailed uint64
+	lastExcuse uint64
+	inARow     bool    // ejected because of its row of failures
 	windowN    float64 // answers since the last sweep, and their time in nanoseconds
 	windowSum  float64
 	mean       mean

@@ -517,6 +517,31 @@ func (x *Exec) finish(now Time, rnd rand.Source, cl Class) {
 	x.retryAt, x.hedgeAt = 0, 0
 	x.steps.Done = true
 	x.settleCall(now, rnd)
+	if x.n > 1 && x.p.acquits != nil && cl.Counts().Breaker != Success {
+		x.acquit(now, rnd)
+	}
+}
+
+// acquit takes back what a call that was answered by no node has counted against those that it failed on, if these are two or more.
+func (x *Exec) acquit(now Time, rnd rand.Source) {
+	var set Set
+	var first Node
+	several := false
+	for i := range x.att[:x.n] {
+		a := &x.att[i]
+		if c := a.class.Counts(); a.node == nil || a.stage != stageEnded || c.Rate != Failure || status.FateOf(a.err) == status.NotSent {
+			continue
+		}
+		if set |= one(i); first == nil {
+			first = a.node
+		}
+		several = several || a.node != first
+	}
+	for i := range x.att[:x.n] {
+		if a := &x.att[i]; several && set.Has(i) {
+			x.p.acquits.Acquit(now, rnd, a.node, a.start, a.class)
+		}
+	}
 }
 
 // settleCall gives back what a call that has ended still holds. Each thing is forgotten before its policy is told, so that it can be

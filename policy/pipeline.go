@@ -38,6 +38,15 @@ type Versions interface {
 	HasOther(now Time, rnd rand.Source, c *Call, lacking []Node) bool
 }
 
+// Acquitting is a Nodes that hears of calls which failed wherever they went: that is rather the doing of what they ask for, a query of death, than of the
+// nodes that it met, and must not have all of them avoided one after the other.
+type Acquitting interface {
+	Nodes
+	// Acquit takes back what an attempt that began at start and ended as class cl has counted against its node. Done was told of that attempt before. It is called
+	// for each attempt that may have been processed of a call that has failed on two nodes or more and was answered by none.
+	Acquit(now Time, rnd rand.Source, n Node, start Time, cl Class)
+}
+
 // Node is a place that can serve attempts. Implementations are pointers, compared by identity.
 type Node interface {
 	// ID is the instance's name in discovery.
@@ -181,11 +190,13 @@ type Pipeline struct {
 	grows  Growing   // the timeouts, if they are a guess
 	seeks  Exploring // the same, if they know when waiting does not help
 	expect Expecting // the same, if they know what an attempt takes at least
-	dry    *dryRun
-	n      *Counters
-	pool   sync.Pool // of *drive
-	lanes  sync.Pool // of *lane
-	hedged sync.Pool // of *concurrent
+
+	acquits Acquitting // the nodes, if they hear of calls that fail everywhere
+	dry     *dryRun
+	n       *Counters
+	pool    sync.Pool // of *drive
+	lanes   sync.Pool // of *lane
+	hedged  sync.Pool // of *concurrent
 	// selective is opt.Observer if it is one, else nil.
 	selective Selective
 }
@@ -282,6 +293,7 @@ func New(o Options) (*Pipeline, error) {
 	p.grows, _ = p.opt.Timeouts.(Growing)
 	p.seeks, _ = p.opt.Timeouts.(Exploring)
 	p.expect, _ = p.opt.Timeouts.(Expecting)
+	p.acquits, _ = p.opt.Nodes.(Acquitting)
 	p.lane = p.straightens()
 	p.plain = p.lane && o.Nodes == nil && o.Observer == nil
 	return p, nil
