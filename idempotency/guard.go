@@ -27,7 +27,8 @@ type Options struct {
 	// Keep is how long a key is kept after its call has ended; 0 = DefaultKeep.
 	Keep time.Duration
 	// MaxBytes bounds the memory of keys and answers; 0 = DefaultMaxBytes. New keys are refused while it is full. One scope has at most 7/8 of what the others
-	// leave, so that nobody's keys fill it for all.
+	// leave, so that nobody's keys fill it for all. Answers that the Store has not taken yet are kept for it beside those, and have as much again; beyond that it is
+	// told no more than that the call has ended.
 	MaxBytes int64
 	// MaxResult is the largest answer that is kept, in bytes encoded; 0 = DefaultMaxResult. Of an error that is larger, code and beginning are kept.
 	MaxResult int
@@ -60,7 +61,8 @@ type Guard struct {
 	pending chan struct{} // one token: results wait to be stored
 
 	mu       sync.Mutex
-	unstored [ranks][]late // what the store has not taken yet
+	unstored [ranks][]late // what the store has not taken yet, see push and pop
+	waits    int64         // bytes of results in it
 	trying   int           // how many it is asked to take now
 	dropped  [ranks]int64
 	told     [ranks]bool // that some are dropped
@@ -89,6 +91,9 @@ const (
 	unsure         // keys that it may have granted: while it is away these are all calls
 	ranks
 )
+
+// size is how much there is of a result, and of what may be stored instead.
+func (l late) size() int64 { return int64(len(l.result) + len(l.less)) }
 
 func (l late) rank() int {
 	switch {

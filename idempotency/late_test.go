@@ -207,14 +207,89 @@ func TestReleasesThatWereAnsweredAreNotDropped(t *testing.T) {
 	}
 }
 
+// heap is how many bytes are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestWhatWaitsIsBounded: answers that wait for a store which takes nothing have as much room as the window, and no more, however many they are. Of those for which
+// there is none other nodes hear, when it is back, that the calls have ended; none runs again.
+func TestWhatWaitsIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, size, room = 40, 1<<20 - 100, 8 << 20
+		store := &picky{Mem: storetest.NewMem()}
+		a, b := newGuard(t, idempotency.Options{Store: store, MaxBytes: room}), newGuard(t, idempotency.Options{Store: store})
+		store.away.Store(true)
+		before := heap()
+		for i := range n {
+			do(t, a, fmt.Sprint(i), strings.Repeat("x", size))
+		}
+		grown := heap() - before
+		if late := a.Snapshot().Late; late != n {
+			t.Fatalf("%d wait: the test does not test that", late)
+		}
+		if most := int64(room * 5 / 2); grown > most {
+			t.Errorf("%d MiB of results take %d MiB, where the window and what waits have %d MiB each", n*size>>20, grown>>20, room>>20)
+		}
+		store.away.Store(false)
+		time.Sleep(time.Minute)
+		whole := 0
+		for i := range n {
+			_, err := asked(t, b, fmt.Sprint(i))
+			if err == nil {
+				whole++
+			} else if status.CodeOf(err) != status.FailedPrecondition {
+				t.Errorf("another node says of %d: %v", i, err)
+			}
+		}
+		if most := room / size; whole < most-2 || whole > most {
+			t.Errorf("%d answers came through, %d have room", whole, most)
+		}
+		store.away.Store(true)
+		do(t, a, "later", strings.Repeat("y", size)) // what was stored has made room
+		store.away.Store(false)
+		time.Sleep(10 * time.Second)
+		if _, err := asked(t, b, "later"); err != nil {
+			t.Errorf("another node says %v", err)
+		}
+	})
+}
+
+// TestWhatIsOverIsDropped is a regression test: while the store took nothing only those were found to be over whose turn came, three in two seconds, so that thousands
+// stayed for hours after the last of their keys had been forgotten.
+func TestWhatIsOverIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &gone{Mem: storetest.NewMem()}
+		g := newGuard(t, idempotency.Options{Store: store, Keep: time.Minute})
+		const n = 500
+		end, all := make(chan struct{}), sync.WaitGroup{}
+		for i := range n {
+			all.Go(func() {
+				if _, err := g.Do(t.Context(), call(fmt.Sprint(i)), func(context.Context) (any, error) { <-end; return i, nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		store.away.Store(true)
+		close(end)
+		all.Wait()
+		time.Sleep(50 * time.Second)
+		if s := g.Snapshot(); s.Late != n || s.DroppedResults != 0 {
+			t.Errorf("before their time: %d wait, %d are dropped", s.Late, s.DroppedResults)
+		}
+		time.Sleep(20 * time.Second)
+		if s := g.Snapshot(); s.Late != 0 || s.DroppedResults != n {
+			t.Errorf("after it: %d wait, %d are dropped", s.Late, s.DroppedResults)
+		}
+	})
+}
+
 // TestWhatWaitsIsKeptOnce is a regression test: results for which the window had no room were kept twice while they waited for the store.
 func TestWhatWaitsIsKeptOnce(t *testing.T) {
-	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	synctest.Test(t, func(t *testing.T) { // whose time stands still: none is offered again
 		g := newGuard(t, idempotency.Options{Store: &picky{Mem: storetest.NewMem(), most: 1000}, MaxBytes: 1 << 20})
 		const n, size = 32, 1 << 20
@@ -226,7 +301,7 @@ func TestWhatWaitsIsKeptOnce(t *testing.T) {
 		if late := g.Snapshot().Late; late != n {
 			t.Fatalf("%d wait: the test does not test that", late)
 		}
-		if grown > n*size*3/2 {
+		if grown > 4*size {
 			t.Errorf("%d MiB of results take %d MiB", n, grown>>20)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hull-go/hull/policy"
@@ -111,16 +112,23 @@ func (g *Guard) late(at key, claim string, r *Result) late {
 func (g *Guard) later(l late) {
 	rank := l.rank()
 	g.mu.Lock()
-	q := &g.unstored[rank]
-	drop := len(*q) >= maxLate
+	drop := len(g.unstored[rank]) >= maxLate
 	tell := drop && !g.told[rank]
 	if drop {
-		*q = (*q)[1:]
+		g.pop(rank)
 		g.dropped[rank]++
 		g.told[rank] = true
 	}
-	*q = append(*q, l)
+	whole := int64(len(l.result))
+	shorten := l.less != nil && g.waits+l.size() > g.opt.MaxBytes
+	if shorten {
+		l.result, l.less = l.less, nil
+	}
+	g.push(rank, l)
 	g.mu.Unlock()
+	if shorten {
+		g.tellLess(whole)
+	}
 	if tell {
 		g.opt.Logger.Warn("idempotency: too many keys wait for their store, and those whose turn was longest ago are dropped: other nodes wait for them while this process lives", "of", kindOf(rank))
 	}
@@ -128,6 +136,38 @@ func (g *Guard) later(l late) {
 	case g.pending <- struct{}{}:
 	default:
 	}
+}
+
+// push has l wait, after all others of its rank. The caller holds mu.
+func (g *Guard) push(rank int, l late) {
+	g.unstored[rank] = append(g.unstored[rank], l)
+	g.waits += l.size()
+}
+
+// pop takes the first of a rank, whose turn was longest ago. The caller holds mu.
+func (g *Guard) pop(rank int) late {
+	q := &g.unstored[rank]
+	l := (*q)[0]
+	(*q)[0] = late{} // what is behind it may stay for long
+	*q = (*q)[1:]
+	g.waits -= l.size()
+	return l
+}
+
+// outdated drops those of a rank that have waited for longer than their keys are kept, also the many whose turn does not come while the store takes nothing.
+func (g *Guard) outdated(rank int) {
+	now, n := policy.Now(), 0
+	g.mu.Lock()
+	g.unstored[rank] = slices.DeleteFunc(g.unstored[rank], func(l late) bool {
+		if now < l.until {
+			return false
+		}
+		n++
+		g.waits -= l.size()
+		return true
+	})
+	g.mu.Unlock()
+	g.outlived(rank, n)
 }
 
 // kindOf names what is of a rank.
@@ -138,10 +178,13 @@ func kindOf(rank int) string {
 	return "releases"
 }
 
-// outlived notes that a key is no longer kept of which the store was not told.
-func (g *Guard) outlived(rank int) {
+// outlived notes that n keys are no longer kept of which the store was not told.
+func (g *Guard) outlived(rank, n int) {
+	if n == 0 {
+		return
+	}
 	g.mu.Lock()
-	g.dropped[rank]++
+	g.dropped[rank] += int64(n)
 	tell := !g.told[rank]
 	g.told[rank] = true
 	g.mu.Unlock()
@@ -174,6 +217,14 @@ func (g *Guard) storeLess(ctx context.Context, l late) bool {
 	if g.large == 0 || len(l.result) < g.large {
 		g.large = len(l.result)
 	}
+	g.mu.Unlock()
+	g.tellLess(int64(len(l.result)))
+	return true
+}
+
+// tellLess notes that the store is told less of a result of so many bytes, and logs it now and then.
+func (g *Guard) tellLess(size int64) {
+	g.mu.Lock()
 	g.cut++
 	n, now := g.cut, policy.Now()
 	tell := g.cutTold == 0 || now >= g.cutTold.Add(cutEvery)
@@ -182,9 +233,8 @@ func (g *Guard) storeLess(ctx context.Context, l late) bool {
 	}
 	g.mu.Unlock()
 	if tell {
-		g.opt.Logger.Warn("idempotency: the store does not take answers, so other nodes know of their keys that the calls have ended, and no more", "answers", n, "bytes of the last", len(l.result))
+		g.opt.Logger.Warn("idempotency: the store does not take answers, so other nodes know of their keys that the calls have ended, and no more", "answers", n, "bytes of the last", size)
 	}
-	return true
 }
 
 // cutEvery is how often it is logged at most that the store was told less.
@@ -291,6 +341,7 @@ func (g *Guard) storeAll(ctx context.Context) (done, told bool) {
 		on, some := g.storeSome(ctx, rank, most, left)
 		if !on {
 			most = 1 // what is never taken holds up nobody, and a store that is away is asked little
+			g.outdated(rank)
 		}
 		told = told || some
 		if rank == results {
@@ -329,8 +380,7 @@ func (g *Guard) storeSome(ctx context.Context, rank, most, left int) (on, told b
 	g.mu.Unlock()
 	for failed, asked := 0, 0; waiting > 0 && (rank != unsure || asked < someUnsure); waiting-- {
 		g.mu.Lock()
-		l := (*q)[0]
-		*q = (*q)[1:]
+		l := g.pop(rank)
 		g.trying = 1
 		g.mu.Unlock()
 		again, asks := true, policy.Now() >= l.next
@@ -361,11 +411,11 @@ func (g *Guard) storeSome(ctx context.Context, rank, most, left int) (on, told b
 		}
 		if again && policy.Now() >= l.until {
 			again = false
-			g.outlived(rank)
+			g.outlived(rank, 1)
 		}
 		g.mu.Lock()
 		if g.trying = 0; again {
-			*q = append(*q, l)
+			g.push(rank, l)
 		}
 		first := rank != results && len(g.unstored[results]) > left
 		g.mu.Unlock()
