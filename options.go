@@ -94,6 +94,7 @@ type serverOptions struct {
 	spec         *spec.Spec
 	signals      func() Signals
 	phases       []func(PhaseChange)
+	watchdog     watchdog
 	warmUp       func(context.Context) error
 	warmUpMost   time.Duration
 	health       registry.Health // Check is nil without

@@ -272,12 +272,13 @@ func (s *Server) live(ctx context.Context, reg *registry.Registry, ln net.Listen
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- front.serve(); close(failed) }()
-	stopTurning := s.turn()
+	stopTurning, stopWatching := s.turn(), s.watch()
 	defer func() {
 		front.close()
 		for range failed { // until it is closed; what failed has been told of
 		}
 		front.wait()
+		stopWatching()
 		stopTurning()
 		s.begin(Closed, "")
 	}()

@@ -417,38 +417,3 @@ func Serve(ctx context.Context, servers ...*Server) error {
 		}
 	}
 }
-
-// Systemd tells systemd of the server's phases: that it is ready, that it stops, and a line of status. socket is the environment's NOTIFY_SOCKET; with ""
-// nobody is told. Of several servers in a process give it to the one that is ready last.
-func Systemd(socket string) ServerOption {
-	return serverOption(func(o *serverOptions) error {
-		if socket == "" {
-			return nil
-		}
-		o.phases = append(o.phases, func(c PhaseChange) {
-			text := "STATUS=" + c.Phase.String()
-			if c.Why != "" {
-				text += ": " + c.Why
-			}
-			switch c.Phase {
-			case Ready:
-				text = "READY=1\n" + text
-			case Leaving:
-				text = "STOPPING=1\n" + text
-			}
-			notify(socket, text)
-		})
-		return nil
-	})
-}
-
-// notify sends a datagram to a Unix socket. Nobody has to listen: a status that is lost is no failure of the server.
-func notify(socket, text string) {
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = c.Write([]byte(text))
-}

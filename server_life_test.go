@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,6 +166,29 @@ func TestStopBeforeReady(t *testing.T) {
 		}
 		if n := engine.Requests().Announce; n != 0 {
 			t.Errorf("announced %d times after it was asked to stop; phases: %s; it took %v", n, p.list(), time.Since(began))
+		}
+	})
+}
+
+// TestReadyWithAHungRegistry: a server whose discovery does not answer serves all the same, after 5 s.
+func TestReadyWithAHungRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		engine, reg, ln := ownRegistry(t, w)
+		engine.SetSlow(time.Hour)
+		var p phases
+		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
+		if err != nil {
+			t.Fatal(err)
+		}
+		greeter(s)
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if i := slices.Index(p.names, "ready"); i < 0 || p.at[i].Sub(p.at[0]) > 5*time.Second {
+			t.Errorf("%s at %v", p.list(), p.at)
 		}
 	})
 }
@@ -576,63 +595,4 @@ func TestCloseCutsShort(t *testing.T) {
 		close(release)
 		time.Sleep(time.Second)
 	})
-}
-
-// TestServeEndsBySignal: the first signal has servers leave gently, the second ends them at once. systemd is told.
-func TestServeEndsBySignal(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		return // a process cannot send itself these signals there
-	}
-	socket := filepath.Join(t.TempDir(), "notify")
-	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer systemd.Close()
-	told := make(chan string, 100)
-	go func() {
-		defer close(told)
-		b := make([]byte, 4096)
-		for {
-			n, err := systemd.Read(b)
-			if err != nil {
-				return
-			}
-			told <- string(b[:n])
-		}
-	}()
-	await := func(want string) {
-		t.Helper()
-		for {
-			select {
-			case got := <-told:
-				if strings.Contains(got, want) {
-					return
-				}
-			case <-time.After(time.Minute):
-				t.Fatalf("systemd was not told: %s", want)
-			}
-		}
-	}
-	s, err := hull.NewServer("plant", hull.WithRegistry(memory(t)), hull.Systemd(socket), hull.Drain(time.Hour, time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hanging(make(chan struct{}), new(atomic.Int64))(s)
-	ended := make(chan error, 1)
-	go func() { ended <- hull.Serve(t.Context(), s) }()
-	self, err := os.FindProcess(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	await("READY=1")
-	for _, want := range []string{"STOPPING=1\nSTATUS=leaving", "STATUS=closed"} {
-		if err := self.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		await(want)
-	}
-	if err := <-ended; err != nil {
-		t.Log(err) // what was cut off: it may say so, though nothing was under way
-	}
 }
