@@ -30,6 +30,7 @@ type adminHandler struct {
 
 func newAdminHandler(s *Server, clients []*Client) http.Handler {
 	h := &adminHandler{group: group{server: s, clients: clients}, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection()}
+	h.mux.HandleFunc("GET /", h.nowhere)
 	h.mux.HandleFunc("GET /hull/{$}", h.index)
 	h.mux.HandleFunc("GET /hull/state", h.state)
 	h.mux.HandleFunc("GET /hull/calls", h.calls)
@@ -103,6 +104,16 @@ POST /hull/spec?do=validate          says what is wrong with it
 POST /hull/spec?do=diff              says what it would change
 POST /hull/spec?do=try&for=30s       puts it in force, and takes it back when calls fail twice as often
 `)
+}
+
+// nowhere answers who has mistaken the address.
+func (h *adminHandler) nowhere(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/hull/explain", "/hull/explain/":
+		http.Error(w, "name the service, and a method if you like: /hull/explain/SERVICE/METHOD", http.StatusNotFound)
+	default:
+		http.Error(w, "there is nothing here; /hull/ says what there is", http.StatusNotFound)
+	}
 }
 
 func (h *adminHandler) state(w http.ResponseWriter, r *http.Request) {
@@ -224,7 +235,7 @@ func (h *adminHandler) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	show(w, r, out, func(w io.Writer) {
 		if method != "" && !slices.Contains(methods, method) {
-			fmt.Fprintf(w, "method %s: not seen yet%s\n", method, meant(nearest.Find(method, methods)))
+			fmt.Fprintf(w, "method %s: not seen yet%s\n", method, meant(nearMethods(method, methods)))
 		}
 		for i, e := range out {
 			if i > 0 {
@@ -263,6 +274,24 @@ func wholeMethod(name string, known []string) string {
 		}
 	}
 	return cmp.Or(whole, name)
+}
+
+// nearMethods are those that may have been meant by a name, or by the part of one behind the slash.
+func nearMethods(name string, known []string) (near []string) {
+	if strings.Contains(name, "/") {
+		return nearest.Find(name, known)
+	}
+	var parts []string
+	for _, m := range known {
+		parts = append(parts, m[strings.LastIndexByte(m, '/')+1:])
+	}
+	parts = nearest.Find(name, parts)
+	for _, m := range known {
+		if slices.Contains(parts, m[strings.LastIndexByte(m, '/')+1:]) && !slices.Contains(near, m) {
+			near = append(near, m)
+		}
+	}
+	return near
 }
 
 // unknownService says what might have been meant, also by whoever leaves out the service before a method's full name.

@@ -19,7 +19,7 @@ type serverState struct {
 	Failures  int64         `json:"failures"`
 	Admission admissionJSON `json:"admission"`
 	Keys      keysJSON      `json:"keys"`
-	Port      PortSnapshot  `json:"port"`
+	Port      portJSON      `json:"port"`
 }
 
 // admissionJSON is which calls a server takes on.
@@ -108,7 +108,7 @@ func (s *Server) adminState() *serverState {
 	n := s.Snapshot()
 	phase, why, _ := s.life.now()
 	return &serverState{Service: s.service, Node: s.NodeID(), Address: s.Addr(), Phase: phase.String(), Why: why, Origin: s.docOrigin(), InFlight: n.InFlight,
-		Calls: n.Calls, Failures: n.Failures, Admission: viewAdmission(&n.Admission, s.desk.Rules()), Keys: viewKeys(n.Keys, s.opt.keys), Port: n.Port}
+		Calls: n.Calls, Failures: n.Failures, Admission: viewAdmission(&n.Admission, s.desk.Rules()), Keys: viewKeys(n.Keys, s.opt.keys), Port: portJSON(n.Port)}
 }
 
 func viewAdmission(a *admission.Snapshot, r admission.Rules) admissionJSON {

@@ -219,3 +219,34 @@ func TestAdminShowsAllOfKeys(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestAdminShowsAllOfThePort: whatever a port counts is on the admin page, in words and as JSON that is named like the rest of it.
+func TestAdminShowsAllOfThePort(t *testing.T) {
+	var p hull.PortSnapshot
+	v := reflect.ValueOf(&p).Elem()
+	for i := range v.NumField() {
+		v.Field(i).SetInt(int64(1000 + i))
+	}
+	text, b := hull.PortShown(p)
+	var named map[string]int
+	if err := json.Unmarshal(b, &named); err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		if n := strconv.Itoa(1000 + i); !strings.Contains(text, " "+n+" ") || name != "HTTP" && strings.Contains(text, n+" "+name) {
+			t.Errorf("%s is not shown in words in\n%s", name, text)
+		}
+	}
+	for name := range named {
+		if name[0] < 'a' || name[0] > 'z' {
+			t.Errorf("%q is written otherwise than everything else", name)
+		}
+	}
+	if len(named) != v.NumField() || named["overConnsPerPeer"] == 0 || named["grpc"] == 0 {
+		t.Errorf("%s", b)
+	}
+	if text, _ := hull.PortShown(hull.PortSnapshot{}); text != "  port      0 connections now; 0 native, 0 gRPC, 0 HTTP so far\n" {
+		t.Error(text)
+	}
+}

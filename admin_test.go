@@ -273,6 +273,18 @@ func TestAdminPage(t *testing.T) {
 		t.Errorf("%d %s", code, body)
 	}
 
+	for path, want := range map[string]string{"/": "/hull/ says what there is", "/hull/stats": "/hull/ says what there is", "/hull/explain": "/hull/explain/SERVICE/METHOD",
+		"/hull/explain/": "/hull/explain/SERVICE/METHOD"} {
+		if code, body := s.do(http.MethodGet, client+path, ""); code != http.StatusNotFound || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	for path, want := range map[string]string{"shop/Gte": "did you mean shop.S/Get?", "shop/shop.S/Gte": "did you mean shop.S/Get?"} {
+		if _, body := s.do(http.MethodGet, client+"/hull/explain/"+path, ""); !strings.Contains(body, "not seen yet; "+want) {
+			t.Errorf("%s: %.100s", path, body)
+		}
+	}
+
 	const doc = "services: {shop: {retry: {attempts: 2}, methods: {shop.S/Get: {timeout: 300ms}}}}"
 	yaml := []string{"Content-Type", "application/yaml"}
 	if code, body := s.do(http.MethodPost, client+"/hull/spec?do=diff", doc, yaml...); code != http.StatusOK || !strings.Contains(body, "shop: retry.attempts: 3 -> 2") {

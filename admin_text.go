@@ -94,17 +94,7 @@ func (s *serverState) writeText(w io.Writer, method string) {
 		}
 	}
 	fmt.Fprintln(w)
-	fmt.Fprintf(w, "  port      %d connections now; %d native, %d gRPC, %d HTTP so far", s.Port.Conns, s.Port.Native, s.Port.GRPC, s.Port.HTTP)
-	for _, c := range []struct {
-		n    int64
-		what string
-	}{{s.Port.OverConns + s.Port.OverConnsPerPeer + s.Port.OverWaiting, "closed because of limits"}, {s.Port.HandshakesFailed, "said nothing sensible"},
-		{s.Port.SlowReaders + s.Port.SlowSenders, "too slow"}, {s.Port.ResetFloods + s.Port.ControlFloods, "floods"}, {s.Port.Panicked, "calls panicked"}} {
-		if c.n > 0 {
-			fmt.Fprintf(w, ", %d %s", c.n, c.what)
-		}
-	}
-	fmt.Fprintln(w)
+	s.Port.writeText(w)
 }
 
 func (r refusedJSON) String() string {

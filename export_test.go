@@ -45,6 +45,17 @@ func KeysShown(k idempotency.Snapshot, o idempotency.Options) (string, []byte) {
 	return text.String(), b
 }
 
+// PortShown returns what the admin page shows of what a port has seen, as text and as JSON.
+func PortShown(p PortSnapshot) (string, []byte) {
+	var text strings.Builder
+	portJSON(p).writeText(&text)
+	b, err := json.Marshal(portJSON(p))
+	if err != nil {
+		panic(err)
+	}
+	return text.String(), b
+}
+
 // DiscoveryWords is how the admin page says how discovery stands.
 var DiscoveryWords = discoveryWords
 

@@ -18,7 +18,7 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // whoever interrupts a second time does not want to wait
 	return cli.Run(ctx, os.Args[1:], cli.Options{Env: os.LookupEnv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Terminal: isTerminal(os.Stdout), Drivers: drivers()})
+		Terminal: isTerminal(os.Stdout), Size: func() (int, int) { return sizeOf(os.Stdout) }, Drivers: drivers()})
 }
 
 // isTerminal reports whether f is a terminal that understands colours.

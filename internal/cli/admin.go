@@ -32,11 +32,15 @@ type page struct {
 
 // page returns the one that the user names.
 func (p *program) page(cmd *cobra.Command) (*page, error) {
-	a := &page{addr: textOf(cmd, setAdmin), name: textOf(cmd, setAdmin)}
+	name := textOf(cmd, setAdmin)
+	if at, ok := strings.CutPrefix(name, "http://"); ok { // as a browser shows it
+		name, _, _ = strings.Cut(at, "/")
+	}
+	a := &page{addr: name, name: name}
 	network, addr := "tcp", a.addr
 	switch path, unix := strings.CutPrefix(a.addr, "unix://"); {
 	case a.addr == "":
-		return nil, usagef("name the program to ask: --admin HOST:PORT, which it logs if it was made with hull.WithAdmin")
+		return nil, usagef("name the program to ask: --admin HOST:PORT, the address that it was given with hull.WithAdmin (AdminAddr, or its log, says which one it chose for port 0)")
 	case unix:
 		network, addr, a.addr = "unix", path, "localhost"
 	default:
@@ -213,8 +217,11 @@ document that is valid but bad harms one program for some seconds; give it to th
 				return err
 			}
 			if d := durationOf(cmd, setCanary); d != 0 {
-				if args[0] != "set" || d < 0 {
-					return usagef("--canary %v is how long set has a document on probation", d)
+				switch {
+				case args[0] != "set":
+					return usagef("--canary is for set, which has a document on probation for that long; %s puts none in force", args[0])
+				case d < 0:
+					return usagef("wrong value %q of --canary: a document is on probation for more than 0s", d)
 				}
 				path = "spec?do=try&for=" + d.String()
 				a.http.Timeout += d + canaryBefore

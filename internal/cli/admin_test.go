@@ -140,7 +140,9 @@ func TestAdminCommands(t *testing.T) {
 		{"policy set -", "", 2, []string{"it is empty: write {} for the defaults"}},
 		{"policy validate -", "# nothing\n", 2, []string{"it is empty: write {} for the defaults"}},
 		{"policy set " + file + " --canary 100ms", "", 0, []string{"in force", "nothing changes"}},
-		{"policy diff " + file + " --canary 1s", "", 2, []string{"--canary"}},
+		{"policy diff " + file + " --canary 1s", "", 2, []string{"--canary is for set", "diff puts none in force"}},
+		{"policy set " + file + " --canary -1s", "", 2, []string{"of --canary: a document is on probation for more than"}},
+		{"explain echo/Sya", "", 0, []string{"method Sya: not seen yet; did you mean test.Echo/Say?"}},
 		{"policy burn", "", 2, []string{`"burn" is not known`}},
 		{"stats everything", "", 2, []string{`"everything" is not known`}},
 	} {

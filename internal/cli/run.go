@@ -38,6 +38,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Terminal says that Stdout is one that understands colours. They are left out if the environment has NO_COLOR.
 	Terminal bool
+	// Size is how many columns and lines the terminal has now; nil, or 0 = not known, and nothing is cut.
+	Size func() (columns, lines int)
 	// Drivers are the kinds of registry, the default first.
 	Drivers []Driver
 }

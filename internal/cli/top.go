@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -90,8 +91,8 @@ stand, and who is avoided and why. LIMIT is how many attempts are under way of h
 that wait; THROTTLE the share of the least important calls that is held back; TIMEOUT that of an
 attempt, with a question mark while nothing is learned; LATENCY what a node's successful attempts
 took of late, and COUNTS AS what the balancer goes by, which takes failures for slow answers. On a
-terminal the picture is drawn anew until it is interrupted; anywhere else one picture of one second
-is printed.`,
+terminal the picture is drawn anew until it is interrupted, also when the program is away and comes
+back; anywhere else one picture of one second is printed.`,
 		Example: "hull top --admin 127.0.0.1:7070",
 		Args:    p.arguments(0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.runTop(cmd) },
@@ -124,7 +125,7 @@ func (p *program) runTop(cmd *cobra.Command) error {
 	}
 	t := time.NewTicker(topEvery)
 	defer t.Stop()
-	for {
+	for picture := ""; ; {
 		select {
 		case <-cmd.Context().Done():
 			if p.Terminal {
@@ -133,19 +134,71 @@ func (p *program) runTop(cmd *cobra.Command) error {
 			return cmd.Context().Err()
 		case <-t.C:
 		}
-		now, err := look()
-		if err != nil {
-			return err
-		}
 		var b strings.Builder
-		p.drawTop(&b, a.name, before, now)
+		switch now, err := look(); {
+		case err == nil:
+			p.drawTop(&b, a.name, before, now)
+			before, picture = now, b.String()
+		case !p.Terminal:
+			return err
+		case cmd.Context().Err() != nil:
+			return nil
+		default: // it may be what one looks for
+			said := red
+			if !p.colours() {
+				said = none
+			}
+			fmt.Fprintf(&b, "%s\nThis was:\n%s", said.wrap(plainLine(fmt.Sprintf("no answer since %s: %v", before.At.Format(time.TimeOnly), err))), picture)
+		}
 		if !p.Terminal {
 			_, err := io.WriteString(p.Stdout, b.String())
 			return err
 		}
-		fmt.Fprint(p.Stdout, "\x1b[H"+strings.ReplaceAll(b.String(), "\n", "\x1b[K\n")+"\x1b[J")
-		before = now
+		columns, lines := 0, 0
+		if p.Size != nil {
+			columns, lines = p.Size()
+		}
+		fmt.Fprint(p.Stdout, "\x1b[H"+strings.Join(fit(b.String(), columns, lines), "\x1b[K\n")+"\x1b[K\x1b[J")
 	}
+}
+
+// fit cuts a picture to a terminal's size, of which 0 is not known: a line that is too long would go on in the next one, and lines that are too many would push
+// out the first.
+func fit(picture string, columns, lines int) []string {
+	all := strings.Split(strings.TrimSuffix(picture, "\n"), "\n")
+	if n := len(all); lines > 0 && n > lines {
+		all = append(all[:lines-1], fmt.Sprintf("… %d more lines, in a larger window or with hull stats", n-lines+1))
+	}
+	if columns > 0 {
+		for i := range all {
+			all[i] = cutLine(all[i], columns)
+		}
+	}
+	return all
+}
+
+// cutLine cuts a line, in which colours take no room.
+func cutLine(line string, columns int) string {
+	if utf8.RuneCountInString(line) <= columns {
+		return line
+	}
+	room, coloured, inside, last := columns, false, false, 0
+	for i, r := range line {
+		switch {
+		case r == '\x1b':
+			inside, coloured = true, true
+		case inside:
+			inside = r != 'm'
+		case room == 0:
+			if line = line[:last] + "…"; coloured {
+				line += "\x1b[0m"
+			}
+			return line
+		default:
+			room, last = room-1, i
+		}
+	}
+	return line
 }
 
 // drawTop writes one picture of what happened between two looks.
