@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", atOnce); err != nil {
 		panic(err)
 	}
-	engine.Main(m, map[string]func([]string, func(string)) error{"nats": serveNATS, "node": serveNode, "caller": serveCaller})
+	engine.Main(m, map[string]func([]string, func(string)) error{"nats": serveNATS, "node": serveNode, "caller": serveCaller, "plant": servePlant})
 }
 
 // serveNATS runs the registry of one scenario, with its data in a directory.
