@@ -245,6 +245,14 @@ func TestLeavingWithAHungRegistry(t *testing.T) {
 			if d := time.Since(stopped); d > 28500*time.Millisecond || err == nil || !strings.Contains(err.Error(), "cut off") {
 				t.Errorf("registry slow by %v: it took %v to leave, and %v: Kubernetes kills after 30s", slow, d, err)
 			}
+			for name, most := range map[string]time.Duration{"leaving": 10 * time.Second, "deregistering": 2 * time.Second, "draining": 20 * time.Second} {
+				i := slices.Index(p.names, name)
+				if i < 0 || i+1 == len(p.names) {
+					t.Errorf("registry slow by %v: %s: not a phase of %s", slow, name, p.list())
+				} else if d := p.at[i+1].Sub(p.at[i]); d > most {
+					t.Errorf("registry slow by %v: %s took %v, at most %v are promised", slow, name, d, most)
+				}
+			}
 			<-done
 			engine.SetSlow(0)
 			_ = c.Close()
