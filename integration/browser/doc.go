@@ -1,2 +1,2 @@
-// Package browser holds no code, only the test that drives the demo's page in a real Chromium.
+// Package browser holds no code, only tests with a real Chromium: what the demo's page shows, and what pages from elsewhere cannot do.
 package browser

@@ -74,7 +74,7 @@ func startDemo(t *testing.T) string {
 
 // startBrowser starts Chromium with nothing remembered, and fails the test for anything that the page itself complains
 // about or fetches from elsewhere, but for complaints that hold the tolerated text, if there is one.
-func startBrowser(t *testing.T, origin string, tolerated string) context.Context {
+func startBrowser(t *testing.T, origin, tolerated string, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	var program string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -93,7 +93,7 @@ func startBrowser(t *testing.T, origin string, tolerated string) context.Context
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("no-proxy-server", true), chromedp.WSURLReadTimeout(60 * time.Second),
 	}
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(opts, more...)...)
 	t.Cleanup(cancel)
 	ctx, cancelTab := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
