@@ -64,13 +64,15 @@ func TestAnswersWaitBehindPatientStreams(t *testing.T) {
 		first  string // method of the first call
 		gone   bool   // the first is reset by its peer, which keeps what it held
 		honest bool   // the peer gives back what streams held that have ended
+		busy   bool   // it asks for more and more, and makes room by a byte now and then
 		least  time.Duration
 	}{
-		{"behind a stream", "Chat", false, true, 30 * slow},
-		{"behind an answer", "Hello", false, true, slow},
-		{"behind a stream that keeps all", "Chat", false, false, 30 * slow},
-		{"behind an answer that keeps all", "Hello", false, false, slow},
-		{"behind a stream that has ended", "Chat", true, false, 30 * slow},
+		{"behind a stream", "Chat", false, true, false, 30 * slow},
+		{"behind an answer", "Hello", false, true, false, slow},
+		{"behind a stream that keeps all", "Chat", false, false, false, 30 * slow},
+		{"behind an answer that keeps all", "Hello", false, false, false, slow},
+		{"behind an answer that keeps nearly all", "Hello", false, false, true, slow},
+		{"behind a stream that has ended", "Chat", true, false, false, 30 * slow},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -88,6 +90,12 @@ func TestAnswersWaitBehindPatientStreams(t *testing.T) {
 				held, reset, closed, answered := uint32(0), time.Duration(0), time.Duration(0), false
 				for closed == 0 && !answered && time.Since(start) < time.Hour {
 					time.Sleep(slow / 8)
+					if tt.busy { // fails when the server has given up
+						_ = c.f.WriteWindowUpdate(0, 1)
+						_ = c.f.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.block(t, "application/grpc"), EndHeaders: true})
+						_ = c.f.WriteData(c.next, true, []byte(enveloped(nil)))
+						c.next += 2
+					}
 					for more := true; more; {
 						select {
 						case h, open := <-c.frames:
