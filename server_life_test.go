@@ -348,6 +348,9 @@ func TestLeavingTakesTwiceAsLongAsHearing(t *testing.T) {
 				if got := leaves(t, reg, ln, func() {}); got < want || got > most {
 					t.Errorf("listens %v: heard after %v, it served for %v, want %v", listens, by, got, want)
 				}
+				if left, err := engine.List(t.Context()); len(left) > 0 || err != nil { // its registry is still open
+					t.Errorf("discovery still knows %q, %v", left, err)
+				}
 			})
 		}
 	}
