@@ -31,14 +31,28 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	if u.m.Unary.Concurrent(&u.call) {
 		return c.hedged(ctx, u)
 	}
+	quiet := u.quiet() // found out now: if many calls are under way, u has left the caches by then
 	winner, failed := u.m.Unary.DriveAt(ctx, u.now, &u.call, u.runner())
-	u.tell(winner, u.node, &u.rep, failed)
-	if u.opt.explain {
-		u.explained(c.s)
+	if failed != nil || !quiet {
+		failed = u.ended(winner, failed)
 	}
-	failed = u.finish(failed)
 	u.release(c.s.c)
 	return failed
+}
+
+// quiet reports whether nobody wants to hear of the call if it succeeds.
+func (u *unaryCall) quiet() bool {
+	o := u.opt
+	return u.alt == nil && u.explanation == nil && o.info == nil && o.header == nil && o.trailer == nil && o.peer == nil && o.onFinish == nil
+}
+
+// ended tells of the call, whose winner is the number of the attempt that counts, and returns what its caller gets.
+func (u *unaryCall) ended(winner int, err error) error {
+	u.tell(winner, u.node, &u.rep, err)
+	if u.opt.explain {
+		u.explained(u.s)
+	}
+	return u.finish(err)
 }
 
 // request fills in what goes out. It does so one by one: there is no copy then.
