@@ -46,7 +46,8 @@ func TestDeadOnArrivalNeverStarts(t *testing.T) {
 				}}
 				m.info.Name = "plant.Plant/Watch"
 				s.add(m)
-				h, out := &handler{s}, transport.Outgoing{}
+				var out transport.Outgoing
+				h := &handler{s}
 				if shape == "unary" {
 					out = h.Unary(tt.ctx, &transport.Incoming{Method: "plant.Plant/Work", Codec: "json", Payload: []byte("{}"), Deadline: tt.deadline})
 				} else {
