@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/hull-go/hull"
 	pb "github.com/hull-go/hull/examples/greeter/greeterpb"
@@ -165,6 +166,17 @@ func TestExplainOverProtocols(t *testing.T) {
 	}
 	if got := story("hull-explain", "1", "Connect-Protocol-Version", "1"); !strings.Contains(got, `"node":"shop-1"`) {
 		t.Errorf("Connect: %q", got)
+	}
+	// gRPC-Web: a frame of five bytes and the message, and the trailer behind the answer.
+	msg, err := proto.Marshal(&pb.HelloRequest{Name: "good"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, asked := range []string{"0", "1"} {
+		code, body := s.do(http.MethodPost, "http://"+s.server.Addr()+"/shop.S/Get", string([]byte{0, 0, 0, 0, byte(len(msg))})+string(msg), "Content-Type", "application/grpc-web+proto", "hull-explain", asked)
+		if told := strings.Contains(body, `"node":"shop-1"`); code != http.StatusOK || !strings.Contains(body, "grpc-status: 0") || told != (asked == "1") {
+			t.Errorf("gRPC-Web, asked %s: %d %q", asked, code, body)
+		}
 	}
 	for _, header := range [][]string{nil, {"hull-explain", "1", "X-Forwarded-For", "1.2.3.4"}, {"hull-explain", "1", "Via", "1.1 proxy"}} {
 		if got := story(header...); got != "" {
