@@ -181,10 +181,10 @@ func (c *Context) watchDeadline(a *asked) {
 
 // ended is what a context has that has ended before anybody asked.
 func ended(err error) *asked {
-	switch err {
-	case context.Canceled: //nolint:errorlint // what wraps it is kept
+	switch {
+	case err == context.Canceled: //nolint:errorlint // what wraps it is kept
 		return cancelled
-	case context.DeadlineExceeded: //nolint:errorlint // the same
+	case err == context.DeadlineExceeded: //nolint:errorlint // the same
 		return expired
 	}
 	return &asked{err: err}
