@@ -181,10 +181,10 @@ func (c *Context) watchDeadline(a *asked) {
 
 // ended is what a context has that has ended before anybody asked.
 func ended(err error) *asked {
-	switch {
-	case err == context.Canceled: //nolint:errorlint // what wraps it is kept
+	if err == context.Canceled { //nolint:errorlint // what wraps it is kept
 		return cancelled
-	case err == context.DeadlineExceeded: //nolint:errorlint // the same
+	}
+	if err == context.DeadlineExceeded { //nolint:errorlint // the same
 		return expired
 	}
 	return &asked{err: err}
