@@ -248,7 +248,7 @@ type serverStream struct {
 // talk gives the stream's place back. A stream has one while its handler works toward its first answer; from then on it is a conversation, which may last
 // for hours and says nothing of how much there is to do. It is no sample of how long calls take.
 func (s *serverStream) talk() {
-	if !s.talking.Swap(true) {
+	if !s.talking.Load() && !s.talking.Swap(true) { // each message asks, and to look is cheaper
 		s.srv.settle(s.c)
 	}
 }

@@ -137,9 +137,9 @@ type batch struct {
 	used            int64 // the cost of what has been handed out, as far as the windows have not been told
 }
 
-// take returns the next message, of which there must be one, and whether its memory is its own; what lies in a page is valid until the
-// next call.
-func (s *stream) take() (m message, apart bool) {
+// take returns the next message, of which there must be one: its bytes, what it takes from the windows, and whether it is compressed and has memory of
+// its own. What lies in a page is valid until the next call.
+func (s *stream) take() (msg []byte, cost int64, packed, apart bool) {
 	b := &s.batch
 	p := b.pages[b.page]
 	if b.pos == len(p.b) {
@@ -153,12 +153,12 @@ func (s *stream) take() (m message, apart bool) {
 	b.n--
 	typ := f[3]
 	if typ == typeApart {
-		m = b.apart[b.next]
+		m := b.apart[b.next]
 		b.apart[b.next] = message{}
 		b.next++
-		return m, true
+		return m.b, m.cost, m.packed, true
 	}
-	return message{b: f[headerLen:len(f):len(f)], cost: int64(len(f)) + frameCost - headerLen, packed: typ&flagPacked != 0}, false
+	return f[headerLen:len(f):len(f)], int64(len(f)) + frameCost - headerLen, typ&flagPacked != 0, false
 }
 
 // recycle lets go of what has been handed out of a batch, and of the rest. It returns the page that the stream may use again.

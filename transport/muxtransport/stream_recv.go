@@ -251,14 +251,14 @@ func (s *stream) Recv(v any) error {
 			return err
 		}
 	}
-	m, apart := s.take()
+	msg, cost, packed, apart := s.take()
 	// The other side is told what has been taken of its window not for each message, but before it has to wait.
-	if b.used += m.cost; b.used > 0 && (b.n == 0 || b.used >= int64(s.l.sh.opts.StreamWindow)/8) {
+	if b.used += cost; b.used > 0 && (b.n == 0 || b.used >= int64(s.l.sh.opts.StreamWindow)/8) {
 		s.settle()
 	}
-	err := s.decode(m, v)
+	err := s.decode(msg, packed, v)
 	if apart {
-		s.l.sh.keep(m.b)
+		s.l.sh.keep(msg)
 	}
 	if err != nil {
 		return err
@@ -325,10 +325,9 @@ func (s *stream) give(cost int64) bool {
 	return s.l.claimFlush()
 }
 
-// decode turns m into v.
-func (s *stream) decode(m message, v any) *status.Error {
-	b := m.b
-	if m.packed {
+// decode turns b into v. Its arguments are words: a struct that is written word by word and copied at once has the processor wait for it.
+func (s *stream) decode(b []byte, packed bool, v any) *status.Error {
+	if packed {
 		var err error
 		if s.plain, err = s.l.sh.unpack(s.plain, b); err != nil {
 			return s.l.sh.unpackError("the message", err)
