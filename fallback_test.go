@@ -113,7 +113,7 @@ func TestFallbackWithinTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hulltest.New(t)
 		first := w.Serve("greeter", "first", greeter)
-		w.Serve("backup", "second", greeter)
+		second := w.Serve("backup", "second", greeter)
 		c := w.Client("caller", withDocument(t, `services: {greeter: {fallback: {service: backup}, retry: {mode: off}, attempt_timeout: {mode: off}}}`))
 		for _, s := range []string{"greeter", "backup"} {
 			if _, err := hull.Call[helloReply](t.Context(), c.To(s), greet, &helloRequest{Name: "Ada"}); err != nil {
@@ -128,6 +128,15 @@ func TestFallbackWithinTheDeadline(t *testing.T) {
 		if took := time.Since(began); err != nil || rep.From != "second" || took < 700*time.Millisecond || took > 800*time.Millisecond {
 			t.Errorf("%v, %v after %v", rep, err, took)
 		}
+		second.Freeze() // which has what is left of the caller's time, and no more
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began = time.Now()
+		rep, err = ask(ctx, c, greet, "Ada")
+		if took := time.Since(began); status.CodeOf(err) != status.DeadlineExceeded || took < 900*time.Millisecond || took > 1050*time.Millisecond {
+			t.Errorf("when the other service hangs, too: %v, %v after %v", rep, err, took)
+		}
+		second.Thaw()
 		ctx, cancel = context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		if _, err := ask(ctx, c, greet, "Ada"); !errors.Is(err, context.Canceled) {
