@@ -376,7 +376,7 @@ func TestOpenLoopRamp(t *testing.T) {
 		{name: "budget 5 %", budget: budget5, want: never},
 		{name: "throttle", gates: throttled, want: never},
 		{name: "limit", line: limit(150), want: always},
-		{name: "adaptive limit", line: adaptive, want: share{0, 0.5}}, // it finds a half to two thirds of what it could serve
+		{name: "adaptive limit", line: adaptive, want: share{0.5, 1}},
 		{name: "adaptive limit, half of it", line: adaptive, enough: 0.375, want: share{0.8, 1}},
 		{name: "limit + budget + throttle", line: limit(150), budget: budget5, gates: throttled, want: always},
 	})

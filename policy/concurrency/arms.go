@@ -55,6 +55,7 @@ type climb struct {
 	from   float64 // places before the step
 	before tally   // what was seen with them
 	looked int     // windows since
+	lift   bool    // it is one of slow calls, see lift
 	// ceiling is where answers came too late, ceilingLeft for how many comparisons that is remembered.
 	ceiling     float64
 	ceilingLeft int
@@ -124,14 +125,20 @@ func (t *TwoArm) turn(now policy.Time, inUse int) {
 		refused: float64(t.refused.Swap(0)), took: took.Seconds()}
 	jumped := took < 0 || took > max(time.Minute, 8*t.took)
 	if t.took = took; jumped { // or paused: nothing to learn
+		t.trend = trend{}
 		t.begin(now, calm)
 		return
 	}
 	t.pace = (seen.ended + seen.late) / seen.took
+	t.trend.add(seen.took, t.pace)
 	t.came = t.pace + float64(more)/seen.took
 	switch {
+	case t.phase == calm && seen.saturated() && t.lift(now, t.withLast(seen)):
 	case t.phase == calm && seen.saturated() && t.cycle.saturated(): // not a burst: the last window was saturated too
 		t.forget()
+		if t.slow(now) {
+			t.around(t.places)
+		}
 		t.begin(now, settleUp)
 	case t.phase == calm:
 		t.cycle = seen
@@ -154,6 +161,9 @@ func (t *TwoArm) learn(now policy.Time, seen *tally) {
 	switch t.phase {
 	case firstUp:
 		t.arms[1].add(*seen)
+		if t.slow(now) && t.suffices(now, seen) {
+			return
+		}
 	case firstDown:
 		t.arms[0].add(*seen)
 		if e, sigma, known := t.compare(); known && e-growSure*sigma > growEarly && t.cycle.saturated() {
@@ -190,6 +200,7 @@ func (t *TwoArm) decide(now policy.Time) {
 		t.grow(now)
 	case known && e+sigma < t.opt.Elasticity:
 		t.places = max(t.places*shrinkFactor, float64(t.opt.Min))
+		t.useless = now
 		t.cut.Store(int64(now))
 		t.forget()
 		t.begin(now, settleUp)
@@ -225,11 +236,16 @@ func (t *TwoArm) step(now policy.Time, from, factor float64) bool {
 	if to < from*climbLeast {
 		return false
 	}
-	t.climb.from, t.climb.before, t.climb.looked = from, t.arms[1], 0
-	t.places = to
+	t.climbs(now, to, climb{from: from, before: t.arms[1]})
+	return true
+}
+
+// climbs begins a step.
+func (t *TwoArm) climbs(now policy.Time, to float64, c climb) {
+	c.ceiling, c.ceilingLeft = t.climb.ceiling, t.climb.ceilingLeft
+	t.climb, t.places = c, to
 	t.forget()
 	t.begin(now, settleClimb)
-	return true
 }
 
 // look judges a step of a climb.
@@ -238,15 +254,21 @@ func (t *TwoArm) look(now policy.Time, seen *tally) {
 	e, sigma, known := elasticity(&t.climb.before, &t.arms[1], armLeast/8)
 	worth := known && e-sigma > t.opt.Elasticity
 	switch {
-	case !t.cycle.saturated():
+	case !t.cycle.saturated() || t.climb.lift && !seen.saturated():
 		t.forget()
 		t.begin(now, calm)
+	case worth && t.climb.lift && t.lift(now, t.arms[1]):
 	case worth && seen.late <= climbLate*seen.ended && t.step(now, t.places, climbFactor):
 	case worth:
 		t.forget()
 		t.begin(now, settleUp)
+	case t.climb.lift && t.climb.looked >= climbWindows && known && e+sigma >= t.opt.Elasticity: // nobody is late: more places are not given back in doubt
+		t.around(t.climb.from)
+		t.forget()
+		t.begin(now, settleUp)
 	case !known || e+sigma < t.opt.Elasticity || t.climb.looked >= climbWindows:
 		t.places = t.climb.from
+		t.useless = now
 		t.cut.Store(int64(now))
 		t.forget()
 		t.begin(now, settleUp)
@@ -267,12 +289,16 @@ func (t *TwoArm) retreat() float64 {
 // fall takes places away at once: who would come in would be late as well.
 func (t *TwoArm) fall(now policy.Time, to float64) {
 	t.places = to
+	t.useless = now
 	t.cut.Store(int64(now))
 	t.forget()
 	t.begin(now, settleUp)
 	t.from.Store(t.goal.Load())
 	t.limit.Store(t.goal.Load())
 }
+
+// slack is how many places there are beyond L while calm.
+func slack(places float64) float64 { return max(slackLeast, 2*math.Sqrt(places)) }
 
 // forget lets the arms be compared anew.
 func (t *TwoArm) forget() { t.arms, t.rounds = [2]tally{}, 0 }
@@ -303,11 +329,13 @@ func (t *TwoArm) enter(now policy.Time, p phase) {
 	var limit float64
 	switch p {
 	case calm:
-		need, limit = calmEnded, math.Round(t.places+max(slackLeast, 2*math.Sqrt(t.places)))
+		need, limit = calmEnded, math.Round(t.places+slack(t.places))
 	case settleDown, firstDown, secondDown:
 		limit = t.arm(-1)
 	case settleClimb, climbing:
-		limit = math.Round(t.places)
+		if limit = math.Round(t.places); t.climb.lift {
+			limit = math.Round(t.places + slack(t.places))
+		}
 	default:
 		limit = t.arm(+1)
 	}
@@ -315,6 +343,9 @@ func (t *TwoArm) enter(now policy.Time, p phase) {
 	from := int64(limit)
 	if p.settles() {
 		from = t.limit.Load()
+		if p == settleClimb && t.climb.lift {
+			from = max(from, int64(limit)) // a surplus that has to go there is only on the way down
+		}
 	}
 	t.need.Store(need)
 	t.from.Store(from)

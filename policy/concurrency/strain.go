@@ -171,6 +171,7 @@ func (t *TwoArm) strained(now policy.Time, s *Sample) {
 			t.tried(now, kept)
 		}
 	}
+	t.trend.saw(s.InUse)
 	t.strain.add(now, s.Entered, s.Took, s.Patience)
 	limit := t.limit.Load()
 	idle, sure := int64(strainIdle), strainSure

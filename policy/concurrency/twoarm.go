@@ -96,10 +96,13 @@ type TwoArm struct {
 	arms   [2]tally      // down, up
 	climb  climb
 	strain strain
-	high   float64 // where strain first took places away since the latest calm time, 0 when it has not
-	trial  trial
-	rested policy.Time   // when a trial last ended badly
-	rest   time.Duration // for how long strain takes no places away since then
+	trend  trend
+	// useless is when more places were last found to bring nothing or to make answers late, 0 = never.
+	useless policy.Time
+	high    float64 // where strain first took places away since the latest calm time, 0 when it has not
+	trial   trial
+	rested  policy.Time   // when a trial last ended badly
+	rest    time.Duration // for how long strain takes no places away since then
 	// lateFrom is where the retreat began, 0 when there is none.
 	lateFrom float64
 }
