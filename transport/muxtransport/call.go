@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -180,7 +181,7 @@ const maxSendHeader = 24 << 10
 // start sends the request. When it fails the call has not been sent and is in nobody's hands.
 func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request) *status.Error {
 	now := req.Now
-	if now == 0 || len(ca.out) > partSize { // it took its time to encode that
+	if _, quick := req.Codec.(codec.Proto); now == 0 || !quick || len(ca.out) > partSize { // encoding may have taken its time, in foreign code
 		now = policy.Now()
 	}
 	if ca.deadline != 0 {
