@@ -8,7 +8,7 @@ import (
 
 // Acquit implements policy.Acquitting: a request that fails on one node after the other is to blame for that, so none of them is ejected for it. What was
 // seen beside the failure stays: that a connection broke, that nothing was heard, and what the balancer charged.
-func (p *Picker) Acquit(now policy.Time, _ rand.Source, node policy.Node, start policy.Time, cl policy.Class) {
+func (p *Picker) Acquit(now policy.Time, _ rand.Source, node policy.Node, ended policy.Time, cl policy.Class) {
 	n, ok := node.(*Node)
 	if !ok || n == nil {
 		return
@@ -17,22 +17,22 @@ func (p *Picker) Acquit(now policy.Time, _ rand.Source, node policy.Node, start 
 	if c.Rate == policy.Failure {
 		n.excused.Add(1)
 	}
-	if c.Node != policy.Failure {
-		return
+	if c.Node != policy.Failure || ended < policy.Time(n.row.Load()) {
+		return // a success has ended its row since
 	}
 	left, taken := n.streak.Load(), false
-	for left > 0 && !taken { // a success meanwhile has ended the row anyway
+	for left > 0 && !taken {
 		if taken = n.streak.CompareAndSwap(left, left-1); !taken {
 			left = n.streak.Load()
 		}
 	}
 	k := n.core
-	if n.flags.Load()&isEjected == 0 || left-1 >= k.limit.Load() {
+	if !taken || n.flags.Load()&isEjected == 0 || left-1 >= k.limit.Load() {
 		return
 	}
 	k.mu.Lock()
 	defer k.release()
-	if n.inARow && n.since >= start && n.flags.Load()&isEjected != 0 && k.byKey[key{n.id, n.Info().Address}] == n {
+	if n.inARow && n.since >= ended && n.flags.Load()&isEjected != 0 && k.byKey[key{n.id, n.Info().Address}] == n {
 		n.ejections = max(0, n.ejections-1)
 		k.absolve(now, n, isEjected, "what it failed with failed elsewhere, too")
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/hull-go/hull/policy"
 )
 
-// acquit takes back an attempt of a class that began at a time.
-func (d *driver) acquit(id string, began policy.Time, class policy.Class) {
-	d.p.Acquit(d.now, d.rnd, d.node(id), began, class)
+// acquit takes back an attempt of a class that ended at a time.
+func (d *driver) acquit(id string, ended policy.Time, class policy.Class) {
+	d.p.Acquit(d.now, d.rnd, d.node(id), ended, class)
 }
 
 // TestQueryOfDeathEjectsNobody: what failed on several nodes counts against none of them, in a row or in their success rates; what failed on one does.
@@ -23,10 +23,9 @@ func TestQueryOfDeathEjectsNobody(t *testing.T) {
 			}
 			for range 60 { // of these two alone: the others are well, and called as often
 				for _, id := range []string{"n00", "n01"} {
-					began := d.now
 					d.force(id, 10*time.Millisecond, class)
 					if acquits {
-						d.acquit(id, began, class)
+						d.acquit(id, d.now, class)
 					}
 				}
 				d.force("n02", 10*time.Millisecond, policy.ClassOK)
@@ -47,12 +46,11 @@ func TestQueryOfDeathEjectsNobody(t *testing.T) {
 // TestAcquittalLiftsAnEjection: the last of a row of failures has the node ejected before its call has ended; that is undone, but not what others have done, nor what
 // had been before.
 func TestAcquittalLiftsAnEjection(t *testing.T) {
-	fail := func(d *driver, n int) (began policy.Time) {
+	fail := func(d *driver, n int) (ended policy.Time) {
 		for range n {
-			began = d.now
 			d.force("n00", time.Millisecond, policy.ClassUnavailable)
 		}
-		return began
+		return d.now
 	}
 	d := newDriver(t, Options{}, fleet(4)...)
 	last := fail(d, 5)
@@ -96,4 +94,30 @@ func TestAcquittalLiftsAnEjection(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	d.p.Acquit(d.now, d.rnd, nil, start, policy.ClassUnavailable)
+}
+
+// TestAcquittalIsOfItsRow: a success ends a row of failures. What failed before has no part in the next one, and must not lift what that has done; nor is there
+// anything to lift when the row is over.
+func TestAcquittalIsOfItsRow(t *testing.T) {
+	for _, over := range []bool{false, true} {
+		d := newDriver(t, Options{}, fleet(4)...)
+		d.force("n00", time.Millisecond, policy.ClassUnavailable)
+		ended := d.now
+		d.force("n00", time.Millisecond, policy.ClassOK)
+		for range 5 {
+			d.force("n00", time.Millisecond, policy.ClassUnavailable)
+		}
+		if over {
+			d.force("n00", time.Millisecond, policy.ClassOK) // one probe: it takes two for the node to return
+			ended = d.now
+		}
+		want := d.state("n00")
+		if want.State != Ejected {
+			t.Fatalf("%+v", want)
+		}
+		d.acquit("n00", ended, policy.ClassUnavailable)
+		if s := d.state("n00"); s.State != Ejected || s.Streak != want.Streak {
+			t.Errorf("over: %v: it took back what others have done: %+v", over, s)
+		}
+	}
 }

@@ -29,8 +29,8 @@
 // fewer than half of the reachable nodes are in good standing, the ejected ones serve too (Snapshot.Panic); if no node
 // is, all are tried. So a Picker with nodes always picks one.
 //
-// Nor is a node ejected for a request that fails wherever it goes: what a call has counted against its nodes is taken back if it failed on two or more
-// and none answered it (Acquit). That its connection broke, or that nothing was heard, is seen all the same.
+// Nor is a node ejected for long for a request that fails wherever it goes: what a call has counted against its nodes is taken back at its end, if it failed on
+// two or more and none answered it (Acquit); many such at once can have nodes ejected until then. That its connection broke, or that nothing was heard, is seen all the same.
 //
 // A probe is an ordinary first attempt of an ordinary call, while another node is there to repeat it on: of an
 // idempotent one, but of any for a node that is down, where a failure costs nothing, and for a suspect if no idempotent

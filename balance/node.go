@@ -35,6 +35,7 @@ type Node struct {
 	took     histogram
 
 	handle  atomic.Pointer[any]
+	row     atomic.Int64  // when the first of streak ended
 	excused atomic.Uint64 // of failed, what the calls are to blame for: they failed on other nodes, too
 
 	// The rest is guarded by core.mu.

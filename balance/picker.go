@@ -366,7 +366,9 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 			n.streak.Store(0)
 		}
 	case policy.Failure:
-		streak = n.streak.Add(1)
+		if streak = n.streak.Add(1); streak == 1 {
+			n.row.Store(int64(now))
+		}
 	}
 	in := finding{
 		class: e.Class, counts: counts, heard: heard,

@@ -35,7 +35,8 @@ func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err
 	return p.DriveAt(ctx, Now(), &c, r)
 }
 
-// DriveAt is Drive for those who have just read the clock: the call begins at now. It neither changes nor keeps c.
+// DriveAt is Drive for those who have just read the clock: a call that needs no more than one attempt at once begins at now, another when the clock is read
+// again. It neither changes nor keeps c.
 func (p *Pipeline) DriveAt(ctx context.Context, now Time, c *Call, r Runner) (winner int, err error) {
 	until := c.Deadline
 	if d, ok := ctx.Deadline(); ok {

@@ -539,7 +539,7 @@ func (x *Exec) acquit(now Time, rnd rand.Source) {
 	}
 	for i := range x.att[:x.n] {
 		if a := &x.att[i]; several && set.Has(i) {
-			x.p.acquits.Acquit(now, rnd, a.node, a.start, a.class)
+			x.p.acquits.Acquit(now, rnd, a.node, a.start.Add(a.took), a.class)
 		}
 	}
 }

@@ -23,8 +23,8 @@ func (c *court) Done(now policy.Time, rnd rand.Source, n policy.Node, p policy.P
 	c.done = append(c.done, n.ID())
 }
 
-func (c *court) Acquit(_ policy.Time, _ rand.Source, n policy.Node, start policy.Time, cl policy.Class) {
-	if start == 0 || !slices.Contains(c.done, n.ID()) {
+func (c *court) Acquit(_ policy.Time, _ rand.Source, n policy.Node, ended policy.Time, cl policy.Class) {
+	if ended == 0 || !slices.Contains(c.done, n.ID()) {
 		c.acquitted = append(c.acquitted, "too early")
 	}
 	c.acquitted = append(c.acquitted, n.ID()+" "+cl.String())

@@ -42,9 +42,9 @@ type Versions interface {
 // nodes that it met, and must not have all of them avoided one after the other.
 type Acquitting interface {
 	Nodes
-	// Acquit takes back what an attempt that began at start and ended as class cl has counted against its node. Done was told of that attempt before. It is called
+	// Acquit takes back what an attempt that ended at ended, as class cl, has counted against its node. Done was told of it then. It is called
 	// for each attempt that may have been processed of a call that has failed on two nodes or more and was answered by none.
-	Acquit(now Time, rnd rand.Source, n Node, start Time, cl Class)
+	Acquit(now Time, rnd rand.Source, n Node, ended Time, cl Class)
 }
 
 // Node is a place that can serve attempts. Implementations are pointers, compared by identity.
