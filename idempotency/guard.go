@@ -175,7 +175,7 @@ type Snapshot struct {
 	Late int64
 	// DroppedResults and DroppedReleases are how many of them it will not hear of, since more had to wait than are kept (10,000 results, as many keys that it has
 	// granted, and as many that it may have), or since it took none for as long as a key is kept. Other nodes wait for such keys as long as this process lives and
-	// the store keeps them.
+	// the store keeps them, but for those of results that were kept too long: these are set free when the store is back.
 	DroppedResults, DroppedReleases int64
 }
 

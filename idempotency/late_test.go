@@ -306,3 +306,41 @@ func TestWhatWaitsIsKeptOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestKeysAreFreeAfterALongOutage: a store was away for longer than keys are kept. When it is back none of those keys may keep other nodes waiting, whether the
+// answer is still known or not.
+func TestKeysAreFreeAfterALongOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &gone{Mem: storetest.NewMem()}
+		g := newGuard(t, idempotency.Options{Store: store, Keep: time.Minute})
+		b := newGuard(t, idempotency.Options{Store: store, Keep: time.Minute})
+		const n = 200
+		end, all := make(chan struct{}), sync.WaitGroup{}
+		for i := range n {
+			all.Go(func() {
+				if _, err := g.Do(t.Context(), call(fmt.Sprint(i)), func(context.Context) (any, error) { <-end; return i, nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		store.away.Store(true)
+		close(end)
+		all.Wait()
+		time.Sleep(70 * time.Second) // the outage
+		store.away.Store(false)
+		time.Sleep(time.Hour)
+		stuck := 0
+		for i := range n {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			_, err := b.Do(ctx, call(fmt.Sprint(i)), func(context.Context) (any, error) { return i, nil })
+			if err != nil {
+				stuck++
+			}
+			cancel()
+		}
+		if stuck > 0 {
+			t.Errorf("an hour after the store is back %d of %d keys have another node wait for nothing", stuck, n)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -154,20 +155,29 @@ func (g *Guard) pop(rank int) late {
 	return l
 }
 
-// outdated drops those of a rank that have waited for longer than their keys are kept, also the many whose turn does not come while the store takes nothing.
-func (g *Guard) outdated(rank int) {
+// outdated drops the results that have waited for longer than their keys are kept, also the many whose turn does not come while the store takes nothing. What is left of
+// them is that the store is to set their keys free when it is back: other nodes would wait for them as long as this process lives.
+func (g *Guard) outdated() {
 	now, n := policy.Now(), 0
 	g.mu.Lock()
-	g.unstored[rank] = slices.DeleteFunc(g.unstored[rank], func(l late) bool {
+	g.unstored[results] = slices.DeleteFunc(g.unstored[results], func(l late) bool {
 		if now < l.until {
 			return false
 		}
 		n++
 		g.waits -= l.size()
+		g.free(l)
 		return true
 	})
 	g.mu.Unlock()
-	g.outlived(rank, n)
+	g.outlived(results, n)
+}
+
+// free has the key of a result set free that is not kept any longer. The caller holds mu.
+func (g *Guard) free(l late) {
+	if len(g.unstored[freed]) < maxLate {
+		g.push(freed, late{key: l.key, claim: l.claim, until: math.MaxInt64})
+	}
 }
 
 // kindOf names what is of a rank.
@@ -189,7 +199,7 @@ func (g *Guard) outlived(rank, n int) {
 	g.told[rank] = true
 	g.mu.Unlock()
 	if tell {
-		g.opt.Logger.Warn("idempotency: keys are dropped of which the store was never told: it took nothing for as long as they are kept", "of", kindOf(rank))
+		g.opt.Logger.Warn("idempotency: the store took nothing for as long as keys are kept, and what waited for it is dropped; keys of results are set free when it is back", "of", kindOf(rank))
 	}
 }
 
@@ -341,7 +351,9 @@ func (g *Guard) storeAll(ctx context.Context) (done, told bool) {
 		on, some := g.storeSome(ctx, rank, most, left)
 		if !on {
 			most = 1 // what is never taken holds up nobody, and a store that is away is asked little
-			g.outdated(rank)
+			if rank == results {
+				g.outdated()
+			}
 		}
 		told = told || some
 		if rank == results {
@@ -411,6 +423,11 @@ func (g *Guard) storeSome(ctx context.Context, rank, most, left int) (on, told b
 		}
 		if again && policy.Now() >= l.until {
 			again = false
+			if rank == results {
+				g.mu.Lock()
+				g.free(l)
+				g.mu.Unlock()
+			}
 			g.outlived(rank, 1)
 		}
 		g.mu.Lock()
