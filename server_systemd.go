@@ -19,26 +19,34 @@ func Systemd(socket string) ServerOption {
 			if c.Why != "" {
 				text += ": " + c.Why
 			}
+			most := statusMost
 			switch c.Phase {
 			case Ready:
-				text = "READY=1\n" + text
+				text, most = "READY=1\n"+text, stateMost
 			case Leaving:
-				text = "STOPPING=1\n" + text
+				text, most = "STOPPING=1\n"+text, stateMost
 			}
-			notify(socket, text)
+			notify(socket, text, most)
 		})
 		return nil
 	})
 }
 
-// notify sends a datagram to a Unix socket. Nobody has to listen: a status that is lost is no failure of the server.
-func notify(socket, text string) {
+const (
+	// statusMost is how long a status waits for room in the queue of a systemd that is busy: to lose one is no failure of the server.
+	statusMost = 100 * time.Millisecond
+	// stateMost is the same of what is said once: systemd ends a unit of which it never hears that it is ready.
+	stateMost = 5 * time.Second
+)
+
+// notify sends a datagram to a Unix socket, for which there is room in its queue within that time. Nobody has to listen.
+func notify(socket, text string, most time.Duration) {
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return
 	}
 	defer c.Close()
-	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_ = c.SetWriteDeadline(time.Now().Add(most))
 	_, _ = c.Write([]byte(text))
 }
 
@@ -80,7 +88,7 @@ func (s *Server) watch() (stop func()) {
 		defer t.Stop()
 		for {
 			_, _ = s.Phase(), s.Snapshot() // take the locks
-			notify(w.socket, "WATCHDOG=1")
+			notify(w.socket, "WATCHDOG=1", statusMost)
 			select {
 			case <-t.C:
 			case <-quit:
