@@ -18,8 +18,8 @@ const (
 	deafLimit    = 128 << 10
 	// flushSize is how much a reader that answers calls itself lets gather before it writes.
 	flushSize = 32 << 10
-	// flushInterval is how long it lets them gather.
-	flushInterval = 200 * time.Microsecond
+	// flushInterval is how long it lets them gather: whoever waits for the first has something to do while the last are being made.
+	flushInterval = 30 * time.Microsecond
 	// flushRounds is how often one caller writes what others have added before a goroutine goes on for it.
 	flushRounds = 4
 	keepBuffer  = 768 << 10
