@@ -417,3 +417,37 @@ func TestSlowReaderThatUploads(t *testing.T) {
 		c.calmed(t, 1)
 	})
 }
+
+// together answers all its callers at the same moment.
+type together struct {
+	pb.UnimplementedGreeterServer
+	now chan struct{}
+}
+
+func (s together) Hello(context.Context, *pb.HelloRequest) (*pb.HelloReply, error) {
+	<-s.now
+	return &pb.HelloReply{Message: strings.Repeat("x", 3900)}, nil
+}
+
+// TestSmallAnswersThatEndTogether is a regression test: answers over HTTP each of which had room when it was done, but not all of them, were reset with an error of the server's own,
+// and nobody counted them.
+func TestSmallAnswersThatEndTogether(t *testing.T) {
+	const answers, slow = 30, 5 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		s := together{now: make(chan struct{})}
+		n := w.Serve("greeter", "a", func(srv *hull.Server) { pb.RegisterGreeterServer(srv, s) }, hull.WithLimits(hull.Limits{SlowReader: slow}))
+		c := starve(t, w, 65535)
+		for range answers {
+			c.ask(t, "application/json", "/greeter.Greeter/Hello", `{"name":"Ada"}`)
+		}
+		synctest.Wait()
+		close(s.now)
+		time.Sleep(3 * slow)
+		resets, whole := len(c.codes), 65535/3900 // these found room
+		if p := n.Server.Snapshot().Port; p.SlowReaders != int64(resets) || resets < answers-whole || resets == answers {
+			t.Errorf("%d streams were reset, and %d slow readers counted", resets, p.SlowReaders)
+		}
+		c.calmed(t, resets)
+	})
+}

@@ -30,7 +30,6 @@ type paced struct {
 	slow  *atomic.Int64
 	limit time.Duration
 	kept  int // written since the last flush
-	total int // written
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -66,7 +65,6 @@ func (p *paced) Write(b []byte) (n int, err error) {
 			p.kept = 0
 		}
 		p.kept += m
-		p.total += m
 		n += m
 		if b = b[m:]; err != nil || len(b) == 0 {
 			return n, err
@@ -135,7 +133,7 @@ func (p *paced) finish() {
 		limit = p.conn.Patience(limit)
 	}
 	if d := time.Now().Add(limit); p.until.IsZero() || d.Before(p.until) {
-		if p.conn != nil && p.conn.Tight(int64(p.total)+unsent) {
+		if p.conn != nil { // whatever room there is now: other answers may take it first
 			p.conn.Calm(streamID(p.ResponseWriter), d, false)
 		}
 		_ = p.rc.SetWriteDeadline(d)
