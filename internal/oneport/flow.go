@@ -44,6 +44,7 @@ type flows struct {
 	longest uint32 // a stream that has begun with a long header, the last thing that has come, and nothing been sent on it; 0 = none
 	awaited int
 	lastCut time.Duration // when streams were cut off last, because of what they are sent; 0 = never
+	hope    time.Duration // when those were whose room the connection waits for, which has been shut since; 0 = for none's
 	relief  time.Duration // when those were that filled the connection's window, which has been shut since; 0 = not yet
 	timer   *time.Timer   // runs while anything is awaited
 	senders *time.Timer   // runs while a request has not come whole
@@ -338,8 +339,11 @@ func (f *flows) tooSlow() (late, shut bool, cut []uint32) {
 			cut = append(cut, id)
 		}
 	}
-	if f.total.since == 0 {
-		f.relief = 0
+	if len(cut) > 0 {
+		f.lastCut = now
+	}
+	if f.total.since == 0 || f.total.since > max(f.hope, f.relief) { // there has been room since
+		f.hope, f.relief = 0, 0
 	}
 	waits := false
 	for _, s := range f.open {
@@ -349,9 +353,6 @@ func (f *flows) tooSlow() (late, shut bool, cut []uint32) {
 		var more []uint32
 		more, shut = f.relieve(now)
 		cut = append(cut, more...)
-	}
-	if len(cut) > 0 {
-		f.lastCut = now
 	}
 	return late || shut, shut, cut
 }
@@ -363,20 +364,30 @@ func (f *flows) calm(s *flow) {
 }
 
 // relieve is for a connection whose window has been shut for too long: nobody on it gets an answer. Those streams are cut off which fill the window, since most peers give back what
-// is not read any more. If that was long ago, or there are none, nothing but another connection helps. mu is held.
+// is not read any more: first those that are late by themselves, for whose room it waits as long as a reader has, and then answers, unless it is streams that have waited for their
+// longer time which fill it. If that was long ago, or there are none, nothing but another connection helps. mu is held.
 func (f *flows) relieve(now time.Duration) (cut []uint32, gone bool) {
 	slow := f.conn.port.opt.SlowReader
 	if f.relief != 0 {
 		return nil, now-f.relief >= slow
 	}
-	freed := int64(0)
+	if f.hope == 0 && f.lastCut != 0 && now-f.lastCut < slow {
+		f.hope = f.lastCut // once: a peer may have streams be late all the time
+	}
+	if f.hope != 0 && now-f.hope < slow {
+		return nil, false
+	}
+	freed, answers := int64(0), false
 	for id, s := range f.open {
 		switch {
 		case s.cut > 0:
 			freed += s.out
 		case s.out > 0:
-			cut = append(cut, id)
+			cut, answers = append(cut, id), answers || s.once
 		}
+	}
+	if answers && !f.patientlyFilled() {
+		cut = slices.DeleteFunc(cut, func(id uint32) bool { return !f.open[id].once })
 	}
 	slices.SortFunc(cut, func(a, b uint32) int { return cmp.Or(cmp.Compare(f.open[b].out, f.open[a].out), cmp.Compare(a, b)) })
 	n := 0
@@ -385,7 +396,7 @@ func (f *flows) relieve(now time.Duration) (cut []uint32, gone bool) {
 		freed += s.out
 		f.calm(s)
 	}
-	if cut = cut[:n]; n == 0 && f.cutting.Load() == 0 && (f.lastCut == 0 || now-f.lastCut >= slow) {
+	if cut = cut[:n]; n == 0 && f.cutting.Load() == 0 {
 		return nil, true
 	}
 	f.relief = now
@@ -400,16 +411,21 @@ func (f *flows) late(s *flow, now, since, limit time.Duration, window int64) boo
 // shared is how long what may wait for that long may wait for the connection's window. If streams fill most of that, whose messages may wait for longer, an
 // answer that waits behind them does so too: their peer has done nothing that it may not, and would lose them all.
 func (f *flows) shared(limit time.Duration) time.Duration {
+	if f.patientlyFilled() {
+		return max(limit, mostPatience*f.conn.port.opt.SlowReader)
+	}
+	return limit
+}
+
+// patientlyFilled reports whether most of what fills the connection's window is streams' messages. mu is held.
+func (f *flows) patientlyFilled() bool {
 	held := f.kept
 	for _, s := range f.open {
 		if !s.once {
 			held += s.out
 		}
 	}
-	if held > 0 && 2*held >= f.total.out {
-		return max(limit, mostPatience*f.conn.port.opt.SlowReader)
-	}
-	return limit
+	return held > 0 && 2*held >= f.total.out
 }
 
 // patience is limit times what peers with a window of that size need: they make room by halves of it, so who has a large one does so less often.
