@@ -29,7 +29,12 @@ func TestReadyIsNotLost(t *testing.T) {
 	for err == nil {
 		_, err = c.Write([]byte("STATUS=another"))
 	}
-	s, err := hull.NewServer("plant", hull.WithRegistry(memory(t)), hull.Systemd(socket))
+	ready := make(chan struct{})
+	s, err := hull.NewServer("plant", hull.WithRegistry(memory(t)), hull.OnPhase(func(c hull.PhaseChange) {
+		if c.Phase == hull.Ready {
+			close(ready)
+		}
+	}), hull.Systemd(socket))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,10 +42,10 @@ func TestReadyIsNotLost(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	for s.Phase() != hull.Ready {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(500 * time.Millisecond)
+	<-ready
+	busy, done := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer done()
+	<-busy.Done()
 	_ = l.SetReadDeadline(time.Now().Add(2 * time.Second))
 	b, all := make([]byte, 4096), ""
 	for !strings.Contains(all, "READY=1") {
@@ -52,5 +57,7 @@ func TestReadyIsNotLost(t *testing.T) {
 		all += string(b[:n]) + ";"
 	}
 	stop()
-	<-ended
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
