@@ -51,13 +51,14 @@ type running struct {
 	cmd  *exec.Cmd
 	url  string
 	dir  string
-	ends chan error
+	ends chan error    // how it ended, once
+	over chan struct{} // closed then
 }
 
 // start runs the demo.
 func start(t *testing.T) *running {
 	t.Helper()
-	d := &running{t: t, dir: t.TempDir(), ends: make(chan error, 1)}
+	d := &running{t: t, dir: t.TempDir(), ends: make(chan error, 1), over: make(chan struct{})}
 	d.cmd = exec.CommandContext(context.Background(), os.Args[0], "run-demo", "127.0.0.1:0", d.dir)
 	d.cmd.Stderr = os.Stderr
 	out, err := d.cmd.StdoutPipe()
@@ -67,7 +68,7 @@ func start(t *testing.T) *running {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.cmd.Process.Kill() }) // most have ended by then
+	t.Cleanup(d.end)
 	found := make(chan string, 1)
 	go func() {
 		var seen []byte
@@ -83,6 +84,7 @@ func start(t *testing.T) *running {
 			}
 			if err != nil {
 				d.ends <- d.cmd.Wait()
+				close(d.over)
 				return
 			}
 		}
@@ -95,6 +97,18 @@ func start(t *testing.T) *running {
 		t.Fatal("the demo does not start within a minute")
 	}
 	return d
+}
+
+// end has a demo end that has not ended yet, with all of its processes: they would still write into its directory when that is removed.
+func (d *running) end() {
+	_ = d.cmd.Process.Signal(os.Interrupt)
+	select {
+	case <-d.over:
+	case <-time.After(time.Minute):
+		d.t.Error("the demo does not end within a minute")
+		_ = d.cmd.Process.Kill()
+		<-d.over
+	}
 }
 
 // ask sends a request to a service and decodes the answer.
