@@ -121,7 +121,7 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 	}
 	attempt(&u.req, &u.call, &a)
 	info := n.Info() // another process may have taken the name by the time the connection breaks
-	if err := u.s.send(ctx, n, info, &u.req, &u.rep); err != nil {
+	if err := u.s.send(ctx, n, info, a.Start, &u.req, &u.rep); err != nil {
 		return u.failed(ctx, &a, info, err)
 	}
 	return nil
@@ -129,7 +129,6 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 
 // failed is the error of an attempt that has failed, unless the call has succeeded after all.
 func (u *unaryCall) failed(ctx context.Context, a *policy.Attempt, asked *registry.Node, err *status.Error) error {
-	u.req.Now = 0
 	if err = u.sameAgain(ctx, u.s, *a, asked, &u.req, &u.rep, u.wished(err)); err != nil {
 		return err
 	}
@@ -138,20 +137,20 @@ func (u *unaryCall) failed(ctx context.Context, a *policy.Attempt, asked *regist
 
 // attempt says in a request which attempt at a call it is.
 func attempt(req *transport.Request, c *policy.Call, a *policy.Attempt) {
-	req.Now, req.Deadline, req.PathAttempt, req.WantLoad = a.Start, a.Deadline, pathAttempt(c, a.N), a.Node.(*balance.Node).WantsReports()
+	req.Deadline, req.PathAttempt, req.WantLoad = a.Deadline, pathAttempt(c, a.N), a.Node.(*balance.Node).WantsReports()
 }
 
 // pathAttempt is the highest attempt number between the root of the call tree and attempt n, from 0, of c.
 func pathAttempt(c *policy.Call, n int) int { return max(c.PathAttempt, n+1) }
 
-// send makes one attempt on the node that was picked for it, of which info is known; it has just begun.
-func (s *service) send(ctx context.Context, n *balance.Node, info *registry.Node, req *transport.Request, rep *transport.Reply) *status.Error {
-	s.budget.Peak(req.Now, n.InFlight())
+// send makes one attempt on the node that was picked for it, of which info is known.
+func (s *service) send(ctx context.Context, n *balance.Node, info *registry.Node, began policy.Time, req *transport.Request, rep *transport.Reply) *status.Error {
+	s.budget.Peak(began, n.InFlight())
 	if s.doubts(info) {
 		return s.sendTo(ctx, n, info, req, rep)
 	}
 	at := s.node(n)
-	conn, err := connection(ctx, at, info, req)
+	conn, err := connection(ctx, at, info, req.Deadline)
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
 		heard(n, at, req, rep, err)
@@ -166,11 +165,10 @@ func (s *service) send(ctx context.Context, n *balance.Node, info *registry.Node
 func (s *service) sendTo(ctx context.Context, n *balance.Node, info *registry.Node, plain *transport.Request, rep *transport.Reply) *status.Error {
 	found, req := registry.Unsure, addressed(plain, info)
 	at := s.node(n)
-	conn, err := connection(ctx, at, info, req)
+	conn, err := connection(ctx, at, info, req.Deadline)
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
 		if found, err = vouched(ctx, conn, info, req.Deadline, err); found == registry.Lives {
-			plain.Now = 0
 			err = conn.Call(ctx, plain, rep)
 		}
 		heard(n, at, req, rep, err)
@@ -187,15 +185,11 @@ func (s *service) sendTo(ctx context.Context, n *balance.Node, info *registry.No
 	return err
 }
 
-// connection returns a connection for a request to a node, unless it turns out to be another's.
-func connection(ctx context.Context, at *pool.Node, info *registry.Node, req *transport.Request) (transport.Conn, *status.Error) {
-	conn := at.Ready()
-	if conn == nil {
-		req.Now = 0 // it takes its time
-		var err *status.Error
-		if conn, err = at.Get(ctx, req.Deadline); err != nil {
-			return nil, err
-		}
+// connection returns a connection to a node, unless it turns out to be another's.
+func connection(ctx context.Context, at *pool.Node, info *registry.Node, deadline policy.Time) (transport.Conn, *status.Error) {
+	conn, err := at.Get(ctx, deadline)
+	if err != nil {
+		return nil, err
 	}
 	if strays(conn, info) {
 		return nil, elsewhere(nil)
@@ -319,7 +313,7 @@ func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
 	req := h.req
 	attempt(&req, &h.call, &a)
 	n := a.Node.(*balance.Node)
-	err := h.s.send(ctx, n, n.Info(), &req, &at.rep)
+	err := h.s.send(ctx, n, n.Info(), a.Start, &req, &at.rep)
 	h.mu.Lock()
 	h.attempts[a.N] = at
 	h.mu.Unlock()

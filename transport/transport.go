@@ -90,8 +90,6 @@ type Request struct {
 	Message any // unary only
 	// Deadline is when the attempt ends; 0 = none. What is left of it travels with the request.
 	Deadline policy.Time
-	// Now is what the clock said a moment ago, which spares the transport a look where nothing slow has come in between; 0 = nobody has looked.
-	Now      policy.Time
 	Metadata Metadata
 	// PathAttempt is the highest attempt number between the root of the call tree and this request, itself included; ≥ 1.
 	PathAttempt int

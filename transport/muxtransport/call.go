@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -180,10 +179,7 @@ const maxSendHeader = 24 << 10
 
 // start sends the request. When it fails the call has not been sent and is in nobody's hands.
 func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request) *status.Error {
-	now := req.Now
-	if _, quick := req.Codec.(codec.Proto); now == 0 || !quick || len(ca.out) > partSize { // encoding may have taken its time, in foreign code
-		now = policy.Now()
-	}
+	now := policy.Now()
 	if ca.deadline != 0 {
 		if now >= ca.deadline {
 			return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,

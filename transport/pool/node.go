@@ -107,9 +107,6 @@ func (n *Node) Answered() {
 	}
 }
 
-// Ready returns a connection, or nil where Get would have to wait for one.
-func (n *Node) Ready() transport.Conn { return n.pick() }
-
 // Get is Pool.Get for this node.
 func (n *Node) Get(ctx context.Context, deadline policy.Time) (transport.Conn, *status.Error) {
 	if c := n.pick(); c != nil {
