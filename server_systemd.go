@@ -8,7 +8,8 @@ import (
 )
 
 // Systemd tells systemd of the server's phases: that it is ready, that it stops, and a line of status. socket is the environment's NOTIFY_SOCKET; with ""
-// nobody is told. Of several servers in a process give it to the one that is ready last.
+// nobody is told. Of several servers in a process give it to the one that is ready last. A systemd whose queue is full holds up the phases ready and leaving for 5 s
+// at most.
 func Systemd(socket string) ServerOption {
 	return serverOption(func(o *serverOptions) error {
 		if socket == "" {
@@ -51,7 +52,8 @@ func notify(socket, text string, most time.Duration) {
 }
 
 // SystemdWatchdog tells systemd twice in each WatchdogSec of a unit that the server lives: that none of the locks which calls need is held for ever. Without it
-// systemd would kill a server of such a unit. socket and usec are the environment's NOTIFY_SOCKET and WATCHDOG_USEC; if one is "" nobody is told.
+// systemd would kill a server of such a unit. Of several servers in a process each that lives satisfies systemd, so that one of them being stuck is not noticed.
+// socket and usec are the environment's NOTIFY_SOCKET and WATCHDOG_USEC; if one is "" nobody is told.
 func SystemdWatchdog(socket, usec string) ServerOption {
 	return serverOption(func(o *serverOptions) error {
 		if socket == "" || usec == "" {
