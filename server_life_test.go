@@ -170,18 +170,23 @@ func TestStopBeforeReady(t *testing.T) {
 	})
 }
 
+// unregistered returns a server whose discovery does not answer.
+func unregistered(t *testing.T) (*hull.Server, *phases) {
+	engine, reg, ln := ownRegistry(t, hulltest.New(t))
+	engine.SetSlow(time.Hour)
+	p := new(phases)
+	s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
+	if err != nil {
+		t.Fatal(err)
+	}
+	greeter(s)
+	return s, p
+}
+
 // TestReadyWithAHungRegistry: a server whose discovery does not answer serves all the same, after 5 s.
 func TestReadyWithAHungRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := hulltest.New(t)
-		engine, reg, ln := ownRegistry(t, w)
-		engine.SetSlow(time.Hour)
-		var p phases
-		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
-		if err != nil {
-			t.Fatal(err)
-		}
-		greeter(s)
+		s, p := unregistered(t)
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
 		if err := s.Run(ctx); err != nil {
@@ -196,18 +201,10 @@ func TestReadyWithAHungRegistry(t *testing.T) {
 // TestCloseWhileRegistering: Close ends whatever the server does at once, also while discovery does not answer.
 func TestCloseWhileRegistering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := hulltest.New(t)
-		engine, reg, ln := ownRegistry(t, w)
-		engine.SetSlow(time.Hour)
-		var p phases
-		s, err := hull.NewServer("greeter", hull.WithRegistry(reg), hull.Listener(ln), p.option())
-		if err != nil {
-			t.Fatal(err)
-		}
-		greeter(s)
+		s, p := unregistered(t)
 		var closed time.Time
 		time.AfterFunc(time.Second, func() { closed = time.Now(); _ = s.Close() })
-		err = s.Run(t.Context())
+		err := s.Run(t.Context())
 		if d := time.Since(closed); d > time.Second || err == nil || strings.Contains(p.list(), "ready") {
 			t.Errorf("Run returned %v after Close: %v; phases: %s", d, err, p.list())
 		}

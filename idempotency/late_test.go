@@ -258,6 +258,22 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 	})
 }
 
+// loses makes n calls, with the keys "0" to n-1, whose store goes away before they end.
+func loses(t *testing.T, g *idempotency.Guard, store *gone, n int) {
+	end, all := make(chan struct{}), sync.WaitGroup{}
+	for i := range n {
+		all.Go(func() {
+			if _, err := g.Do(t.Context(), call(fmt.Sprint(i)), func(context.Context) (any, error) { <-end; return i, nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	synctest.Wait()
+	store.away.Store(true)
+	close(end)
+	all.Wait()
+}
+
 // TestWhatIsOverIsDropped is a regression test: while the store took nothing only those were found to be over whose turn came, three in two seconds, so that thousands
 // stayed for hours after the last of their keys had been forgotten.
 func TestWhatIsOverIsDropped(t *testing.T) {
@@ -265,18 +281,7 @@ func TestWhatIsOverIsDropped(t *testing.T) {
 		store := &gone{Mem: storetest.NewMem()}
 		g := newGuard(t, idempotency.Options{Store: store, Keep: time.Minute})
 		const n = 500
-		end, all := make(chan struct{}), sync.WaitGroup{}
-		for i := range n {
-			all.Go(func() {
-				if _, err := g.Do(t.Context(), call(fmt.Sprint(i)), func(context.Context) (any, error) { <-end; return i, nil }); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		synctest.Wait()
-		store.away.Store(true)
-		close(end)
-		all.Wait()
+		loses(t, g, store, n)
 		time.Sleep(50 * time.Second)
 		if s := g.Snapshot(); s.Late != n || s.DroppedResults != 0 {
 			t.Errorf("before their time: %d wait, %d are dropped", s.Late, s.DroppedResults)
@@ -315,18 +320,7 @@ func TestKeysAreFreeAfterALongOutage(t *testing.T) {
 		g := newGuard(t, idempotency.Options{Store: store, Keep: time.Minute})
 		b := newGuard(t, idempotency.Options{Store: store, Keep: time.Minute})
 		const n = 200
-		end, all := make(chan struct{}), sync.WaitGroup{}
-		for i := range n {
-			all.Go(func() {
-				if _, err := g.Do(t.Context(), call(fmt.Sprint(i)), func(context.Context) (any, error) { <-end; return i, nil }); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		synctest.Wait()
-		store.away.Store(true)
-		close(end)
-		all.Wait()
+		loses(t, g, store, n)
 		time.Sleep(70 * time.Second) // the outage
 		store.away.Store(false)
 		time.Sleep(time.Hour)
