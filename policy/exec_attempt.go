@@ -517,7 +517,7 @@ func (x *Exec) again(now Time, rnd rand.Source, k int) {
 		stop(retryName, "the attempts are used up")
 		return
 	}
-	if a.class.Counts().Retry == RetryAnyOnce && x.spare(now, rnd) {
+	if a.class.Counts().Retry == RetryAnyOnce {
 		n = x.once() // how others have failed is not counted
 	}
 	e := status.From(a.err)

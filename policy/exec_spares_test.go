@@ -76,6 +76,8 @@ func TestShedAfterATimeout(t *testing.T) {
 	}{
 		{"slow, shed, well", 3, []error{slow, shed, nil}, 3},
 		{"slow, shed, and nobody else is there", 2, []error{slow, shed, nil}, 2},
+		{"slow, shed, and nodes are not chosen", 0, []error{slow, shed, nil}, 3},
+		{"shed twice, and nodes are not chosen", 0, []error{shed, shed, nil}, 2},
 		{"shed, slow, well", 3, []error{shed, slow, nil}, 3},
 		{"shed twice", 3, []error{shed, shed, nil}, 2},
 	} {
@@ -84,12 +86,16 @@ func TestShedAfterATimeout(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &spares{}
-			for i := range tt.nodes {
-				s.nodes = append(s.nodes, &place{fmt.Sprint(i)})
+			o := policy.Options{Retries: r, Budget: &purse{100}}
+			if tt.nodes > 0 {
+				s := &spares{}
+				for i := range tt.nodes {
+					s.nodes = append(s.nodes, &place{fmt.Sprint(i)})
+				}
+				o.Nodes = s
 			}
 			made := 0
-			_, err = mustNew(t, policy.Options{Nodes: s, Retries: r, Budget: &purse{100}}).Drive(t.Context(), policy.Call{Idempotent: true}, opener(func(context.Context, policy.Attempt) error {
+			_, err = mustNew(t, o).Drive(t.Context(), policy.Call{Idempotent: true}, opener(func(context.Context, policy.Attempt) error {
 				made++
 				return tt.errs[made-1]
 			}))
