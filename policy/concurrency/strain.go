@@ -120,7 +120,8 @@ func (r *strain) relief(inUse int, pace, sure float64) (places float64, ok bool)
 	if will < strainMuch*r.p || b*float64(inUse) < strainSlope*will || b*pace > strainPace {
 		return 0, false
 	}
-	return max(r.x+(strainGoal*r.p-r.y)/b, r.x-math.Sqrt(r.xx)), true // no further than what was seen
+	seen := r.x - math.Sqrt(3*r.xx) // the fewest, if places filled evenly: no further than that
+	return max(r.x+(strainGoal*r.p-r.y)/b, seen), true
 }
 
 // trial is what the line promised when it took places away, and what came of it. By Little's law a dependency that gets slower within a second
