@@ -3,7 +3,6 @@ package hull
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -75,7 +74,7 @@ func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*par
 		by = admission.ByLimit
 	}
 	if v.Decision == policy.Refuse {
-		return nil, shed(now, v, by)
+		return nil, s.shed(now, v, by)
 	}
 	return nil, nil
 }
@@ -115,7 +114,7 @@ func (s *Server) giveUp(c *incoming, now policy.Time, vain bool) *status.Error {
 		return s.seated(c, <-p.verdict)
 	}
 	if vain {
-		return shed(now, policy.Verdict{Decision: policy.Refuse, Reason: "waited in vain for a place"}, admission.ByLimit)
+		return s.shed(now, policy.Verdict{Decision: policy.Refuse, Reason: "waited in vain for a place"}, admission.ByLimit)
 	}
 	return gone(c)
 }
@@ -125,7 +124,7 @@ func (s *Server) seated(c *incoming, v policy.Verdict) *status.Error {
 	now, until := policy.Now(), c.own.Until()
 	s.desk.Seated(now, until, c.m.desk, &c.seat, v)
 	if !v.Decision.Admits() {
-		return shed(now, v, admission.ByLimit)
+		return s.shed(now, v, admission.ByLimit)
 	}
 	if until != 0 && until <= now || c.Err() != nil {
 		return s.late(c)
@@ -176,18 +175,14 @@ func (c *incoming) outcome(now policy.Time, e *status.Error) policy.Outcome {
 	return policy.Classify(e).Counts().Limit
 }
 
-// shedPushback is when callers are asked to come back at the earliest, on average: when those who wait now are served or gone.
-const shedPushback = 100 * time.Millisecond
-
 // shed is the answer to a call that is not served.
-func shed(now policy.Time, v policy.Verdict, by admission.Reason) *status.Error {
+func (s *Server) shed(now policy.Time, v policy.Verdict, by admission.Reason) *status.Error {
 	e := &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent, Message: "the server is overloaded: " + v.Reason}
 	if by == admission.ByRate {
 		e.Kind, e.Message = status.Quota, "the caller makes more calls than it may: "+v.Reason
 	}
-	e.Pushback = shedPushback/2 + rand.N(shedPushback) // not all at the same time
-	if v.At > now {
-		e.Pushback = v.At.Sub(now)
+	if e.Pushback = v.At.Sub(now); v.At <= now {
+		e.Pushback = s.desk.Pushback(now, policy.Source{})
 	}
 	return e
 }

@@ -167,7 +167,7 @@ func (n *node) arrive(j *job) {
 			l.After(v.At.Sub(l.Now()), j.impatient)
 		}
 	default:
-		j.leave(shed(l))
+		j.leave(n.shed())
 	}
 }
 
@@ -179,7 +179,7 @@ func (j *job) impatient() {
 	}
 	if n.desk != nil && n.desk.Leave(now, &j.seat, j.ticket, true) || n.line != nil && n.line.Leave(now, j.ticket) {
 		j.waits = false
-		j.leave(shed(n.lab))
+		j.leave(n.shed())
 	}
 }
 
@@ -195,7 +195,7 @@ func (j *job) Granted(_ uint32, v policy.Verdict) {
 			n.desk.Seated(l.Now(), j.r.Call.Deadline, n.methods[j.m], &j.seat, v)
 		}
 		if !v.Decision.Admits() {
-			j.leave(shed(l))
+			j.leave(n.shed())
 			return
 		}
 		j.permit = v.Permit
@@ -215,9 +215,15 @@ func (n *node) hand() {
 }
 
 // shed is the answer of a server that has too much to do.
-func shed(l *Lab) error {
-	return &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent,
-		Pushback: 50*time.Millisecond + time.Duration(l.Uniform()*float64(100*time.Millisecond))}
+func (n *node) shed() error {
+	l := n.lab
+	e := &status.Error{Code: status.ResourceExhausted, Kind: status.Shed, Fate: status.NotSent}
+	if n.desk != nil {
+		e.Pushback = n.desk.Pushback(l.Now(), l.Rand())
+	} else {
+		e.Pushback = 50*time.Millisecond + time.Duration(l.Uniform()*float64(100*time.Millisecond))
+	}
+	return e
 }
 
 // enter gives the request a thread as soon as there is one.

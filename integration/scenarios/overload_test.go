@@ -246,8 +246,7 @@ func priorityShed(bool) scenario {
 			{name: "none", with: bare(), want: breaks},
 			{name: "deadline drop", with: bare(drop), want: breaks},
 			{name: "Hull's server", with: bare(admission), want: holds},
-			{name: "Hull", with: hullWith(), want: holds,
-				note: "Not in every round: while those leave whose places a limit that has fallen takes away, single calls of users are refused twice, and a refusal is tried again only once."},
+			{name: "Hull", with: hullWith(), want: holds},
 		},
 	}
 }

@@ -503,5 +503,15 @@ func (d *Desk) Refusing(now policy.Time) bool {
 	return t != 0 && now.Sub(t) < refusingFor
 }
 
+// shedPushback is when callers are asked to come back at the earliest, on average: when those who wait now are served or gone.
+const shedPushback = 100 * time.Millisecond
+
+// Pushback is for how long a call that was refused without a time should stay away: until those who wait now are served or gone, and until as many have left
+// as there are too many, should places have been taken away. Not all come back at the same time.
+func (d *Desk) Pushback(now policy.Time, rnd rand.Source) time.Duration {
+	u := float64(rnd.Uint64()>>11) / (1 << 53)
+	return d.rules.Load().hall.line.Surplus(now) + shedPushback/2 + time.Duration(u*float64(shedPushback))
+}
+
 // CountsCallers reports whether Ask.Caller matters.
 func (d *Desk) CountsCallers() bool { return d.rules.Load().rate != nil }

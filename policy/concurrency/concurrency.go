@@ -22,8 +22,8 @@ type Limiter struct {
 	caps atomic.Uint64
 	// quiet is when somebody last came in while half of a source's places or more were free, to an eighth of Interval.
 	quiet atomic.Int64
-	// fell is when a source last took many places away that were taken, 0 = never.
-	fell atomic.Int64
+	// fell is when a source last took many places away that were taken, 0 = never, and fellFrom how many were taken then.
+	fell, fellFrom atomic.Int64
 	// Where processors have met in word: the desks that places are left at, see desk. nil = not yet. lends is odd while they are open.
 	desks     atomic.Pointer[desks]
 	lends     atomic.Uint32
@@ -238,7 +238,9 @@ func (l *Limiter) learn(now policy.Time, p policy.Permit, o policy.Outcome, inUs
 		l.noteLimit(now, 2)
 		if uint64(n) < was {
 			// Many small steps while the surplus is still there are not so many rushes: who hangs and does not leave must not keep the line from standing.
-			if taken := rushMore * (l.word.Load() & lower); taken > (rushMore+1)*uint64(n) && taken <= (rushMore+1)*was {
+			taken := l.word.Load() & lower
+			if rushMore*taken > (rushMore+1)*uint64(n) && rushMore*taken <= (rushMore+1)*was {
+				l.fellFrom.Store(int64(taken))
 				l.fell.Store(int64(now))
 			}
 			l.recall()
@@ -254,6 +256,9 @@ const (
 	rushMore = 4
 	// rushLasts is for how many intervals after that the line is one of a moment.
 	rushLasts = 2
+	// surplusLeast ends say how quickly those leave who are too many. What they say is not said of more than surplusMost.
+	surplusLeast = 8
+	surplusMost  = time.Second
 )
 
 // rushes reports whether a source has just taken places away that were taken. Nobody gets in until the surplus has gone, however few come, and then those who
@@ -262,6 +267,26 @@ func (l *Limiter) rushes(now policy.Time) bool {
 	fell := policy.Time(l.fell.Load())
 	since := now.Sub(fell)
 	return fell != 0 && since >= 0 && since <= rushLasts*l.opt.Interval
+}
+
+// Surplus is for how long nobody will get in because a source has taken places away that are still taken, as quickly as those leave who have them. It is 0
+// if that is not so, or if too few have left to tell.
+func (l *Limiter) Surplus(now policy.Time) time.Duration {
+	fell := policy.Time(l.fell.Load())
+	since := now.Sub(fell)
+	if fell == 0 || since <= 0 || since > surplusMost {
+		return 0
+	}
+	in := l.inUse()
+	left, more := l.fellFrom.Load()-int64(in), in-l.Limit()
+	if left < surplusLeast || more <= 0 {
+		return 0
+	}
+	d := time.Duration(float64(since) * float64(more) / float64(left))
+	if d > surplusMost {
+		return 0
+	}
+	return d
 }
 
 // SetLimit changes a fixed number of places while calls go on. Who has a place keeps it, and if there are more now,

@@ -113,3 +113,40 @@ func TestRushShedsNoRoots(t *testing.T) {
 		}
 	}
 }
+
+// TestSurplus: when 18 places are left of 30, and 29 are taken, who comes is told when 11 will have left, as soon as some have.
+func TestSurplus(t *testing.T) {
+	l := fallen(t, 18, Options{Queue: 1000})
+	want := func(d, want time.Duration) {
+		t.Helper()
+		if got := l.Surplus(at(d)).Round(time.Millisecond); got != want {
+			t.Errorf("after %v, with %d in use, it is %v until there is room, want %v", d, l.inUse(), got, want)
+		}
+	}
+	for ms := time.Duration(10); ms <= 120; ms += 10 {
+		switch d := ms * time.Millisecond; {
+		case ms <= 80: // too few to tell
+			want(d, 0)
+		default: // one has left in each 10 ms, 29 - 18 have to
+			want(d, time.Duration(float64(d)*float64(l.inUse()-18)/float64(29-l.inUse())).Round(time.Millisecond))
+		}
+		l.Done(at(ms*time.Millisecond), nil, policy.Permit{Start: t0}, policy.Success)
+	}
+	want(120*time.Millisecond, 0)
+	if got := must(t, Options{Limit: 1}).Surplus(t0); got != 0 {
+		t.Errorf("of a limiter that has seen nothing: %v", got)
+	}
+}
+
+// What is not known to go, and what takes long, is not waited for.
+func TestSurplusStays(t *testing.T) {
+	l := fallen(t, 2, Options{Queue: 1000})
+	for range surplusLeast {
+		l.Done(at(500*time.Millisecond), nil, policy.Permit{Start: t0}, policy.Success)
+	}
+	for d, want := range map[time.Duration]bool{100 * time.Millisecond: true, 400 * time.Millisecond: true, 500 * time.Millisecond: false, -time.Second: false, time.Hour: false} {
+		if got := l.Surplus(at(d)); got > surplusMost || got > 0 != want {
+			t.Errorf("after %v: %v, want one: %v", d, got, want)
+		}
+	}
+}
