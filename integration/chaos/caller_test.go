@@ -334,17 +334,22 @@ func (c *caller) call(n int64) {
 		rec.Nodes[i], rec.Classes[i], rec.Began[i] = nodeNumber(a.Node), uint8(a.Class), uint32(a.Began.Microseconds())
 	}
 	c.ledger.write(&rec)
-	excused := ""
-	if err != nil && !c.Strict && !w.impatient {
-		<-time.After(20 * time.Millisecond) // who measures may have been the last to be woken
-		excused = c.excuse(began, &info, err)
+	excused, sick := "", false
+	if err != nil {
+		if !c.Strict {
+			<-time.After(20 * time.Millisecond) // who measures may have been the last to be woken
+		}
+		sick = w.kind == kindSick && c.sick(began, rec.End)
+		if !c.Strict && !w.impatient {
+			excused = c.excuse(began, &info, err)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
 		c.sum.OK++
-	case w.kind == kindSick && (sickAt(began) || sickAt(rec.End) || sickAt(began.Add(-reopening-time.Second))):
+	case sick:
 		c.sum.Sick++
 	case w.impatient && noTimeLeft(&info, err):
 		c.sum.Impatient++
@@ -409,6 +414,26 @@ func (c *caller) stood(from, to policy.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.ContainsFunc(c.stalls, func(s span) bool { return s.to.Sub(s.from) >= excuse && s.from < to && s.to > from })
+}
+
+// stoodFor is how long the process stood still between two times.
+func (c *caller) stoodFor(from, to policy.Time) (d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.stalls {
+		d += max(0, min(s.to, to).Sub(max(s.from, from)))
+	}
+	return d
+}
+
+// sick reports whether a call of the sick method may fail: the method does, or its breaker has not closed again since. While its caller stands still there is
+// nobody to try.
+func (c *caller) sick(began, end policy.Time) bool {
+	if sickAt(began) || sickAt(end) {
+		return true
+	}
+	well := time.Duration(began)%sickEvery - sickFor
+	return well-c.stoodFor(began.Add(-well), began) < reopening+time.Second
 }
 
 // tell writes the story of a call, unless the service is meant to refuse it. The caller's lock is held.

@@ -47,6 +47,36 @@ func TestExcuse(t *testing.T) {
 	}
 }
 
+// TestSickLately has calls of the sick method, and callers that stood still after it was well again: only for so long are they granted more time.
+func TestSickLately(t *testing.T) {
+	const ms = time.Millisecond
+	well := policy.Time(10 * sickEvery).Add(sickFor)
+	after := func(d time.Duration) policy.Time { return well.Add(d) }
+	grant := reopening + time.Second
+	for _, tt := range []struct {
+		name       string
+		began, end policy.Time
+		stalls     []span
+		sick       bool
+	}{
+		{"while it is sick", after(-ms), after(ms), nil, true},
+		{"just well", after(0), after(ms), nil, true},
+		{"for nearly as long as it takes", after(grant - ms), after(grant), nil, true},
+		{"for as long as it takes", after(grant), after(grant + ms), nil, false},
+		{"stood still meanwhile", after(grant + 200*ms), after(grant + 201*ms), []span{{after(300 * ms), after(3300 * ms)}}, true},
+		{"stood still, and had its time", after(grant + 3*time.Second), after(grant + 3*time.Second), []span{{after(300 * ms), after(3300 * ms)}}, false},
+		{"stood still before it was well", after(grant + 200*ms), after(grant + 201*ms), []span{{after(-2900 * ms), after(100 * ms)}}, false},
+		{"stood still twice", after(grant + 200*ms), after(grant + 201*ms), []span{{after(0), after(150 * ms)}, {after(time.Second), after(1100 * ms)}}, true},
+		{"long well", after(30 * time.Second), after(30 * time.Second), []span{{after(20 * time.Second), after(29 * time.Second)}}, false},
+		{"sick when it ends", after(sickEvery - sickFor - ms), after(sickEvery - sickFor + ms), nil, true},
+	} {
+		c := &caller{stalls: tt.stalls}
+		if got := c.sick(tt.began, tt.end); got != tt.sick {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 // TestSlope has a heap that grows by a mebibyte in ten minutes while it swings, and one that only swings.
 func TestSlope(t *testing.T) {
 	for _, grows := range []float64{0, 1 << 20} {
