@@ -16,7 +16,7 @@ type call struct {
 	done     chan struct{}
 	id       uint32
 	ordinal  uint64 // which CALL or OPEN of the connection it was; 0 = its first frame has not been appended
-	end      uint64 // position of the end of what was appended, of OPEN for a stream
+	at, end  uint64 // positions of the first and behind the last byte of the latest frame appended, of OPEN for a stream
 	whole    bool   // nothing of the request is left to append
 	deadline policy.Time
 	fate     status.Fate
@@ -207,8 +207,7 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 	c.appendHead(ca, req, now, total)
 	c.buf = append(c.buf, first...)
 	putHeader(c.buf[before:], len(c.buf)-before-headerLen, typ, ca.id)
-	mine := c.added(before)
-	ca.end = c.appended
+	mine := c.addedFor(ca, before)
 	ca.whole = total == 0
 	c.mu.Unlock()
 	if mine {
@@ -218,6 +217,14 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 		c.sendParts(ctx, ca)
 	}
 	return nil
+}
+
+// addedFor is added for a frame of ca.
+func (c *clientConn) addedFor(ca *call, before int) (flush bool) {
+	ca.at = c.appended
+	flush = c.added(before)
+	ca.end = c.appended
+	return flush
 }
 
 // appendHead appends the frame's header, to be filled in, and the head of CALL or OPEN. mu is held.
@@ -307,9 +314,8 @@ func (c *clientConn) sendParts(ctx context.Context, ca *call) {
 		}
 		before := len(c.buf)
 		c.buf = appendFrame(c.buf, typ, ca.id, part...)
-		mine := c.added(before)
+		mine := c.addedFor(ca, before)
 		rest = rest[len(part):]
-		ca.end = c.appended
 		ca.whole = len(rest) == 0
 		c.mu.Unlock()
 		if mine {
@@ -328,11 +334,7 @@ func (c *clientConn) giveUp(ctx context.Context, ca *call) *status.Error {
 		<-ca.done // whoever took it out is about to complete it
 		return nil
 	}
-	fate := status.Maybe
-	if !ca.whole {
-		fate = status.NotSent
-	}
-	flush := c.abandon(ca)
+	fate, flush := c.abandon(ca)
 	c.mu.Unlock()
 	if flush {
 		c.flush(false)

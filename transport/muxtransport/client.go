@@ -127,7 +127,7 @@ func (c *clientConn) enter(ca *call) *status.Error {
 	}
 	p.call = ca
 	ca.id = uint32(p.gen)<<16 | uint32(i)
-	ca.end, ca.ordinal = 0, 0
+	ca.at, ca.end, ca.ordinal = 0, 0, 0
 	c.inFlight.Add(1)
 	c.hurryKeepalive()
 	if ca.deadline != 0 && (c.scanAt == 0 || ca.deadline < c.scanAt) {
@@ -172,16 +172,33 @@ func (c *clientConn) leave(ca *call) {
 	}
 }
 
-// abandon takes ca out of the table and tells the server to forget about it. mu is held. It reports whether the caller
+// abandon takes ca out of the table and tells the server to forget about it. mu is held. It returns what has become of the request, and whether the caller
 // must flush.
-func (c *clientConn) abandon(ca *call) (flush bool) {
+func (c *clientConn) abandon(ca *call) (fate status.Fate, flush bool) {
 	c.leave(ca)
+	if !ca.whole { // it cannot have been started, and now never will
+		fate = status.NotSent
+	}
 	if ca.ordinal == 0 || c.cause != nil {
-		return false
+		return fate, false
+	}
+	if ca.whole && c.withdraw(ca) {
+		return status.NotSent, false
 	}
 	before := len(c.buf)
 	c.buf = appendFrame(c.buf, typeCancel, ca.id)
-	return c.added(before)
+	return fate, c.added(before)
+}
+
+// withdraw marks the frame that completes ca's request, if all of it still waits to be written. It goes its way, since it is counted and may teach names, and the
+// server does nothing. mu is held.
+func (c *clientConn) withdraw(ca *call) bool {
+	waits := c.appended - ca.at
+	if c.peer.features&featureWithdraw == 0 || waits > uint64(len(c.buf)) {
+		return false
+	}
+	c.buf[uint64(len(c.buf))-waits+3] |= withdrawn
+	return true
 }
 
 // setScan sets the timer for the earliest deadline. mu is held.
@@ -225,16 +242,12 @@ func (c *clientConn) endLate(now policy.Time) {
 		case stood && ca.deadline > graced:
 			wait = true
 		default:
-			// A call of which the last byte is not written yet cannot have been started, and now never will.
-			ca.fate = status.Maybe
-			if !ca.whole && ca.stream == nil {
-				ca.fate = status.NotSent
-			}
 			ca.kind = status.Timeout
 			if ca.deadline <= c.stalledUntil {
 				ca.kind = status.Stalled
 			}
-			flush = c.abandon(ca) || flush
+			fate, mine := c.abandon(ca)
+			ca.fate, flush = fate, flush || mine
 			c.dismiss(ca)
 			late = append(late, ca)
 		}

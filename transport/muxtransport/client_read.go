@@ -79,7 +79,7 @@ func (c *clientConn) answer(f frame) error {
 		return c.broken(ca, errors.Join(err, errMalformed))
 	}
 	if max(ca.head.total, size) > ca.limit {
-		flush := c.abandon(ca)
+		_, flush := c.abandon(ca)
 		c.mu.Unlock()
 		ca.complete(c.answerTooLarge(ca.head.total, size, ca.limit))
 		if flush {

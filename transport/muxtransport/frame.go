@@ -55,9 +55,10 @@ const (
 	typePong   = 13
 	typeGoAway = 14
 	// flagMore is set in the type byte when more of the same message follows, flagPacked when the message that begins is
-	// compressed.
+	// compressed. withdrawn is added to CALL, OPEN and PART: nobody waits any more.
 	flagMore   = 0x80
 	flagPacked = 0x40
+	withdrawn  = 0x20
 )
 
 // frame is one frame as it lies in the read buffer; payload is valid until the next one is asked for.

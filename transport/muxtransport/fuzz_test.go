@@ -162,6 +162,9 @@ func serverScripts() [][]byte {
 		clientScript().call(typeCall|flagMore|flagPacked, 1<<16, inParts, string(pack(large1k, packGzip)[:10])).frame(typePart, 1<<16, pack(large1k, packGzip)[10:]...),
 		clientScript().call(typeCall|flagPacked, 1<<16, named, string(bomb)).call(typeCall, 2<<16, known, ""),
 		clientScript().frame(typePing|flagPacked, 0, ping...),
+		clientScript().call(typeCall|withdrawn, 1<<16, named, "ahoy").call(typeCall, 2<<16, known, "again").call(typeOpen|withdrawn, 3<<16, known, "").frame(typeData, 3<<16, 1, 2, 3),
+		clientScript().call(typeCall, 1<<16, named, "").call(typeCall|flagMore, 2<<16, large, "ahoy").frame(typePart|withdrawn, 2<<16, 1, 2, 3, 4, 5, 6, 7, 8),
+		clientScript().frame(typeData|withdrawn, 1<<16, 1, 2, 3),
 		clientScript().frame(typeCall, 1<<16, callMetadata, 0, codecBytes, 2, 7<<1|1, 0),
 		old,
 	} {

@@ -23,7 +23,8 @@ const (
 const (
 	featureTrace    = 1 << 0 // reads the trace context as a field of its own
 	featureInstance = 1 << 1 // a client: reads which instance the server is
-	featuresKnown   = featureTrace | featureInstance
+	featureWithdraw = 1 << 2 // a server: reads frames that are withdrawn
+	featuresKnown   = featureTrace | featureInstance | featureWithdraw
 )
 
 // hello is what each side tells the other about itself: what it accepts. Comparable, see shared.intern.

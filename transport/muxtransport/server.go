@@ -133,6 +133,7 @@ func (s *Server) shakeHands(nc net.Conn) (peer hello, met policy.Time, err error
 		return hello{}, 0, err
 	}
 	h := s.sh.opts.hello(nc.RemoteAddr())
+	h.features |= featureWithdraw
 	if s.sh.opts.Instance != nil && peer.features&featureInstance != 0 {
 		if name := s.sh.opts.Instance(); len(name) <= maxInstance {
 			h.instance = name

@@ -159,7 +159,7 @@ func (c *serverConn) refuseConn(err error) {
 
 // handle takes in one frame. It returns false when the role was taken over meanwhile. An error ends the connection.
 func (c *serverConn) handle(f frame) (keep bool, err error) {
-	if f.packed && (f.typ != typeCall && f.typ != typeData || c.sh.opts.unpacks() == 0) {
+	if f.packed && (f.typ&^withdrawn != typeCall && f.typ != typeData || c.sh.opts.unpacks() == 0) {
 		return true, fmt.Errorf("a frame of type %d from a client: %w", f.typ|flagPacked, errMalformed)
 	}
 	switch f.typ {
@@ -169,11 +169,13 @@ func (c *serverConn) handle(f frame) (keep bool, err error) {
 		return true, c.open(f)
 	case typePart:
 		return true, c.part(f)
+	case typeCall | withdrawn, typeOpen | withdrawn:
+		return true, c.callWithdrawn(f)
 	case typeData:
 		return true, c.data(f)
 	case typeHalf:
 		return true, c.half(f)
-	case typeCancel:
+	case typeCancel, typePart | withdrawn:
 		return true, c.cancel(f)
 	case typeWindow:
 		return true, c.window(f)
@@ -217,7 +219,7 @@ func (c *serverConn) leave(ca *serverCall) bool {
 	return true
 }
 
-// cancel takes in CANCEL.
+// cancel takes in CANCEL, and a PART that is withdrawn.
 func (c *serverConn) cancel(f frame) error {
 	c.mu.Lock()
 	ca := c.lookup(f.id)
@@ -237,6 +239,23 @@ func (c *serverConn) cancel(f frame) error {
 		c.sh.resetFloods.Add(1)
 		return fmt.Errorf("more than %d calls opened and cancelled in a second: %w", c.sh.opts.MaxResets, errFlood)
 	}
+	return nil
+}
+
+// callWithdrawn takes in a CALL or OPEN that nobody waits for any more. It is counted, and remembered are the names in it.
+func (c *serverConn) callWithdrawn(f frame) error {
+	c.accepted.Add(1)
+	cur := cursor{b: f.payload}
+	var h rawCall
+	var large headerTooLargeError
+	err := parseCall(&cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h)
+	if err == nil || errors.As(err, &large) {
+		_, _, err = c.method(&h)
+	}
+	if err != nil {
+		return fmt.Errorf("call %#x, withdrawn: %w", f.id, err)
+	}
+	c.sh.abandoned.Add(1)
 	return nil
 }
 

@@ -71,8 +71,8 @@ func (c *clientConn) Open(ctx context.Context, req *transport.Request) (transpor
 		before := len(c.buf)
 		c.appendHead(s.ca, req, now, 0)
 		putHeader(c.buf[before:], len(c.buf)-before-headerLen, typeOpen, s.id)
-		mine := c.added(before)
-		s.ca.end, s.ca.whole = c.appended, true
+		mine := c.addedFor(s.ca, before)
+		s.ca.whole = true
 		c.mu.Unlock()
 		if mine {
 			c.flush(true)
@@ -102,11 +102,7 @@ func (s *clientStream) giveUp(why error) {
 		}
 		return
 	}
-	fate := status.Maybe
-	if !s.ca.whole {
-		fate = status.NotSent
-	}
-	flush := c.abandon(s.ca)
+	fate, flush := c.abandon(s.ca)
 	c.mu.Unlock()
 	s.ended(gaveUp(s.ctx.Err(), fate), &answerHead{})
 	if flush {
@@ -240,7 +236,7 @@ func (c *clientConn) takeData(f frame) error {
 	}
 	err := s.arrive(f)
 	if e, ok := errors.AsType[*status.Error](err); ok {
-		flush := c.abandon(ca)
+		_, flush := c.abandon(ca)
 		s.abort(e)
 		return overError{s, flush}
 	}
