@@ -238,12 +238,11 @@ func (l *Limiter) learn(now policy.Time, p policy.Permit, o policy.Outcome, inUs
 		l.noteLimit(now, 2)
 		if uint64(n) < was {
 			// Many small steps while the surplus is still there are not so many rushes: who hangs and does not leave must not keep the line from standing.
-			taken := l.word.Load() & lower
-			if rushMore*taken > (rushMore+1)*uint64(n) && rushMore*taken <= (rushMore+1)*was {
+			l.recall()
+			if taken := l.inUse(); rushMore*taken > (rushMore+1)*n && rushMore*taken <= (rushMore+1)*int(was) {
 				l.fellFrom.Store(int64(taken))
 				l.fell.Store(int64(now))
 			}
-			l.recall()
 		}
 	}
 	if l.lends.Load()%2 != 0 && l.comparing() {
