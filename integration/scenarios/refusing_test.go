@@ -162,8 +162,12 @@ func TestRefusing(t *testing.T) {
 	wg.Wait()
 	capacity := float64(closed.ok.Load()) / d.Seconds()
 	t.Logf("capacity: %.0f calls a second", capacity)
-	beside := time.Duration(0) // what a call takes beside its handler, as seen while nothing is refused
-	for _, times := range size(*full, []float64{0.5, 10}, []float64{0.5, 2, 10}) {
+	type work struct {
+		each, beside time.Duration // of a handler, and of all that is none
+		shed         int64
+	}
+	var at []work
+	for _, times := range []float64{2, 10} {
 		t.Run(fmt.Sprint(times, " times"), func(t *testing.T) {
 			var critical, rest *tally
 			var before, after *spent
@@ -182,19 +186,10 @@ func TestRefusing(t *testing.T) {
 			good := float64(critical.ok.Load()+rest.ok.Load()) / d.Seconds() / capacity
 			t.Logf("a handler takes %v; of the capacity %.3f was of use; answered are %.1f %% of %d critical calls and %.1f %% of %d others; %d were refused, %d and %d ended otherwise",
 				each, good, 100*critical.share(), critical.sent.Load(), 100*rest.share(), rest.sent.Load(), shed, critical.other.Load(), rest.other.Load())
-			if times < 1 {
-				beside = (after.All - before.All - handlers) / time.Duration(max(served, 1))
-				t.Logf("beside that a call takes %v", beside)
-				return
-			}
-			if served == 0 || shed < served {
+			if served == 0 || shed == 0 {
 				t.Fatalf("%d calls were served and %d refused: nothing was tested", served, shed)
 			}
-			cost := (after.All - before.All - handlers - beside*time.Duration(served)) / time.Duration(shed)
-			t.Logf("a refusal takes %v, %.1f %% of that", cost, 100*cost.Seconds()/each.Seconds())
-			if cost > each/10 {
-				t.Errorf("a refusal takes %v of a processor, more than a tenth of the %v that a call does", cost, each)
-			}
+			at = append(at, work{each, after.All - before.All - handlers, shed})
 			if !*full {
 				return
 			}
@@ -205,5 +200,18 @@ func TestRefusing(t *testing.T) {
 				t.Errorf("%.1f %% of the critical calls were answered, want 99", 100*critical.share())
 			}
 		})
+	}
+	if t.Failed() {
+		return
+	}
+	// As many are served at both loads: what one has more of is the price of its refusals.
+	few, many := at[0], at[1]
+	if many.shed < 3*few.shed {
+		t.Fatalf("%d and %d calls were refused: nothing was tested", few.shed, many.shed)
+	}
+	cost := (many.beside - few.beside) / time.Duration(many.shed-few.shed)
+	t.Logf("a refusal takes %v, %.1f %% of what a handler does", cost, 100*cost.Seconds()/many.each.Seconds())
+	if cost > many.each/10 {
+		t.Errorf("a refusal takes %v of a processor, more than a tenth of the %v that a call does", cost, many.each)
 	}
 }
