@@ -151,6 +151,42 @@ func TestReserveOfALimitThatFell(t *testing.T) {
 	}
 }
 
+// TestPushback: who is refused comes back in 50 to 150 ms, and while those leave who are too many, as much later as that takes.
+func TestPushback(t *testing.T) {
+	rules := admission.Rules{Limit: admission.Limit{AIMD: true, Start: 40, Backoff: 0.5, NoQueue: true}}
+	d := newDesk(t, rules)
+	m := d.Add("m")
+	var seats []*admission.Seat
+	for range 40 {
+		s, _ := d.arrive(begun, m, policy.Call{})
+		seats = append(seats, s)
+	}
+	want := func(now policy.Time, later time.Duration) {
+		t.Helper()
+		least, most := time.Hour, time.Duration(0)
+		for range 1000 {
+			after := d.Pushback(now, d.rnd)
+			least, most = min(least, after), max(most, after)
+		}
+		const ms = time.Millisecond
+		if least < 50*ms+later || least > 51*ms+later || most < 149*ms+later || most > 150*ms+later {
+			t.Errorf("after %v, with %+v: in %v to %v, want %v more than 50 to 150 ms", now.Sub(begun), d.Snapshot().Limit, least, most, later)
+		}
+	}
+	want(begun, 0)
+	d.Done(begun, d.rnd, m, seats[0], policy.TimedOut) // 20 are left
+	want(begun.Add(time.Millisecond), 0)               // nobody knows how quickly they leave
+	now := begun.Add(100 * time.Millisecond)
+	for _, s := range seats[1:11] {
+		d.Done(now, d.rnd, m, s, policy.Ignored)
+	}
+	want(now, 90*time.Millisecond) // 10 in 100 ms, and 9 are too many
+	for _, s := range seats[11:21] {
+		d.Done(now, d.rnd, m, s, policy.Ignored)
+	}
+	want(now, 0)
+}
+
 // TestStandingHall: when nobody leaves the hall any more the reserves are for sheddable calls too, which could otherwise never get in, and no longer when
 // somebody does. A method that is full of calls that end keeps its reserve for the others.
 func TestStandingHall(t *testing.T) {
