@@ -92,8 +92,9 @@ type Expecting interface {
 type Retries interface {
 	// Attempts is the largest number of attempts, the first included, but for those that reached nobody (see Spares).
 	Attempts() int
-	// Again is asked after attempt n (from 1) has failed with class cl and fate; pushback is the server's. It returns how
-	// long to wait, or false and why not in one constant sentence. Budget and deadline are the executor's business.
+	// Again is asked after attempt n (from 1) has failed with class cl and fate; pushback is the server's. Of a class that is tried again only once (RetryAnyOnce)
+	// n counts the attempts that have failed with it. It returns how long to wait, or false and why not in one constant sentence. Budget and deadline are the
+	// executor's business.
 	Again(now Time, rnd rand.Source, c *Call, n int, cl Class, fate status.Fate, pushback time.Duration) (wait time.Duration, ok bool, why string)
 }
 
