@@ -123,14 +123,15 @@ func TestSurplus(t *testing.T) {
 			t.Errorf("after %v, with %d in use, it is %v until there is room, want %v", d, l.inUse(), got, want)
 		}
 	}
-	for ms := time.Duration(10); ms <= 120; ms += 10 {
-		switch d := ms * time.Millisecond; {
-		case ms <= 80: // too few to tell
+	const each = 10 * time.Millisecond
+	for d := each; d <= 12*each; d += each { // one has left in each, 29 - 18 have to
+		left, more := 29-l.inUse(), l.inUse()-18
+		if left < surplusLeast { // too few to tell
 			want(d, 0)
-		default: // one has left in each 10 ms, 29 - 18 have to
-			want(d, time.Duration(float64(d)*float64(l.inUse()-18)/float64(29-l.inUse())).Round(time.Millisecond))
+		} else {
+			want(d, (d * time.Duration(more) / time.Duration(left)).Round(time.Millisecond))
 		}
-		l.Done(at(ms*time.Millisecond), nil, policy.Permit{Start: t0}, policy.Success)
+		l.Done(at(d), nil, policy.Permit{Start: t0}, policy.Success)
 	}
 	want(120*time.Millisecond, 0)
 	if got := must(t, Options{Limit: 1}).Surplus(t0); got != 0 {
