@@ -1475,6 +1475,215 @@ func (*Choice_Flag) isChoice_Choice() {}
 
 func (*Choice_Empty) isChoice_Choice() {}
 
+// Choices has two oneofs, their numbers among each other's and the rest's.
+type Choices struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	First int32                  `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	// Types that are valid to be assigned to B:
+	//
+	//	*Choices_BDouble
+	//	*Choices_BSint32
+	//	*Choices_BChoices
+	B      isChoices_B `protobuf_oneof:"b"`
+	Middle int32       `protobuf:"varint,3,opt,name=middle,proto3" json:"middle,omitempty"`
+	// Types that are valid to be assigned to A:
+	//
+	//	*Choices_AFixed32
+	//	*Choices_AString
+	//	*Choices_ASfixed64
+	//	*Choices_ABytes
+	A             isChoices_A `protobuf_oneof:"a"`
+	Last          *int32      `protobuf:"varint,5,opt,name=last,proto3,oneof" json:"last,omitempty"`
+	List          []int32     `protobuf:"varint,9,rep,packed,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Choices) Reset() {
+	*x = Choices{}
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Choices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Choices) ProtoMessage() {}
+
+func (x *Choices) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Choices.ProtoReflect.Descriptor instead.
+func (*Choices) Descriptor() ([]byte, []int) {
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Choices) GetFirst() int32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Choices) GetB() isChoices_B {
+	if x != nil {
+		return x.B
+	}
+	return nil
+}
+
+func (x *Choices) GetBDouble() float64 {
+	if x != nil {
+		if x, ok := x.B.(*Choices_BDouble); ok {
+			return x.BDouble
+		}
+	}
+	return 0
+}
+
+func (x *Choices) GetBSint32() int32 {
+	if x != nil {
+		if x, ok := x.B.(*Choices_BSint32); ok {
+			return x.BSint32
+		}
+	}
+	return 0
+}
+
+func (x *Choices) GetBChoices() *Choices {
+	if x != nil {
+		if x, ok := x.B.(*Choices_BChoices); ok {
+			return x.BChoices
+		}
+	}
+	return nil
+}
+
+func (x *Choices) GetMiddle() int32 {
+	if x != nil {
+		return x.Middle
+	}
+	return 0
+}
+
+func (x *Choices) GetA() isChoices_A {
+	if x != nil {
+		return x.A
+	}
+	return nil
+}
+
+func (x *Choices) GetAFixed32() uint32 {
+	if x != nil {
+		if x, ok := x.A.(*Choices_AFixed32); ok {
+			return x.AFixed32
+		}
+	}
+	return 0
+}
+
+func (x *Choices) GetAString() string {
+	if x != nil {
+		if x, ok := x.A.(*Choices_AString); ok {
+			return x.AString
+		}
+	}
+	return ""
+}
+
+func (x *Choices) GetASfixed64() int64 {
+	if x != nil {
+		if x, ok := x.A.(*Choices_ASfixed64); ok {
+			return x.ASfixed64
+		}
+	}
+	return 0
+}
+
+func (x *Choices) GetABytes() []byte {
+	if x != nil {
+		if x, ok := x.A.(*Choices_ABytes); ok {
+			return x.ABytes
+		}
+	}
+	return nil
+}
+
+func (x *Choices) GetLast() int32 {
+	if x != nil && x.Last != nil {
+		return *x.Last
+	}
+	return 0
+}
+
+func (x *Choices) GetList() []int32 {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+type isChoices_B interface {
+	isChoices_B()
+}
+
+type Choices_BDouble struct {
+	BDouble float64 `protobuf:"fixed64,2,opt,name=b_double,json=bDouble,proto3,oneof"`
+}
+
+type Choices_BSint32 struct {
+	BSint32 int32 `protobuf:"zigzag32,7,opt,name=b_sint32,json=bSint32,proto3,oneof"`
+}
+
+type Choices_BChoices struct {
+	BChoices *Choices `protobuf:"bytes,15,opt,name=b_choices,json=bChoices,proto3,oneof"`
+}
+
+func (*Choices_BDouble) isChoices_B() {}
+
+func (*Choices_BSint32) isChoices_B() {}
+
+func (*Choices_BChoices) isChoices_B() {}
+
+type isChoices_A interface {
+	isChoices_A()
+}
+
+type Choices_AFixed32 struct {
+	AFixed32 uint32 `protobuf:"fixed32,4,opt,name=a_fixed32,json=aFixed32,proto3,oneof"`
+}
+
+type Choices_AString struct {
+	AString string `protobuf:"bytes,8,opt,name=a_string,json=aString,proto3,oneof"`
+}
+
+type Choices_ASfixed64 struct {
+	ASfixed64 int64 `protobuf:"fixed64,100,opt,name=a_sfixed64,json=aSfixed64,proto3,oneof"`
+}
+
+type Choices_ABytes struct {
+	ABytes []byte `protobuf:"bytes,6,opt,name=a_bytes,json=aBytes,proto3,oneof"`
+}
+
+func (*Choices_AFixed32) isChoices_A() {}
+
+func (*Choices_AString) isChoices_A() {}
+
+func (*Choices_ASfixed64) isChoices_A() {}
+
+func (*Choices_ABytes) isChoices_A() {}
+
 // Around holds messages that a table may not be able to code.
 type Around struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1482,13 +1691,16 @@ type Around struct {
 	Maps          *Maps                  `protobuf:"bytes,2,opt,name=maps,proto3" json:"maps,omitempty"`
 	Choices       []*Choice              `protobuf:"bytes,3,rep,name=choices,proto3" json:"choices,omitempty"`
 	Small         *Small                 `protobuf:"bytes,4,opt,name=small,proto3" json:"small,omitempty"`
+	Opaque        *Opaque                `protobuf:"bytes,5,opt,name=opaque,proto3" json:"opaque,omitempty"`
+	Opaques       []*Opaque              `protobuf:"bytes,6,rep,name=opaques,proto3" json:"opaques,omitempty"`
+	Grouped       *Grouped               `protobuf:"bytes,7,opt,name=grouped,proto3" json:"grouped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Around) Reset() {
 	*x = Around{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[12]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1712,7 @@ func (x *Around) String() string {
 func (*Around) ProtoMessage() {}
 
 func (x *Around) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[12]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1725,7 @@ func (x *Around) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Around.ProtoReflect.Descriptor instead.
 func (*Around) Descriptor() ([]byte, []int) {
-	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{12}
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Around) GetName() string {
@@ -1544,6 +1756,157 @@ func (x *Around) GetSmall() *Small {
 	return nil
 }
 
+func (x *Around) GetOpaque() *Opaque {
+	if x != nil {
+		return x.Opaque
+	}
+	return nil
+}
+
+func (x *Around) GetOpaques() []*Opaque {
+	if x != nil {
+		return x.Opaques
+	}
+	return nil
+}
+
+func (x *Around) GetGrouped() *Grouped {
+	if x != nil {
+		return x.Grouped
+	}
+	return nil
+}
+
+// Ring and Link contain each other. What a table cannot code comes last in
+// Ring, when Link has been looked at.
+type Ring struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Link          *Link                  `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
+	N             int32                  `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
+	Texts         map[string]string      `protobuf:"bytes,3,rep,name=texts,proto3" json:"texts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ring) Reset() {
+	*x = Ring{}
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ring) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ring) ProtoMessage() {}
+
+func (x *Ring) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ring.ProtoReflect.Descriptor instead.
+func (*Ring) Descriptor() ([]byte, []int) {
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Ring) GetLink() *Link {
+	if x != nil {
+		return x.Link
+	}
+	return nil
+}
+
+func (x *Ring) GetN() int32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Ring) GetTexts() map[string]string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+type Link struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Ring          *Ring                  `protobuf:"bytes,2,opt,name=ring,proto3" json:"ring,omitempty"`
+	Rings         []*Ring                `protobuf:"bytes,3,rep,name=rings,proto3" json:"rings,omitempty"`
+	Next          *Link                  `protobuf:"bytes,4,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Link) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Link) GetRing() *Ring {
+	if x != nil {
+		return x.Ring
+	}
+	return nil
+}
+
+func (x *Link) GetRings() []*Ring {
+	if x != nil {
+		return x.Rings
+	}
+	return nil
+}
+
+func (x *Link) GetNext() *Link {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
 // Old and New are one message before and after fields were added: what New
 // writes, Old keeps as unknown fields.
 type Old struct {
@@ -1555,7 +1918,7 @@ type Old struct {
 
 func (x *Old) Reset() {
 	*x = Old{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[13]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1930,7 @@ func (x *Old) String() string {
 func (*Old) ProtoMessage() {}
 
 func (x *Old) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[13]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1943,7 @@ func (x *Old) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Old.ProtoReflect.Descriptor instead.
 func (*Old) Descriptor() ([]byte, []int) {
-	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{13}
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Old) GetB() int32 {
@@ -1604,7 +1967,7 @@ type New struct {
 
 func (x *New) Reset() {
 	*x = New{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[14]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1979,7 @@ func (x *New) String() string {
 func (*New) ProtoMessage() {}
 
 func (x *New) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[14]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1992,7 @@ func (x *New) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use New.ProtoReflect.Descriptor instead.
 func (*New) Descriptor() ([]byte, []int) {
-	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{14}
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *New) GetA() string {
@@ -1685,7 +2048,7 @@ type Order_Customer struct {
 
 func (x *Order_Customer) Reset() {
 	*x = Order_Customer{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[15]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +2060,7 @@ func (x *Order_Customer) String() string {
 func (*Order_Customer) ProtoMessage() {}
 
 func (x *Order_Customer) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[15]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +2111,7 @@ type Order_Line struct {
 
 func (x *Order_Line) Reset() {
 	*x = Order_Line{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +2123,7 @@ func (x *Order_Line) String() string {
 func (*Order_Line) ProtoMessage() {}
 
 func (x *Order_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +2185,7 @@ var File_internal_prototable_testpb_proto3_proto protoreflect.FileDescriptor
 
 const file_internal_prototable_testpb_proto3_proto_rawDesc = "" +
 	"\n" +
-	"'internal/prototable/testpb/proto3.proto\x12\vhull.testpb\"\a\n" +
+	"'internal/prototable/testpb/proto3.proto\x12\vhull.testpb\x1a'internal/prototable/testpb/opaque.proto\x1a'internal/prototable/testpb/proto2.proto\"\a\n" +
 	"\x05Empty\"]\n" +
 	"\x05Small\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -2009,12 +2372,44 @@ const file_internal_prototable_testpb_proto3_proto_rawDesc = "" +
 	"\x04flag\x18\a \x01(\bH\x00R\x04flag\x12*\n" +
 	"\x05empty\x18\b \x01(\v2\x12.hull.testpb.EmptyH\x00R\x05empty\x12\f\n" +
 	"\x01n\x18\t \x01(\x05R\x01nB\b\n" +
-	"\x06choice\"\x9c\x01\n" +
+	"\x06choice\"\xde\x02\n" +
+	"\aChoices\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x05R\x05first\x12\x1b\n" +
+	"\bb_double\x18\x02 \x01(\x01H\x00R\abDouble\x12\x1b\n" +
+	"\bb_sint32\x18\a \x01(\x11H\x00R\abSint32\x123\n" +
+	"\tb_choices\x18\x0f \x01(\v2\x14.hull.testpb.ChoicesH\x00R\bbChoices\x12\x16\n" +
+	"\x06middle\x18\x03 \x01(\x05R\x06middle\x12\x1d\n" +
+	"\ta_fixed32\x18\x04 \x01(\aH\x01R\baFixed32\x12\x1b\n" +
+	"\ba_string\x18\b \x01(\tH\x01R\aaString\x12\x1f\n" +
+	"\n" +
+	"a_sfixed64\x18d \x01(\x10H\x01R\taSfixed64\x12\x19\n" +
+	"\aa_bytes\x18\x06 \x01(\fH\x01R\x06aBytes\x12\x17\n" +
+	"\x04last\x18\x05 \x01(\x05H\x02R\x04last\x88\x01\x01\x12\x12\n" +
+	"\x04list\x18\t \x03(\x05R\x04listB\x03\n" +
+	"\x01bB\x03\n" +
+	"\x01aB\a\n" +
+	"\x05_last\"\xba\x02\n" +
 	"\x06Around\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04maps\x18\x02 \x01(\v2\x11.hull.testpb.MapsR\x04maps\x12-\n" +
 	"\achoices\x18\x03 \x03(\v2\x13.hull.testpb.ChoiceR\achoices\x12(\n" +
-	"\x05small\x18\x04 \x01(\v2\x12.hull.testpb.SmallR\x05small\"\x13\n" +
+	"\x05small\x18\x04 \x01(\v2\x12.hull.testpb.SmallR\x05small\x122\n" +
+	"\x06opaque\x18\x05 \x01(\v2\x1a.hull.testpb.opaque.OpaqueR\x06opaque\x124\n" +
+	"\aopaques\x18\x06 \x03(\v2\x1a.hull.testpb.opaque.OpaqueR\aopaques\x122\n" +
+	"\agrouped\x18\a \x01(\v2\x18.hull.testpb.two.GroupedR\agrouped\"\xa9\x01\n" +
+	"\x04Ring\x12%\n" +
+	"\x04link\x18\x01 \x01(\v2\x11.hull.testpb.LinkR\x04link\x12\f\n" +
+	"\x01n\x18\x02 \x01(\x05R\x01n\x122\n" +
+	"\x05texts\x18\x03 \x03(\v2\x1c.hull.testpb.Ring.TextsEntryR\x05texts\x1a8\n" +
+	"\n" +
+	"TextsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x01\n" +
+	"\x04Link\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
+	"\x04ring\x18\x02 \x01(\v2\x11.hull.testpb.RingR\x04ring\x12'\n" +
+	"\x05rings\x18\x03 \x03(\v2\x11.hull.testpb.RingR\x05rings\x12%\n" +
+	"\x04next\x18\x04 \x01(\v2\x11.hull.testpb.LinkR\x04next\"\x13\n" +
 	"\x03Old\x12\f\n" +
 	"\x01b\x18\x02 \x01(\x05R\x01b\"m\n" +
 	"\x03New\x12\f\n" +
@@ -2044,7 +2439,7 @@ func file_internal_prototable_testpb_proto3_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_prototable_testpb_proto3_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_prototable_testpb_proto3_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_internal_prototable_testpb_proto3_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_internal_prototable_testpb_proto3_proto_goTypes = []any{
 	(Color)(0),             // 0: hull.testpb.Color
 	(*Empty)(nil),          // 1: hull.testpb.Empty
@@ -2059,15 +2454,21 @@ var file_internal_prototable_testpb_proto3_proto_goTypes = []any{
 	(*Sparse)(nil),         // 10: hull.testpb.Sparse
 	(*Maps)(nil),           // 11: hull.testpb.Maps
 	(*Choice)(nil),         // 12: hull.testpb.Choice
-	(*Around)(nil),         // 13: hull.testpb.Around
-	(*Old)(nil),            // 14: hull.testpb.Old
-	(*New)(nil),            // 15: hull.testpb.New
-	(*Order_Customer)(nil), // 16: hull.testpb.Order.Customer
-	(*Order_Line)(nil),     // 17: hull.testpb.Order.Line
-	nil,                    // 18: hull.testpb.Maps.TextsEntry
-	nil,                    // 19: hull.testpb.Maps.SmallsEntry
-	nil,                    // 20: hull.testpb.Maps.DatasEntry
-	nil,                    // 21: hull.testpb.Maps.ColorsEntry
+	(*Choices)(nil),        // 13: hull.testpb.Choices
+	(*Around)(nil),         // 14: hull.testpb.Around
+	(*Ring)(nil),           // 15: hull.testpb.Ring
+	(*Link)(nil),           // 16: hull.testpb.Link
+	(*Old)(nil),            // 17: hull.testpb.Old
+	(*New)(nil),            // 18: hull.testpb.New
+	(*Order_Customer)(nil), // 19: hull.testpb.Order.Customer
+	(*Order_Line)(nil),     // 20: hull.testpb.Order.Line
+	nil,                    // 21: hull.testpb.Maps.TextsEntry
+	nil,                    // 22: hull.testpb.Maps.SmallsEntry
+	nil,                    // 23: hull.testpb.Maps.DatasEntry
+	nil,                    // 24: hull.testpb.Maps.ColorsEntry
+	nil,                    // 25: hull.testpb.Ring.TextsEntry
+	(*Opaque)(nil),         // 26: hull.testpb.opaque.Opaque
+	(*Grouped)(nil),        // 27: hull.testpb.two.Grouped
 }
 var file_internal_prototable_testpb_proto3_proto_depIdxs = []int32{
 	0,  // 0: hull.testpb.Singles.f_enum:type_name -> hull.testpb.Color
@@ -2083,29 +2484,38 @@ var file_internal_prototable_testpb_proto3_proto_depIdxs = []int32{
 	7,  // 10: hull.testpb.Tree.more:type_name -> hull.testpb.Tree
 	8,  // 11: hull.testpb.Tree.branch:type_name -> hull.testpb.Branch
 	7,  // 12: hull.testpb.Branch.trees:type_name -> hull.testpb.Tree
-	16, // 13: hull.testpb.Order.customer:type_name -> hull.testpb.Order.Customer
-	17, // 14: hull.testpb.Order.lines:type_name -> hull.testpb.Order.Line
+	19, // 13: hull.testpb.Order.customer:type_name -> hull.testpb.Order.Customer
+	20, // 14: hull.testpb.Order.lines:type_name -> hull.testpb.Order.Line
 	0,  // 15: hull.testpb.Order.color:type_name -> hull.testpb.Color
 	2,  // 16: hull.testpb.Sparse.m:type_name -> hull.testpb.Small
 	2,  // 17: hull.testpb.Sparse.ms:type_name -> hull.testpb.Small
-	18, // 18: hull.testpb.Maps.texts:type_name -> hull.testpb.Maps.TextsEntry
-	19, // 19: hull.testpb.Maps.smalls:type_name -> hull.testpb.Maps.SmallsEntry
-	20, // 20: hull.testpb.Maps.datas:type_name -> hull.testpb.Maps.DatasEntry
-	21, // 21: hull.testpb.Maps.colors:type_name -> hull.testpb.Maps.ColorsEntry
+	21, // 18: hull.testpb.Maps.texts:type_name -> hull.testpb.Maps.TextsEntry
+	22, // 19: hull.testpb.Maps.smalls:type_name -> hull.testpb.Maps.SmallsEntry
+	23, // 20: hull.testpb.Maps.datas:type_name -> hull.testpb.Maps.DatasEntry
+	24, // 21: hull.testpb.Maps.colors:type_name -> hull.testpb.Maps.ColorsEntry
 	2,  // 22: hull.testpb.Choice.small:type_name -> hull.testpb.Small
 	0,  // 23: hull.testpb.Choice.color:type_name -> hull.testpb.Color
 	1,  // 24: hull.testpb.Choice.empty:type_name -> hull.testpb.Empty
-	11, // 25: hull.testpb.Around.maps:type_name -> hull.testpb.Maps
-	12, // 26: hull.testpb.Around.choices:type_name -> hull.testpb.Choice
-	2,  // 27: hull.testpb.Around.small:type_name -> hull.testpb.Small
-	2,  // 28: hull.testpb.New.d:type_name -> hull.testpb.Small
-	2,  // 29: hull.testpb.Maps.SmallsEntry.value:type_name -> hull.testpb.Small
-	0,  // 30: hull.testpb.Maps.ColorsEntry.value:type_name -> hull.testpb.Color
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	13, // 25: hull.testpb.Choices.b_choices:type_name -> hull.testpb.Choices
+	11, // 26: hull.testpb.Around.maps:type_name -> hull.testpb.Maps
+	12, // 27: hull.testpb.Around.choices:type_name -> hull.testpb.Choice
+	2,  // 28: hull.testpb.Around.small:type_name -> hull.testpb.Small
+	26, // 29: hull.testpb.Around.opaque:type_name -> hull.testpb.opaque.Opaque
+	26, // 30: hull.testpb.Around.opaques:type_name -> hull.testpb.opaque.Opaque
+	27, // 31: hull.testpb.Around.grouped:type_name -> hull.testpb.two.Grouped
+	16, // 32: hull.testpb.Ring.link:type_name -> hull.testpb.Link
+	25, // 33: hull.testpb.Ring.texts:type_name -> hull.testpb.Ring.TextsEntry
+	15, // 34: hull.testpb.Link.ring:type_name -> hull.testpb.Ring
+	15, // 35: hull.testpb.Link.rings:type_name -> hull.testpb.Ring
+	16, // 36: hull.testpb.Link.next:type_name -> hull.testpb.Link
+	2,  // 37: hull.testpb.New.d:type_name -> hull.testpb.Small
+	2,  // 38: hull.testpb.Maps.SmallsEntry.value:type_name -> hull.testpb.Small
+	0,  // 39: hull.testpb.Maps.ColorsEntry.value:type_name -> hull.testpb.Color
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_internal_prototable_testpb_proto3_proto_init() }
@@ -2113,6 +2523,8 @@ func file_internal_prototable_testpb_proto3_proto_init() {
 	if File_internal_prototable_testpb_proto3_proto != nil {
 		return
 	}
+	file_internal_prototable_testpb_opaque_proto_init()
+	file_internal_prototable_testpb_proto2_proto_init()
 	file_internal_prototable_testpb_proto3_proto_msgTypes[3].OneofWrappers = []any{}
 	file_internal_prototable_testpb_proto3_proto_msgTypes[9].OneofWrappers = []any{}
 	file_internal_prototable_testpb_proto3_proto_msgTypes[11].OneofWrappers = []any{
@@ -2124,13 +2536,22 @@ func file_internal_prototable_testpb_proto3_proto_init() {
 		(*Choice_Flag)(nil),
 		(*Choice_Empty)(nil),
 	}
+	file_internal_prototable_testpb_proto3_proto_msgTypes[12].OneofWrappers = []any{
+		(*Choices_BDouble)(nil),
+		(*Choices_BSint32)(nil),
+		(*Choices_BChoices)(nil),
+		(*Choices_AFixed32)(nil),
+		(*Choices_AString)(nil),
+		(*Choices_ASfixed64)(nil),
+		(*Choices_ABytes)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_prototable_testpb_proto3_proto_rawDesc), len(file_internal_prototable_testpb_proto3_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
