@@ -1777,13 +1777,14 @@ func (x *Around) GetGrouped() *Grouped {
 	return nil
 }
 
-// Ring and Link contain each other. What a table cannot code comes last in
-// Ring, when Link has been looked at.
+// Ring, Link and Hub contain each other. What a table cannot code comes last in
+// Ring, when the other two have been looked at.
 type Ring struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Link          *Link                  `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
 	N             int32                  `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
-	Texts         map[string]string      `protobuf:"bytes,3,rep,name=texts,proto3" json:"texts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Hub           *Hub                   `protobuf:"bytes,3,opt,name=hub,proto3" json:"hub,omitempty"`
+	Texts         map[string]string      `protobuf:"bytes,4,rep,name=texts,proto3" json:"texts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1832,6 +1833,13 @@ func (x *Ring) GetN() int32 {
 	return 0
 }
 
+func (x *Ring) GetHub() *Hub {
+	if x != nil {
+		return x.Hub
+	}
+	return nil
+}
+
 func (x *Ring) GetTexts() map[string]string {
 	if x != nil {
 		return x.Texts
@@ -1845,6 +1853,7 @@ type Link struct {
 	Ring          *Ring                  `protobuf:"bytes,2,opt,name=ring,proto3" json:"ring,omitempty"`
 	Rings         []*Ring                `protobuf:"bytes,3,rep,name=rings,proto3" json:"rings,omitempty"`
 	Next          *Link                  `protobuf:"bytes,4,opt,name=next,proto3" json:"next,omitempty"`
+	Hub           *Hub                   `protobuf:"bytes,5,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1907,6 +1916,57 @@ func (x *Link) GetNext() *Link {
 	return nil
 }
 
+func (x *Link) GetHub() *Hub {
+	if x != nil {
+		return x.Hub
+	}
+	return nil
+}
+
+type Hub struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ring          *Ring                  `protobuf:"bytes,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hub) Reset() {
+	*x = Hub{}
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hub) ProtoMessage() {}
+
+func (x *Hub) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hub.ProtoReflect.Descriptor instead.
+func (*Hub) Descriptor() ([]byte, []int) {
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Hub) GetRing() *Ring {
+	if x != nil {
+		return x.Ring
+	}
+	return nil
+}
+
 // Old and New are one message before and after fields were added: what New
 // writes, Old keeps as unknown fields.
 type Old struct {
@@ -1918,7 +1978,7 @@ type Old struct {
 
 func (x *Old) Reset() {
 	*x = Old{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +1990,7 @@ func (x *Old) String() string {
 func (*Old) ProtoMessage() {}
 
 func (x *Old) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[16]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2003,7 @@ func (x *Old) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Old.ProtoReflect.Descriptor instead.
 func (*Old) Descriptor() ([]byte, []int) {
-	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{16}
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Old) GetB() int32 {
@@ -1967,7 +2027,7 @@ type New struct {
 
 func (x *New) Reset() {
 	*x = New{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[17]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2039,7 @@ func (x *New) String() string {
 func (*New) ProtoMessage() {}
 
 func (x *New) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[17]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2052,7 @@ func (x *New) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use New.ProtoReflect.Descriptor instead.
 func (*New) Descriptor() ([]byte, []int) {
-	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{17}
+	return file_internal_prototable_testpb_proto3_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *New) GetA() string {
@@ -2048,7 +2108,7 @@ type Order_Customer struct {
 
 func (x *Order_Customer) Reset() {
 	*x = Order_Customer{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[18]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2120,7 @@ func (x *Order_Customer) String() string {
 func (*Order_Customer) ProtoMessage() {}
 
 func (x *Order_Customer) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[18]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2171,7 @@ type Order_Line struct {
 
 func (x *Order_Line) Reset() {
 	*x = Order_Line{}
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[19]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2183,7 @@ func (x *Order_Line) String() string {
 func (*Order_Line) ProtoMessage() {}
 
 func (x *Order_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[19]
+	mi := &file_internal_prototable_testpb_proto3_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,20 +2456,24 @@ const file_internal_prototable_testpb_proto3_proto_rawDesc = "" +
 	"\x05small\x18\x04 \x01(\v2\x12.hull.testpb.SmallR\x05small\x122\n" +
 	"\x06opaque\x18\x05 \x01(\v2\x1a.hull.testpb.opaque.OpaqueR\x06opaque\x124\n" +
 	"\aopaques\x18\x06 \x03(\v2\x1a.hull.testpb.opaque.OpaqueR\aopaques\x122\n" +
-	"\agrouped\x18\a \x01(\v2\x18.hull.testpb.two.GroupedR\agrouped\"\xa9\x01\n" +
+	"\agrouped\x18\a \x01(\v2\x18.hull.testpb.two.GroupedR\agrouped\"\xcd\x01\n" +
 	"\x04Ring\x12%\n" +
 	"\x04link\x18\x01 \x01(\v2\x11.hull.testpb.LinkR\x04link\x12\f\n" +
-	"\x01n\x18\x02 \x01(\x05R\x01n\x122\n" +
-	"\x05texts\x18\x03 \x03(\v2\x1c.hull.testpb.Ring.TextsEntryR\x05texts\x1a8\n" +
+	"\x01n\x18\x02 \x01(\x05R\x01n\x12\"\n" +
+	"\x03hub\x18\x03 \x01(\v2\x10.hull.testpb.HubR\x03hub\x122\n" +
+	"\x05texts\x18\x04 \x03(\v2\x1c.hull.testpb.Ring.TextsEntryR\x05texts\x1a8\n" +
 	"\n" +
 	"TextsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x01\n" +
 	"\x04Link\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04ring\x18\x02 \x01(\v2\x11.hull.testpb.RingR\x04ring\x12'\n" +
 	"\x05rings\x18\x03 \x03(\v2\x11.hull.testpb.RingR\x05rings\x12%\n" +
-	"\x04next\x18\x04 \x01(\v2\x11.hull.testpb.LinkR\x04next\"\x13\n" +
+	"\x04next\x18\x04 \x01(\v2\x11.hull.testpb.LinkR\x04next\x12\"\n" +
+	"\x03hub\x18\x05 \x01(\v2\x10.hull.testpb.HubR\x03hub\",\n" +
+	"\x03Hub\x12%\n" +
+	"\x04ring\x18\x01 \x01(\v2\x11.hull.testpb.RingR\x04ring\"\x13\n" +
 	"\x03Old\x12\f\n" +
 	"\x01b\x18\x02 \x01(\x05R\x01b\"m\n" +
 	"\x03New\x12\f\n" +
@@ -2439,7 +2503,7 @@ func file_internal_prototable_testpb_proto3_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_prototable_testpb_proto3_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_prototable_testpb_proto3_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_internal_prototable_testpb_proto3_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_internal_prototable_testpb_proto3_proto_goTypes = []any{
 	(Color)(0),             // 0: hull.testpb.Color
 	(*Empty)(nil),          // 1: hull.testpb.Empty
@@ -2458,17 +2522,18 @@ var file_internal_prototable_testpb_proto3_proto_goTypes = []any{
 	(*Around)(nil),         // 14: hull.testpb.Around
 	(*Ring)(nil),           // 15: hull.testpb.Ring
 	(*Link)(nil),           // 16: hull.testpb.Link
-	(*Old)(nil),            // 17: hull.testpb.Old
-	(*New)(nil),            // 18: hull.testpb.New
-	(*Order_Customer)(nil), // 19: hull.testpb.Order.Customer
-	(*Order_Line)(nil),     // 20: hull.testpb.Order.Line
-	nil,                    // 21: hull.testpb.Maps.TextsEntry
-	nil,                    // 22: hull.testpb.Maps.SmallsEntry
-	nil,                    // 23: hull.testpb.Maps.DatasEntry
-	nil,                    // 24: hull.testpb.Maps.ColorsEntry
-	nil,                    // 25: hull.testpb.Ring.TextsEntry
-	(*Opaque)(nil),         // 26: hull.testpb.opaque.Opaque
-	(*Grouped)(nil),        // 27: hull.testpb.two.Grouped
+	(*Hub)(nil),            // 17: hull.testpb.Hub
+	(*Old)(nil),            // 18: hull.testpb.Old
+	(*New)(nil),            // 19: hull.testpb.New
+	(*Order_Customer)(nil), // 20: hull.testpb.Order.Customer
+	(*Order_Line)(nil),     // 21: hull.testpb.Order.Line
+	nil,                    // 22: hull.testpb.Maps.TextsEntry
+	nil,                    // 23: hull.testpb.Maps.SmallsEntry
+	nil,                    // 24: hull.testpb.Maps.DatasEntry
+	nil,                    // 25: hull.testpb.Maps.ColorsEntry
+	nil,                    // 26: hull.testpb.Ring.TextsEntry
+	(*Opaque)(nil),         // 27: hull.testpb.opaque.Opaque
+	(*Grouped)(nil),        // 28: hull.testpb.two.Grouped
 }
 var file_internal_prototable_testpb_proto3_proto_depIdxs = []int32{
 	0,  // 0: hull.testpb.Singles.f_enum:type_name -> hull.testpb.Color
@@ -2484,15 +2549,15 @@ var file_internal_prototable_testpb_proto3_proto_depIdxs = []int32{
 	7,  // 10: hull.testpb.Tree.more:type_name -> hull.testpb.Tree
 	8,  // 11: hull.testpb.Tree.branch:type_name -> hull.testpb.Branch
 	7,  // 12: hull.testpb.Branch.trees:type_name -> hull.testpb.Tree
-	19, // 13: hull.testpb.Order.customer:type_name -> hull.testpb.Order.Customer
-	20, // 14: hull.testpb.Order.lines:type_name -> hull.testpb.Order.Line
+	20, // 13: hull.testpb.Order.customer:type_name -> hull.testpb.Order.Customer
+	21, // 14: hull.testpb.Order.lines:type_name -> hull.testpb.Order.Line
 	0,  // 15: hull.testpb.Order.color:type_name -> hull.testpb.Color
 	2,  // 16: hull.testpb.Sparse.m:type_name -> hull.testpb.Small
 	2,  // 17: hull.testpb.Sparse.ms:type_name -> hull.testpb.Small
-	21, // 18: hull.testpb.Maps.texts:type_name -> hull.testpb.Maps.TextsEntry
-	22, // 19: hull.testpb.Maps.smalls:type_name -> hull.testpb.Maps.SmallsEntry
-	23, // 20: hull.testpb.Maps.datas:type_name -> hull.testpb.Maps.DatasEntry
-	24, // 21: hull.testpb.Maps.colors:type_name -> hull.testpb.Maps.ColorsEntry
+	22, // 18: hull.testpb.Maps.texts:type_name -> hull.testpb.Maps.TextsEntry
+	23, // 19: hull.testpb.Maps.smalls:type_name -> hull.testpb.Maps.SmallsEntry
+	24, // 20: hull.testpb.Maps.datas:type_name -> hull.testpb.Maps.DatasEntry
+	25, // 21: hull.testpb.Maps.colors:type_name -> hull.testpb.Maps.ColorsEntry
 	2,  // 22: hull.testpb.Choice.small:type_name -> hull.testpb.Small
 	0,  // 23: hull.testpb.Choice.color:type_name -> hull.testpb.Color
 	1,  // 24: hull.testpb.Choice.empty:type_name -> hull.testpb.Empty
@@ -2500,22 +2565,25 @@ var file_internal_prototable_testpb_proto3_proto_depIdxs = []int32{
 	11, // 26: hull.testpb.Around.maps:type_name -> hull.testpb.Maps
 	12, // 27: hull.testpb.Around.choices:type_name -> hull.testpb.Choice
 	2,  // 28: hull.testpb.Around.small:type_name -> hull.testpb.Small
-	26, // 29: hull.testpb.Around.opaque:type_name -> hull.testpb.opaque.Opaque
-	26, // 30: hull.testpb.Around.opaques:type_name -> hull.testpb.opaque.Opaque
-	27, // 31: hull.testpb.Around.grouped:type_name -> hull.testpb.two.Grouped
+	27, // 29: hull.testpb.Around.opaque:type_name -> hull.testpb.opaque.Opaque
+	27, // 30: hull.testpb.Around.opaques:type_name -> hull.testpb.opaque.Opaque
+	28, // 31: hull.testpb.Around.grouped:type_name -> hull.testpb.two.Grouped
 	16, // 32: hull.testpb.Ring.link:type_name -> hull.testpb.Link
-	25, // 33: hull.testpb.Ring.texts:type_name -> hull.testpb.Ring.TextsEntry
-	15, // 34: hull.testpb.Link.ring:type_name -> hull.testpb.Ring
-	15, // 35: hull.testpb.Link.rings:type_name -> hull.testpb.Ring
-	16, // 36: hull.testpb.Link.next:type_name -> hull.testpb.Link
-	2,  // 37: hull.testpb.New.d:type_name -> hull.testpb.Small
-	2,  // 38: hull.testpb.Maps.SmallsEntry.value:type_name -> hull.testpb.Small
-	0,  // 39: hull.testpb.Maps.ColorsEntry.value:type_name -> hull.testpb.Color
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	17, // 33: hull.testpb.Ring.hub:type_name -> hull.testpb.Hub
+	26, // 34: hull.testpb.Ring.texts:type_name -> hull.testpb.Ring.TextsEntry
+	15, // 35: hull.testpb.Link.ring:type_name -> hull.testpb.Ring
+	15, // 36: hull.testpb.Link.rings:type_name -> hull.testpb.Ring
+	16, // 37: hull.testpb.Link.next:type_name -> hull.testpb.Link
+	17, // 38: hull.testpb.Link.hub:type_name -> hull.testpb.Hub
+	15, // 39: hull.testpb.Hub.ring:type_name -> hull.testpb.Ring
+	2,  // 40: hull.testpb.New.d:type_name -> hull.testpb.Small
+	2,  // 41: hull.testpb.Maps.SmallsEntry.value:type_name -> hull.testpb.Small
+	0,  // 42: hull.testpb.Maps.ColorsEntry.value:type_name -> hull.testpb.Color
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_internal_prototable_testpb_proto3_proto_init() }
@@ -2551,7 +2619,7 @@ func file_internal_prototable_testpb_proto3_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_prototable_testpb_proto3_proto_rawDesc), len(file_internal_prototable_testpb_proto3_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
