@@ -721,6 +721,59 @@ func (x *Extendable) GetName() string {
 	return ""
 }
 
+// ExtendableBelow has no extensions itself.
+type ExtendableBelow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          *string                `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	List          []*Extendable          `protobuf:"bytes,2,rep,name=list" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendableBelow) Reset() {
+	*x = ExtendableBelow{}
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendableBelow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendableBelow) ProtoMessage() {}
+
+func (x *ExtendableBelow) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendableBelow.ProtoReflect.Descriptor instead.
+func (*ExtendableBelow) Descriptor() ([]byte, []int) {
+	return file_internal_prototable_testpb_proto2_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ExtendableBelow) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *ExtendableBelow) GetList() []*Extendable {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
 type TwoChoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  *string                `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
@@ -738,7 +791,7 @@ type TwoChoice struct {
 
 func (x *TwoChoice) Reset() {
 	*x = TwoChoice{}
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[7]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +803,7 @@ func (x *TwoChoice) String() string {
 func (*TwoChoice) ProtoMessage() {}
 
 func (x *TwoChoice) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[7]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +816,7 @@ func (x *TwoChoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwoChoice.ProtoReflect.Descriptor instead.
 func (*TwoChoice) Descriptor() ([]byte, []int) {
-	return file_internal_prototable_testpb_proto2_proto_rawDescGZIP(), []int{7}
+	return file_internal_prototable_testpb_proto2_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TwoChoice) GetName() string {
@@ -861,7 +914,7 @@ type Grouped_Part struct {
 
 func (x *Grouped_Part) Reset() {
 	*x = Grouped_Part{}
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[8]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +926,7 @@ func (x *Grouped_Part) String() string {
 func (*Grouped_Part) ProtoMessage() {}
 
 func (x *Grouped_Part) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[8]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +965,7 @@ type Grouped_Parts struct {
 
 func (x *Grouped_Parts) Reset() {
 	*x = Grouped_Parts{}
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[9]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +977,7 @@ func (x *Grouped_Parts) String() string {
 func (*Grouped_Parts) ProtoMessage() {}
 
 func (x *Grouped_Parts) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[9]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1009,7 @@ type TwoChoice_Bunch struct {
 
 func (x *TwoChoice_Bunch) Reset() {
 	*x = TwoChoice_Bunch{}
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[10]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1021,7 @@ func (x *TwoChoice_Bunch) String() string {
 func (*TwoChoice_Bunch) ProtoMessage() {}
 
 func (x *TwoChoice_Bunch) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[10]
+	mi := &file_internal_prototable_testpb_proto2_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1034,7 @@ func (x *TwoChoice_Bunch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwoChoice_Bunch.ProtoReflect.Descriptor instead.
 func (*TwoChoice_Bunch) Descriptor() ([]byte, []int) {
-	return file_internal_prototable_testpb_proto2_proto_rawDescGZIP(), []int{7, 0}
+	return file_internal_prototable_testpb_proto2_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *TwoChoice_Bunch) GetN() int32 {
@@ -1016,6 +1069,14 @@ var file_internal_prototable_testpb_proto2_proto_extTypes = []protoimpl.Extensio
 		Tag:           "bytes,102,opt,name=ext_message",
 		Filename:      "internal/prototable/testpb/proto2.proto",
 	},
+	{
+		ExtendedType:  (*Extendable)(nil),
+		ExtensionType: (*Required)(nil),
+		Field:         103,
+		Name:          "hull.testpb.two.ext_required",
+		Tag:           "bytes,103,opt,name=ext_required",
+		Filename:      "internal/prototable/testpb/proto2.proto",
+	},
 }
 
 // Extension fields to Extendable.
@@ -1026,6 +1087,8 @@ var (
 	E_ExtTexts = &file_internal_prototable_testpb_proto2_proto_extTypes[1]
 	// optional hull.testpb.two.TwoSingles ext_message = 102;
 	E_ExtMessage = &file_internal_prototable_testpb_proto2_proto_extTypes[2]
+	// optional hull.testpb.two.Required ext_required = 103;
+	E_ExtRequired = &file_internal_prototable_testpb_proto2_proto_extTypes[3]
 )
 
 var File_internal_prototable_testpb_proto2_proto protoreflect.FileDescriptor
@@ -1099,7 +1162,10 @@ const file_internal_prototable_testpb_proto2_proto_rawDesc = "" +
 	"\x01n\x18\x01 \x01(\x03R\x01n\"'\n" +
 	"\n" +
 	"Extendable\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name*\x05\bd\x10\xc9\x01\"\xd5\x02\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name*\x05\bd\x10\xc9\x01\"V\n" +
+	"\x0fExtendableBelow\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
+	"\x04list\x18\x02 \x03(\v2\x1b.hull.testpb.two.ExtendableR\x04list\"\xd5\x02\n" +
 	"\tTwoChoice\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12\x18\n" +
@@ -1123,7 +1189,8 @@ const file_internal_prototable_testpb_proto2_proto_rawDesc = "" +
 	"ext_number\x12\x1b.hull.testpb.two.Extendable\x18d \x01(\x05R\textNumber:8\n" +
 	"\text_texts\x12\x1b.hull.testpb.two.Extendable\x18e \x03(\tR\bextTexts:Y\n" +
 	"\vext_message\x12\x1b.hull.testpb.two.Extendable\x18f \x01(\v2\x1b.hull.testpb.two.TwoSinglesR\n" +
-	"extMessageB4Z2github.com/hull-go/hull/internal/prototable/testpb"
+	"extMessage:Y\n" +
+	"\fext_required\x12\x1b.hull.testpb.two.Extendable\x18g \x01(\v2\x19.hull.testpb.two.RequiredR\vextRequiredB4Z2github.com/hull-go/hull/internal/prototable/testpb"
 
 var (
 	file_internal_prototable_testpb_proto2_proto_rawDescOnce sync.Once
@@ -1138,7 +1205,7 @@ func file_internal_prototable_testpb_proto2_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_prototable_testpb_proto2_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_prototable_testpb_proto2_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_internal_prototable_testpb_proto2_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_internal_prototable_testpb_proto2_proto_goTypes = []any{
 	(Shade)(0),              // 0: hull.testpb.two.Shade
 	(*TwoSingles)(nil),      // 1: hull.testpb.two.TwoSingles
@@ -1148,11 +1215,12 @@ var file_internal_prototable_testpb_proto2_proto_goTypes = []any{
 	(*RequiredBelow)(nil),   // 5: hull.testpb.two.RequiredBelow
 	(*Grouped)(nil),         // 6: hull.testpb.two.Grouped
 	(*Extendable)(nil),      // 7: hull.testpb.two.Extendable
-	(*TwoChoice)(nil),       // 8: hull.testpb.two.TwoChoice
-	(*Grouped_Part)(nil),    // 9: hull.testpb.two.Grouped.Part
-	(*Grouped_Parts)(nil),   // 10: hull.testpb.two.Grouped.Parts
-	(*TwoChoice_Bunch)(nil), // 11: hull.testpb.two.TwoChoice.Bunch
-	nil,                     // 12: hull.testpb.two.TwoChoice.CountsEntry
+	(*ExtendableBelow)(nil), // 8: hull.testpb.two.ExtendableBelow
+	(*TwoChoice)(nil),       // 9: hull.testpb.two.TwoChoice
+	(*Grouped_Part)(nil),    // 10: hull.testpb.two.Grouped.Part
+	(*Grouped_Parts)(nil),   // 11: hull.testpb.two.Grouped.Parts
+	(*TwoChoice_Bunch)(nil), // 12: hull.testpb.two.TwoChoice.Bunch
+	nil,                     // 13: hull.testpb.two.TwoChoice.CountsEntry
 }
 var file_internal_prototable_testpb_proto2_proto_depIdxs = []int32{
 	1,  // 0: hull.testpb.two.TwoSingles.f_message:type_name -> hull.testpb.two.TwoSingles
@@ -1162,20 +1230,23 @@ var file_internal_prototable_testpb_proto2_proto_depIdxs = []int32{
 	0,  // 4: hull.testpb.two.TwoEnums.list:type_name -> hull.testpb.two.Shade
 	0,  // 5: hull.testpb.two.TwoEnums.packed:type_name -> hull.testpb.two.Shade
 	4,  // 6: hull.testpb.two.RequiredBelow.list:type_name -> hull.testpb.two.Required
-	9,  // 7: hull.testpb.two.Grouped.part:type_name -> hull.testpb.two.Grouped.Part
-	10, // 8: hull.testpb.two.Grouped.parts:type_name -> hull.testpb.two.Grouped.Parts
-	0,  // 9: hull.testpb.two.TwoChoice.shade:type_name -> hull.testpb.two.Shade
-	11, // 10: hull.testpb.two.TwoChoice.bunch:type_name -> hull.testpb.two.TwoChoice.Bunch
-	12, // 11: hull.testpb.two.TwoChoice.counts:type_name -> hull.testpb.two.TwoChoice.CountsEntry
-	7,  // 12: hull.testpb.two.ext_number:extendee -> hull.testpb.two.Extendable
-	7,  // 13: hull.testpb.two.ext_texts:extendee -> hull.testpb.two.Extendable
-	7,  // 14: hull.testpb.two.ext_message:extendee -> hull.testpb.two.Extendable
-	1,  // 15: hull.testpb.two.ext_message:type_name -> hull.testpb.two.TwoSingles
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	15, // [15:16] is the sub-list for extension type_name
-	12, // [12:15] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	10, // 7: hull.testpb.two.Grouped.part:type_name -> hull.testpb.two.Grouped.Part
+	11, // 8: hull.testpb.two.Grouped.parts:type_name -> hull.testpb.two.Grouped.Parts
+	7,  // 9: hull.testpb.two.ExtendableBelow.list:type_name -> hull.testpb.two.Extendable
+	0,  // 10: hull.testpb.two.TwoChoice.shade:type_name -> hull.testpb.two.Shade
+	12, // 11: hull.testpb.two.TwoChoice.bunch:type_name -> hull.testpb.two.TwoChoice.Bunch
+	13, // 12: hull.testpb.two.TwoChoice.counts:type_name -> hull.testpb.two.TwoChoice.CountsEntry
+	7,  // 13: hull.testpb.two.ext_number:extendee -> hull.testpb.two.Extendable
+	7,  // 14: hull.testpb.two.ext_texts:extendee -> hull.testpb.two.Extendable
+	7,  // 15: hull.testpb.two.ext_message:extendee -> hull.testpb.two.Extendable
+	7,  // 16: hull.testpb.two.ext_required:extendee -> hull.testpb.two.Extendable
+	1,  // 17: hull.testpb.two.ext_message:type_name -> hull.testpb.two.TwoSingles
+	4,  // 18: hull.testpb.two.ext_required:type_name -> hull.testpb.two.Required
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	17, // [17:19] is the sub-list for extension type_name
+	13, // [13:17] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_internal_prototable_testpb_proto2_proto_init() }
@@ -1183,7 +1254,7 @@ func file_internal_prototable_testpb_proto2_proto_init() {
 	if File_internal_prototable_testpb_proto2_proto != nil {
 		return
 	}
-	file_internal_prototable_testpb_proto2_proto_msgTypes[7].OneofWrappers = []any{
+	file_internal_prototable_testpb_proto2_proto_msgTypes[8].OneofWrappers = []any{
 		(*TwoChoice_Text)(nil),
 		(*TwoChoice_Number)(nil),
 		(*TwoChoice_Shade)(nil),
@@ -1195,8 +1266,8 @@ func file_internal_prototable_testpb_proto2_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_prototable_testpb_proto2_proto_rawDesc), len(file_internal_prototable_testpb_proto2_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
-			NumExtensions: 3,
+			NumMessages:   13,
+			NumExtensions: 4,
 			NumServices:   0,
 		},
 		GoTypes:           file_internal_prototable_testpb_proto2_proto_goTypes,
