@@ -274,3 +274,24 @@ func TestBytesPathAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations per round trip, want 0", n)
 	}
 }
+
+// A wrapper around a message without one has nobody who could say what it is.
+func TestProtoNilInside(t *testing.T) {
+	type wrapper struct{ *echopb.EchoMessage }
+	var none *wrapper
+	if _, err := (codec.Proto{}).Append(nil, none); err == nil || !strings.Contains(err.Error(), "cannot encode a nil") {
+		t.Errorf("Append of a nil wrapper: %v", err)
+	}
+	if err := (codec.Proto{}).Unmarshal(nil, none); err == nil || !strings.Contains(err.Error(), "cannot decode into a nil") {
+		t.Errorf("Unmarshal into a nil wrapper: %v", err)
+	}
+	full := &wrapper{echo()}
+	data, err := codec.Proto{}.Append(nil, full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := &wrapper{new(echopb.EchoMessage)}
+	if err := (codec.Proto{}).Unmarshal(data, got); err != nil || !proto.Equal(got.EchoMessage, echo()) {
+		t.Errorf("a wrapped message comes back as %v: %v", got.EchoMessage, err)
+	}
+}

@@ -6,16 +6,25 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/hull-go/hull/internal/prototable"
 )
 
 // Proto encodes Protocol Buffers messages in their binary form. Every v is a
 // non-nil [proto.Message].
 //
+// Messages are encoded and decoded as package proto does it, to the byte, but
+// in less time: those of generated types by tables of where their fields lie.
+// Package proto itself is left with those that have maps, groups, extensions
+// or required fields, and with the opaque API; of a message with such a part,
+// that part alone. A decoded message's strings and bytes of up to 64 bytes
+// share their memory with their neighbours: who keeps one of them keeps 128
+// bytes at most.
+//
 // A message that has generated methods of its own, SizeVT with
 // MarshalToSizedBufferVT for encoding and UnmarshalVT for decoding, as the
-// vtprotobuf generator makes them, is encoded and decoded with those: they
-// save the reflection of the general path. Such a type need not implement
-// proto.Message.
+// vtprotobuf generator makes them, is encoded and decoded with those. Such a
+// type need not implement proto.Message.
 type Proto struct{}
 
 var _ Codec = Proto{}
@@ -39,10 +48,17 @@ func (Proto) Name() string { return "proto" }
 
 // Append implements [Codec].
 func (Proto) Append(dst []byte, v any) ([]byte, error) {
+	m, ok := v.(proto.Message)
+	if ok {
+		if t := prototable.For(m); t != nil {
+			if b, ok := t.Append(dst, m); ok {
+				return b, nil
+			}
+		}
+	}
 	if m, ok := v.(vtMarshaler); ok {
 		return appendVT(dst, m)
 	}
-	m, ok := v.(proto.Message)
 	if !ok {
 		return dst, fmt.Errorf("codec proto: cannot encode %T; pass a proto.Message", v)
 	}
@@ -60,6 +76,12 @@ func (Proto) Append(dst []byte, v any) ([]byte, error) {
 
 // Unmarshal implements [Codec].
 func (Proto) Unmarshal(data []byte, v any) error {
+	m, ok := v.(proto.Message)
+	if ok {
+		if t := prototable.For(m); t != nil && t.Unmarshal(data, m) {
+			return nil
+		}
+	}
 	if isNil(v) {
 		return fmt.Errorf("codec proto: cannot decode into a nil %T; pass a message", v)
 	}
@@ -73,7 +95,6 @@ func (Proto) Unmarshal(data []byte, v any) error {
 		}
 		return nil
 	}
-	m, ok := v.(proto.Message)
 	if !ok {
 		return fmt.Errorf("codec proto: cannot decode into %T; pass a proto.Message", v)
 	}

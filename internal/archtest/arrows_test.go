@@ -20,7 +20,7 @@ var arrows = []struct {
 }{
 	// The vocabulary.
 	{"status", "", ""},
-	{"codec", "", ""},
+	{"codec", "internal/prototable", ""},
 	{"policy", "status internal/stripe", "policy/policytest policy/*"},
 
 	// One package per policy; each stands alone above the vocabulary.
@@ -82,6 +82,9 @@ var arrows = []struct {
 	{"internal/porttest", "internal/oneport transport/memnet", ""},
 
 	{"internal/invariant", "status policy", ""}, // judges what was observed of calls
+
+	{"internal/prototable", "", "internal/prototable/testpb"},
+	{"internal/prototable/testpb", "", ""},
 
 	// Small parts used by several packages: leaves, which any package but the
 	// vocabulary may use.

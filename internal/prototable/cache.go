@@ -1,0 +1,97 @@
+package prototable
+
+import (
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// cache holds the tables of all types that were asked for: what follows from
+// the types alone. A program has only so many, and no table ever changes.
+var cache struct {
+	tables atomic.Pointer[index]
+	mu     sync.Mutex // held to add to them
+}
+
+// An index finds tables by types, as a hash table with open addressing that is
+// never changed: a third of the time that a map takes.
+type index struct {
+	slots []slot // a power of two of them, some free
+	used  int
+}
+
+type slot struct {
+	typ uintptr // 0 if free
+	t   *Table  // nil for types that have none
+}
+
+// typeOf returns the word by which an interface tells which type of messages
+// it holds: the address of what the runtime keeps for ever about the two. It
+// is 0 for nil.
+func typeOf(m proto.Message) uintptr {
+	return *(*uintptr)(unsafe.Pointer(&m))
+}
+
+// place returns where typ is in x's slots, or belongs.
+func (x *index) place(typ uintptr) int {
+	mask := len(x.slots) - 1
+	// The addresses lie close to each other, and are even.
+	i := int(typ>>4^typ>>12) & mask
+	for x.slots[i].typ != 0 && x.slots[i].typ != typ {
+		i = (i + 1) & mask
+	}
+	return i
+}
+
+// find returns typ's table. A nil index is empty.
+func (x *index) find(typ uintptr) (t *Table, ok bool) {
+	if x == nil {
+		return nil, false
+	}
+	s := &x.slots[x.place(typ)]
+	return s.t, s.typ != 0
+}
+
+// with returns an index that has a table more.
+func (x *index) with(typ uintptr, t *Table) *index {
+	more := &index{slots: make([]slot, 16)}
+	if x != nil {
+		size := len(x.slots)
+		if x.used*2 >= size {
+			size *= 2
+		}
+		more.slots = make([]slot, size)
+		for _, s := range x.slots {
+			if s.typ != 0 {
+				more.add(s)
+			}
+		}
+	}
+	more.add(slot{typ, t})
+	return more
+}
+
+func (x *index) add(s slot) {
+	x.slots[x.place(s.typ)] = s
+	x.used++
+}
+
+// learn makes the table of m's type.
+func learn(m proto.Message) *Table {
+	// A nil pointer may not even say what it points to.
+	if v := reflect.ValueOf(m); v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil
+	}
+	cache.mu.Lock()
+	defer cache.mu.Unlock()
+	x := cache.tables.Load()
+	if t, ok := x.find(typeOf(m)); ok { // since it was looked for
+		return t
+	}
+	t := tableOf(m)
+	cache.tables.Store(x.with(typeOf(m), t))
+	return t
+}

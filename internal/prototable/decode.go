@@ -1,0 +1,406 @@
+package prototable
+
+import (
+	"encoding/binary"
+	"math"
+	"reflect"
+	"slices"
+	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// maxShared is how long strings and bytes are at most that share their memory with their
+	// neighbours, and maxCopy how much memory such share: whoever keeps one of them keeps that much.
+	maxShared = 64
+	maxCopy   = 128
+)
+
+// A decoder decodes one message, with all that lie in it.
+type decoder struct {
+	data []byte
+	// copied is a copy of data from from on, for short strings to lie in.
+	copied []byte
+	from   int
+}
+
+// Unmarshal decodes data into m, which is of the table's type, and replaces what m held. If it
+// reports false, as for a nil pointer, only package proto can say what data is, and m holds
+// something unspecified. It keeps no reference to data.
+func (t *Table) Unmarshal(data []byte, m proto.Message) (ok bool) {
+	p := reflect.ValueOf(m).UnsafePointer()
+	if p == nil {
+		return false
+	}
+	// To look is quicker than to reset a message that is new, as nearly all are.
+	if !t.empty(p) {
+		proto.Reset(m)
+	}
+	d := decoder{data: data}
+	return t.decode(&d, 0, len(data), p, 1)
+}
+
+// empty reports whether nothing was ever written to the message at p.
+func (t *Table) empty(p unsafe.Pointer) bool {
+	var any uintptr
+	for _, word := range unsafe.Slice((*uintptr)(p), t.words) {
+		any |= word
+	}
+	return any == 0
+}
+
+// decode decodes d.data[i:end] into the message at p.
+func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool {
+	if depth > maxDepth {
+		return false
+	}
+	data := d.data[:end]
+	place := -1 // of the latest field
+	for i < len(data) {
+		var tag uint64
+		if tag, i = varint(data, i); i < 0 {
+			return false
+		}
+		// Most come in their order.
+		if place++; place >= len(t.fields) || uint64(t.fields[place].tag) != tag {
+			var ok bool
+			if place, ok = t.find(tag); !ok {
+				if i = t.keep(data, i, tag, p); i < 0 {
+					return false
+				}
+				continue
+			}
+		}
+		f := &t.fields[place]
+		q := inside(p, f.off)
+		switch f.code {
+		case plain + code(kindInt32), plain + code(kindUint32):
+			var v uint64
+			v, i = varint(data, i)
+			*(*uint32)(q) = uint32(v)
+		case plain + code(kindInt64):
+			*(*uint64)(q), i = varint(data, i)
+		case plain + code(kindBool):
+			var v uint64
+			v, i = varint(data, i)
+			*(*bool)(q) = v != 0
+		case plain + code(kindString):
+			start, end := span(data, i)
+			if end < 0 {
+				return false
+			}
+			s := d.short(start, end)
+			if s == nil {
+				s = clone(data[start:end])
+			}
+			if f.utf8 && !valid(s) {
+				return false
+			}
+			*(*string)(q) = unsafe.String(unsafe.SliceData(s), len(s))
+			i = end
+		case plain + code(kindBytes):
+			start, end := span(data, i)
+			if end < 0 {
+				return false
+			}
+			s := d.short(start, end)
+			if s == nil && end > start { // an empty one is none
+				s = clone(data[start:end])
+			}
+			*(*[]byte)(q) = s
+			i = end
+		default:
+			i = f.decodeOther(d, i, end, tag, q, depth)
+			if f.code >= repeated && f.code < packed {
+				place-- // more of the same, each with its tag
+			}
+		}
+		if i < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns the place of the field that comes with a tag.
+func (t *Table) find(tag uint64) (place int, ok bool) {
+	n := tag >> 3
+	switch {
+	case n < uint64(len(t.byNumber)):
+		place = int(t.byNumber[n]) - 1
+	case n <= math.MaxUint32:
+		place = int(t.further[uint32(n)]) - 1
+	default:
+		place = -1
+	}
+	return place, place >= 0 && (uint64(t.fields[place].tag) == tag || t.fields[place].alsoAs(tag))
+}
+
+// alsoAs reports whether a field may come with another tag than it is encoded with: a list of
+// numbers comes as one or one by one, as its sender likes.
+func (f *field) alsoAs(tag uint64) bool {
+	if f.code < repeated || f.code >= inOneof || f.kind >= kindString {
+		return false
+	}
+	wire := protowire.Type(tag & 7)
+	return wire == protowire.BytesType || wire == wires[f.kind]
+}
+
+// wires has what a number of each kind is encoded as.
+var wires = [kinds]protowire.Type{kindFixed32: protowire.Fixed32Type, kindFixed64: protowire.Fixed64Type}
+
+// keep keeps a field that nobody knows, whose value is at data[i], with the message at p. It returns
+// where the value ends, or -1 if there is none.
+func (t *Table) keep(data []byte, i int, tag uint64, p unsafe.Pointer) int {
+	num, wire := protowire.Number(tag>>3), protowire.Type(tag&7)
+	if tag>>3 < uint64(protowire.MinValidNumber) || tag>>3 > uint64(protowire.MaxValidNumber) {
+		return -1
+	}
+	n := protowire.ConsumeFieldValue(num, wire, data[i:])
+	if n < 0 {
+		return -1
+	}
+	u := (*[]byte)(inside(p, t.unknown))
+	*u = append(protowire.AppendTag(*u, num, wire), data[i:i+n]...)
+	return i + n
+}
+
+// decodeOther decodes the value at d.data[i:end] to what the struct holds at q. It returns where the
+// value ends, or -1 if there is none.
+func (f *field) decodeOther(d *decoder, i, end int, tag uint64, q unsafe.Pointer, depth int) int {
+	switch f.code - code(f.kind) {
+	case plain:
+		return f.decodeValue(d, i, end, q, depth)
+	case pointer:
+		if f.kind == kindBytes { // nil says that there is none
+			return f.decodeValue(d, i, end, q, depth)
+		}
+		v := (*unsafe.Pointer)(q)
+		if *v == nil {
+			*v = newValue(f.kind)
+		}
+		return f.decodeValue(d, i, end, *v, depth)
+	case inOneof:
+		if in := *(*[2]unsafe.Pointer)(q); uintptr(in[0]) == f.one.word && in[1] != nil {
+			return f.decodeValue(d, i, end, in[1], depth) // a message is merged into
+		}
+		wrapper := reflect.New(f.one.typ)
+		reflect.NewAt(f.one.in, q).Elem().Set(wrapper)
+		return f.decodeValue(d, i, end, wrapper.UnsafePointer(), depth)
+	}
+	switch f.kind {
+	case kindString:
+		s := (*[]string)(q)
+		*s = append(*s, "")
+		return f.decodeValue(d, i, end, unsafe.Pointer(&(*s)[len(*s)-1]), depth)
+	case kindBytes:
+		s := (*[][]byte)(q)
+		*s = append(*s, nil)
+		return f.decodeValue(d, i, end, unsafe.Pointer(&(*s)[len(*s)-1]), depth)
+	case kindMessage:
+		s := (*[]unsafe.Pointer)(q)
+		*s = append(*s, nil)
+		return f.decodeValue(d, i, end, unsafe.Pointer(&(*s)[len(*s)-1]), depth)
+	}
+	data := d.data[:end]
+	if protowire.Type(tag&7) != protowire.BytesType {
+		return f.appendNumber(data, i, q)
+	}
+	start, stop := span(data, i)
+	if stop < 0 {
+		return -1
+	}
+	f.grow(data[start:stop], q)
+	for i = start; i >= 0 && i < stop; {
+		i = f.appendNumber(data[:stop], i, q)
+	}
+	return i
+}
+
+// decodeValue decodes the value at d.data[i:end] to v. It returns where the value ends, or -1 if there
+// is none.
+func (f *field) decodeValue(d *decoder, i, end int, v unsafe.Pointer, depth int) int {
+	data := d.data[:end]
+	if f.kind < kindString {
+		u, i := f.number(data, i)
+		switch sizes[f.kind] {
+		case 1:
+			*(*bool)(v) = u != 0
+		case 4:
+			*(*uint32)(v) = uint32(u)
+		default:
+			*(*uint64)(v) = u
+		}
+		return i
+	}
+	start, stop := span(data, i)
+	if stop < 0 {
+		return -1
+	}
+	if f.kind == kindMessage {
+		if !f.sub.decode(d, start, stop, (*unsafe.Pointer)(v), depth) {
+			return -1
+		}
+		return stop
+	}
+	s := d.short(start, stop)
+	if s == nil {
+		s = clone(data[start:stop])
+	}
+	if f.kind == kindBytes {
+		*(*[]byte)(v) = s // not nil, if empty: it is there
+		return stop
+	}
+	if f.utf8 && !valid(s) {
+		return -1
+	}
+	*(*string)(v) = unsafe.String(unsafe.SliceData(s), len(s))
+	return stop
+}
+
+// number decodes the number at data[i] to the bits that Go has for it. It returns where the number
+// ends, or -1 if there is none.
+func (f *field) number(data []byte, i int) (v uint64, next int) {
+	switch f.kind {
+	case kindFixed32:
+		if len(data)-i < 4 {
+			return 0, -1
+		}
+		return uint64(binary.LittleEndian.Uint32(data[i:])), i + 4
+	case kindFixed64:
+		if len(data)-i < 8 {
+			return 0, -1
+		}
+		return binary.LittleEndian.Uint64(data[i:]), i + 8
+	}
+	v, i = varint(data, i)
+	switch f.kind {
+	case kindSint32:
+		v = uint64(protowire.DecodeZigZag(v & math.MaxUint32))
+	case kindSint64:
+		v = uint64(protowire.DecodeZigZag(v))
+	}
+	return v, i
+}
+
+// appendNumber appends the number at data[i] to the slice at q. It returns where the number ends, or
+// -1 if there is none.
+func (f *field) appendNumber(data []byte, i int, q unsafe.Pointer) int {
+	v, i := f.number(data, i)
+	if i < 0 {
+		return -1
+	}
+	switch sizes[f.kind] {
+	case 1:
+		*(*[]bool)(q) = append(*(*[]bool)(q), v != 0)
+	case 4:
+		*(*[]uint32)(q) = append(*(*[]uint32)(q), uint32(v))
+	default:
+		*(*[]uint64)(q) = append(*(*[]uint64)(q), v)
+	}
+	return i
+}
+
+// grow makes room in the slice at q for the numbers that data holds.
+func (f *field) grow(data []byte, q unsafe.Pointer) {
+	n := 0
+	switch f.kind {
+	case kindFixed32:
+		n = len(data) / 4
+	case kindFixed64:
+		n = len(data) / 8
+	default:
+		for _, b := range data {
+			if b < 0x80 { // the last byte of each
+				n++
+			}
+		}
+	}
+	switch {
+	case n == 0:
+	case sizes[f.kind] == 1:
+		*(*[]bool)(q) = slices.Grow(*(*[]bool)(q), n)
+	case sizes[f.kind] == 4:
+		*(*[]uint32)(q) = slices.Grow(*(*[]uint32)(q), n)
+	default:
+		*(*[]uint64)(q) = slices.Grow(*(*[]uint64)(q), n)
+	}
+}
+
+// decode decodes d.data[i:end] into the message that to points to, which is made if there is none.
+func (m *message) decode(d *decoder, i, end int, to *unsafe.Pointer, depth int) bool {
+	if *to == nil {
+		*to = reflect.New(m.typ).UnsafePointer()
+	}
+	if m.table != nil {
+		return m.table.decode(d, i, end, *to, depth+1)
+	}
+	o := proto.UnmarshalOptions{Merge: true, AllowPartial: true, RecursionLimit: maxDepth - depth}
+	// Zero would mean the default.
+	return o.RecursionLimit > 0 && o.Unmarshal(d.data[i:end], m.at(*to)) == nil
+}
+
+// short returns d.data[start:end], copied to where such share memory, or nil if it is not short, or
+// empty.
+func (d *decoder) short(start, end int) []byte {
+	n := end - start
+	if n > maxShared || n == 0 {
+		return nil
+	}
+	at := start - d.from
+	if at+n > len(d.copied) {
+		d.copied, d.from, at = clone(d.data[start:min(start+maxCopy, len(d.data))]), start, 0
+	}
+	return d.copied[at : at+n : at+n]
+}
+
+// clone returns a copy of b. That of an empty one is not nil.
+func clone(b []byte) []byte {
+	c := make([]byte, len(b)) // which is not cleared first, since all of it is written
+	copy(c, b)
+	return c
+}
+
+// newValue returns a pointer to a new value of a kind of numbers, or strings.
+func newValue(k kind) unsafe.Pointer {
+	switch {
+	case k == kindString:
+		return unsafe.Pointer(new(string))
+	case sizes[k] == 1:
+		return unsafe.Pointer(new(bool))
+	case sizes[k] == 4:
+		return unsafe.Pointer(new(uint32))
+	}
+	return unsafe.Pointer(new(uint64))
+}
+
+// varint decodes the varint at data[i]. It returns where the next thing is, or -1 if there is none.
+func varint(data []byte, i int) (v uint64, next int) {
+	if i < len(data) {
+		if b := data[i]; b < 0x80 {
+			return uint64(b), i + 1
+		}
+	}
+	return longVarint(data, i)
+}
+
+// longVarint is varint for one of any length.
+func longVarint(data []byte, i int) (v uint64, next int) {
+	v, n := binary.Uvarint(data[i:])
+	if n <= 0 {
+		return 0, -1
+	}
+	return v, i + n
+}
+
+// span decodes the length at data[i] of what follows it, which is there. It returns where that
+// begins and ends; the end is -1 if there is none, or too little follows.
+func span(data []byte, i int) (start, end int) {
+	v, i := varint(data, i)
+	if i < 0 || v > uint64(len(data)-i) {
+		return 0, -1
+	}
+	return i, i + int(v)
+}

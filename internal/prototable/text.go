@@ -1,0 +1,29 @@
+package prototable
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// validString reports whether s is UTF-8. Most strings are short, and ASCII.
+func validString(s string) bool {
+	return valid(unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// valid reports whether s is UTF-8.
+func valid(s []byte) bool {
+	const high = 0x8080808080808080 // of each byte
+	var any uint64
+	if len(s) >= 8 {
+		for i := 0; i < len(s)-8; i += 8 {
+			any |= binary.LittleEndian.Uint64(s[i:])
+		}
+		any |= binary.LittleEndian.Uint64(s[len(s)-8:])
+	} else {
+		for _, b := range s {
+			any |= uint64(b)
+		}
+	}
+	return any&high == 0 || utf8.Valid(s)
+}
