@@ -303,19 +303,12 @@ func TestDepth(t *testing.T) {
 				if ok := table.Unmarshal(data, fresh(tt.typ)); ok != protoOK {
 					t.Errorf("decodes: %v, want %v", ok, protoOK)
 				}
-				if depth == 10_000 {
-					return
-				}
-				if !protoOK {
-					// Encoding knows no bound, but the table may leave the rest to package proto.
-					if err := (proto.UnmarshalOptions{RecursionLimit: 1 << 20}).Unmarshal(data, m); err != nil {
-						t.Fatal(err)
-					}
+				// Encoding knows no bound, but the table may leave what is deep to package proto.
+				if err := (proto.UnmarshalOptions{RecursionLimit: depth + 1}).Unmarshal(data, m); err != nil {
+					t.Fatal(err)
 				}
 				if got, ok := table.Append(nil, m); ok && !bytes.Equal(got, data) {
 					t.Errorf("encodes to %d bytes that are not the %d decoded", len(got), len(data))
-				} else if !ok && protoOK {
-					t.Error("does not encode what it decodes")
 				}
 			})
 		}
