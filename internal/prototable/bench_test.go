@@ -38,7 +38,7 @@ func benchmarked() []benchmark {
 		lists.FDouble = append(lists.FDouble, float64(i))
 		lists.FString = append(lists.FString, "element")
 	}
-	deep := &testpb.Tree{Branch: &testpb.Branch{Name: text(10_000)}}
+	deep := &testpb.Tree{Branch: &testpb.Branch{Name: text(100)}}
 	for range 100 {
 		deep = &testpb.Tree{Value: 1, Left: deep}
 	}

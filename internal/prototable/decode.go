@@ -44,11 +44,11 @@ func (t *Table) Unmarshal(data []byte, m proto.Message) (ok bool) {
 
 // empty reports whether nothing was ever written to the message at p.
 func (t *Table) empty(p unsafe.Pointer) bool {
-	var any uintptr
+	var bits uintptr
 	for _, word := range unsafe.Slice((*uintptr)(p), t.words) {
-		any |= word
+		bits |= word
 	}
-	return any == 0
+	return bits == 0
 }
 
 // decode decodes d.data[i:end] into the message at p.
@@ -59,8 +59,10 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool
 	data := d.data[:end]
 	place := -1 // of the latest field
 	for i < len(data) {
-		var tag uint64
-		if tag, i = varint(data, i); i < 0 {
+		tag := uint64(data[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = varint(data, i); i < 0 {
 			return false
 		}
 		// Most come in their order.
@@ -91,10 +93,7 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool
 			if end < 0 {
 				return false
 			}
-			s := d.short(start, end)
-			if s == nil {
-				s = clone(data[start:end])
-			}
+			s := d.copy(start, end)
 			if f.utf8 && !valid(s) {
 				return false
 			}
@@ -105,16 +104,23 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool
 			if end < 0 {
 				return false
 			}
-			s := d.short(start, end)
-			if s == nil && end > start { // an empty one is none
-				s = clone(data[start:end])
+			if end > start {
+				*(*[]byte)(q) = d.copy(start, end)
+			} else {
+				*(*[]byte)(q) = nil // an empty one is none
 			}
-			*(*[]byte)(q) = s
+			i = end
+		case plain + code(kindMessage):
+			start, end := span(data, i)
+			if end < 0 || !f.sub.decode(d, start, end, (*unsafe.Pointer)(q), depth) {
+				return false
+			}
 			i = end
 		default:
-			i = f.decodeOther(d, i, end, tag, q, depth)
-			if f.code >= repeated && f.code < packed {
-				place-- // more of the same, each with its tag
+			if f.code >= repeated && f.code < inOneof {
+				i = f.decodeList(d, i, end, tag, q, depth)
+			} else {
+				i = f.decodeOther(d, i, end, q, depth)
 			}
 		}
 		if i < 0 {
@@ -167,56 +173,114 @@ func (t *Table) keep(data []byte, i int, tag uint64, p unsafe.Pointer) int {
 	return i + n
 }
 
-// decodeOther decodes the value at d.data[i:end] to what the struct holds at q. It returns where the
-// value ends, or -1 if there is none.
-func (f *field) decodeOther(d *decoder, i, end int, tag uint64, q unsafe.Pointer, depth int) int {
+// decodeOther decodes the value at d.data[i:end] to what the struct holds at q, which is no list. It
+// returns where the value ends, or -1 if there is none.
+func (f *field) decodeOther(d *decoder, i, end int, q unsafe.Pointer, depth int) int {
 	switch f.code - code(f.kind) {
-	case plain:
-		return f.decodeValue(d, i, end, q, depth)
 	case pointer:
 		if f.kind == kindBytes { // nil says that there is none
-			return f.decodeValue(d, i, end, q, depth)
+			break
 		}
 		v := (*unsafe.Pointer)(q)
 		if *v == nil {
 			*v = newValue(f.kind)
 		}
-		return f.decodeValue(d, i, end, *v, depth)
+		q = *v
 	case inOneof:
 		if in := *(*[2]unsafe.Pointer)(q); uintptr(in[0]) == f.one.word && in[1] != nil {
-			return f.decodeValue(d, i, end, in[1], depth) // a message is merged into
+			q = in[1] // a message is merged into
+			break
 		}
 		wrapper := reflect.New(f.one.typ)
 		reflect.NewAt(f.one.in, q).Elem().Set(wrapper)
-		return f.decodeValue(d, i, end, wrapper.UnsafePointer(), depth)
+		q = wrapper.UnsafePointer()
 	}
-	switch f.kind {
-	case kindString:
-		s := (*[]string)(q)
-		*s = append(*s, "")
-		return f.decodeValue(d, i, end, unsafe.Pointer(&(*s)[len(*s)-1]), depth)
-	case kindBytes:
-		s := (*[][]byte)(q)
-		*s = append(*s, nil)
-		return f.decodeValue(d, i, end, unsafe.Pointer(&(*s)[len(*s)-1]), depth)
-	case kindMessage:
-		s := (*[]unsafe.Pointer)(q)
-		*s = append(*s, nil)
-		return f.decodeValue(d, i, end, unsafe.Pointer(&(*s)[len(*s)-1]), depth)
-	}
+	return f.decodeValue(d, i, end, q, depth)
+}
+
+// decodeList decodes what comes of a list at d.data[i:end], behind its tag, and what follows of the
+// same list. It returns where that ends, or -1 if something is wrong with it.
+func (f *field) decodeList(d *decoder, i, end int, tag uint64, q unsafe.Pointer, depth int) int {
 	data := d.data[:end]
+	for {
+		switch f.kind {
+		case kindBool:
+			i = appendNumbers(f, data, i, tag, (*[]bool)(q), func(v uint64) bool { return v != 0 })
+		case kindInt32, kindUint32, kindFixed32:
+			i = appendNumbers(f, data, i, tag, (*[]uint32)(q), func(v uint64) uint32 { return uint32(v) })
+		case kindSint32:
+			i = appendNumbers(f, data, i, tag, (*[]uint32)(q), func(v uint64) uint32 { return uint32(protowire.DecodeZigZag(v & math.MaxUint32)) })
+		case kindInt64, kindFixed64:
+			i = appendNumbers(f, data, i, tag, (*[]uint64)(q), func(v uint64) uint64 { return v })
+		case kindSint64:
+			i = appendNumbers(f, data, i, tag, (*[]uint64)(q), func(v uint64) uint64 { return uint64(protowire.DecodeZigZag(v)) })
+		case kindString:
+			i = appendValue(f, d, i, end, (*[]string)(q), depth)
+		case kindBytes:
+			i = appendValue(f, d, i, end, (*[][]byte)(q), depth)
+		case kindMessage:
+			i = appendValue(f, d, i, end, (*[]unsafe.Pointer)(q), depth)
+		}
+		if i < 0 || i == end {
+			return i
+		}
+		again, next := varint(data, i)
+		if again != tag {
+			return i
+		}
+		i = next
+	}
+}
+
+// appendValue appends the value at d.data[i:end] to a slice. It returns where the value ends, or -1
+// if there is none.
+func appendValue[T any](f *field, d *decoder, i, end int, to *[]T, depth int) int {
+	var none T
+	*to = append(*to, none)
+	return f.decodeValue(d, i, end, unsafe.Pointer(&(*to)[len(*to)-1]), depth)
+}
+
+// appendNumbers appends the numbers at data[i] to a slice: all that come in one, or one. It returns
+// where they end, or -1 if something is wrong with them.
+func appendNumbers[T any](f *field, data []byte, i int, tag uint64, to *[]T, of func(uint64) T) int {
+	s := *to
 	if protowire.Type(tag&7) != protowire.BytesType {
-		return f.appendNumber(data, i, q)
+		v, next := f.bits(data, i)
+		*to = append(s, of(v))
+		return next
 	}
 	start, stop := span(data, i)
 	if stop < 0 {
 		return -1
 	}
-	f.grow(data[start:stop], q)
-	for i = start; i >= 0 && i < stop; {
-		i = f.appendNumber(data[:stop], i, q)
+	data = data[:stop]
+	s = slices.Grow(s, f.count(data[start:]))
+	for i = start; i < stop; {
+		var v uint64
+		if v, i = f.bits(data, i); i < 0 {
+			return -1
+		}
+		s = append(s, of(v))
 	}
-	return i
+	*to = s
+	return stop
+}
+
+// count returns how many numbers data holds.
+func (f *field) count(data []byte) int {
+	switch f.kind {
+	case kindFixed32:
+		return len(data) / 4
+	case kindFixed64:
+		return len(data) / 8
+	}
+	n := 0
+	for _, b := range data {
+		if b < 0x80 { // the last byte of each
+			n++
+		}
+	}
+	return n
 }
 
 // decodeValue decodes the value at d.data[i:end] to v. It returns where the value ends, or -1 if there
@@ -245,10 +309,7 @@ func (f *field) decodeValue(d *decoder, i, end int, v unsafe.Pointer, depth int)
 		}
 		return stop
 	}
-	s := d.short(start, stop)
-	if s == nil {
-		s = clone(data[start:stop])
-	}
+	s := d.copy(start, stop)
 	if f.kind == kindBytes {
 		*(*[]byte)(v) = s // not nil, if empty: it is there
 		return stop
@@ -263,6 +324,19 @@ func (f *field) decodeValue(d *decoder, i, end int, v unsafe.Pointer, depth int)
 // number decodes the number at data[i] to the bits that Go has for it. It returns where the number
 // ends, or -1 if there is none.
 func (f *field) number(data []byte, i int) (v uint64, next int) {
+	v, next = f.bits(data, i)
+	switch f.kind {
+	case kindSint32:
+		v = uint64(protowire.DecodeZigZag(v & math.MaxUint32))
+	case kindSint64:
+		v = uint64(protowire.DecodeZigZag(v))
+	}
+	return v, next
+}
+
+// bits reads the number at data[i] as it is encoded. It returns where the number ends, or -1 if there
+// is none.
+func (f *field) bits(data []byte, i int) (v uint64, next int) {
 	switch f.kind {
 	case kindFixed32:
 		if len(data)-i < 4 {
@@ -275,58 +349,7 @@ func (f *field) number(data []byte, i int) (v uint64, next int) {
 		}
 		return binary.LittleEndian.Uint64(data[i:]), i + 8
 	}
-	v, i = varint(data, i)
-	switch f.kind {
-	case kindSint32:
-		v = uint64(protowire.DecodeZigZag(v & math.MaxUint32))
-	case kindSint64:
-		v = uint64(protowire.DecodeZigZag(v))
-	}
-	return v, i
-}
-
-// appendNumber appends the number at data[i] to the slice at q. It returns where the number ends, or
-// -1 if there is none.
-func (f *field) appendNumber(data []byte, i int, q unsafe.Pointer) int {
-	v, i := f.number(data, i)
-	if i < 0 {
-		return -1
-	}
-	switch sizes[f.kind] {
-	case 1:
-		*(*[]bool)(q) = append(*(*[]bool)(q), v != 0)
-	case 4:
-		*(*[]uint32)(q) = append(*(*[]uint32)(q), uint32(v))
-	default:
-		*(*[]uint64)(q) = append(*(*[]uint64)(q), v)
-	}
-	return i
-}
-
-// grow makes room in the slice at q for the numbers that data holds.
-func (f *field) grow(data []byte, q unsafe.Pointer) {
-	n := 0
-	switch f.kind {
-	case kindFixed32:
-		n = len(data) / 4
-	case kindFixed64:
-		n = len(data) / 8
-	default:
-		for _, b := range data {
-			if b < 0x80 { // the last byte of each
-				n++
-			}
-		}
-	}
-	switch {
-	case n == 0:
-	case sizes[f.kind] == 1:
-		*(*[]bool)(q) = slices.Grow(*(*[]bool)(q), n)
-	case sizes[f.kind] == 4:
-		*(*[]uint32)(q) = slices.Grow(*(*[]uint32)(q), n)
-	default:
-		*(*[]uint64)(q) = slices.Grow(*(*[]uint64)(q), n)
-	}
+	return varint(data, i)
 }
 
 // decode decodes d.data[i:end] into the message that to points to, which is made if there is none.
@@ -342,12 +365,11 @@ func (m *message) decode(d *decoder, i, end int, to *unsafe.Pointer, depth int) 
 	return o.RecursionLimit > 0 && o.Unmarshal(d.data[i:end], m.at(*to)) == nil
 }
 
-// short returns d.data[start:end], copied to where such share memory, or nil if it is not short, or
-// empty.
-func (d *decoder) short(start, end int) []byte {
+// copy returns a copy of d.data[start:end], never nil. Short ones lie in one piece of memory.
+func (d *decoder) copy(start, end int) []byte {
 	n := end - start
 	if n > maxShared || n == 0 {
-		return nil
+		return clone(d.data[start:end])
 	}
 	at := start - d.from
 	if at+n > len(d.copied) {
@@ -356,7 +378,7 @@ func (d *decoder) short(start, end int) []byte {
 	return d.copied[at : at+n : at+n]
 }
 
-// clone returns a copy of b. That of an empty one is not nil.
+// clone returns a copy of b, never nil.
 func clone(b []byte) []byte {
 	c := make([]byte, len(b)) // which is not cleared first, since all of it is written
 	copy(c, b)

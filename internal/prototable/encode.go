@@ -23,19 +23,38 @@ func (t *Table) Append(dst []byte, m proto.Message) (_ []byte, ok bool) {
 	if p == nil {
 		return dst, false
 	}
-	out, ok := t.encode(dst, p, 1)
+	var e encoder
+	out, ok := e.message(dst, t, p)
 	if !ok || len(out)-len(dst) > math.MaxInt32 {
 		return dst, false
 	}
 	return out, true
 }
 
-// encode appends the message at p.
-func (t *Table) encode(b []byte, p unsafe.Pointer, depth int) ([]byte, bool) {
-	if depth > maxDepth {
+// An encoder encodes one message, with all that lie in it.
+type encoder struct {
+	depth int
+	// moved is how many bytes had to make room for lengths of more than one byte.
+	moved int
+}
+
+// Whose length takes more than one byte makes room for it when it is known, and moves for that. Package proto looks at all of
+// a message for its size first, which takes longer unless much is moved: long strings, or the same bytes with each of many
+// messages that lie in each other. It is left with such messages.
+const (
+	maxInner = 4 << 10 // of a string inside another message
+	maxMoved = 8       // times what was encoded, beside the first few bytes
+)
+
+// tooLong reports whether a string of n bytes had better not be moved.
+func (e *encoder) tooLong(n int) bool { return n > maxInner && e.depth > 1 }
+
+// message appends the message at p.
+func (e *encoder) message(b []byte, t *Table, p unsafe.Pointer) ([]byte, bool) {
+	if e.depth++; e.depth > maxDepth {
 		return b, false
 	}
-	ok := true
+	var ok bool
 	for i := range t.fields {
 		f := &t.fields[i]
 		q := inside(p, f.off)
@@ -74,31 +93,38 @@ func (t *Table) encode(b []byte, p unsafe.Pointer, depth int) ([]byte, bool) {
 			}
 		case plain + code(kindString):
 			if s := *(*string)(q); s != "" {
-				if f.utf8 && !validString(s) {
+				if e.tooLong(len(s)) || f.utf8 && !validString(s) {
 					return b, false
 				}
 				b = f.appendString(b, s)
 			}
 		case plain + code(kindBytes):
 			if s := *(*[]byte)(q); len(s) != 0 {
+				if e.tooLong(len(s)) {
+					return b, false
+				}
 				b = f.appendString(b, unsafe.String(unsafe.SliceData(s), len(s)))
 			}
 		case plain + code(kindMessage):
 			if m := *(*unsafe.Pointer)(q); m != nil {
-				if b, ok = f.encodeMessage(b, m, depth); !ok {
+				if b, ok = e.field(b, f, m); !ok {
 					return b, false
 				}
 			}
 		case pointer + code(kindBytes):
 			if s := *(*[]byte)(q); s != nil {
-				b = append(appendVarint(appendVarint(b, uint64(f.tag)), uint64(len(s))), s...)
+				if e.tooLong(len(s)) {
+					return b, false
+				}
+				b = f.appendString(b, unsafe.String(unsafe.SliceData(s), len(s)))
 			}
 		default:
-			if b, ok = f.encodeOther(b, q, depth); !ok {
+			if b, ok = e.other(b, f, q); !ok {
 				return b, false
 			}
 		}
 	}
+	e.depth--
 	return append(b, *(*[]byte)(inside(p, t.unknown))...), true
 }
 
@@ -116,16 +142,15 @@ func (f *field) appendString(b []byte, s string) []byte {
 	return append(appendVarint(appendVarint(b, uint64(f.tag)), uint64(len(s))), s...)
 }
 
-// encodeOther appends what is neither plain nor bytes: q points to what the struct holds.
-func (f *field) encodeOther(b []byte, q unsafe.Pointer, depth int) ([]byte, bool) {
-	ok := true
+// other appends what is neither plain nor bytes: q points to what the struct holds.
+func (e *encoder) other(b []byte, f *field, q unsafe.Pointer) ([]byte, bool) {
 	switch f.code - code(f.kind) {
 	case pointer:
 		v := *(*unsafe.Pointer)(q)
 		if v == nil {
 			return b, true
 		}
-		return f.encodeValue(appendVarint(b, uint64(f.tag)), v, depth)
+		return e.value(appendVarint(b, uint64(f.tag)), f, v)
 	case inOneof:
 		in := *(*[2]unsafe.Pointer)(q)
 		// Each case of the oneof looks; a nil wrapper is as none.
@@ -133,9 +158,9 @@ func (f *field) encodeOther(b []byte, q unsafe.Pointer, depth int) ([]byte, bool
 			return b, true
 		}
 		if f.kind == kindMessage {
-			return f.encodeMessage(b, *(*unsafe.Pointer)(in[1]), depth)
+			return e.field(b, f, *(*unsafe.Pointer)(in[1]))
 		}
-		return f.encodeValue(appendVarint(b, uint64(f.tag)), in[1], depth)
+		return e.value(appendVarint(b, uint64(f.tag)), f, in[1])
 	case packed:
 		return f.encodePacked(b, q), true
 	}
@@ -143,10 +168,11 @@ func (f *field) encodeOther(b []byte, q unsafe.Pointer, depth int) ([]byte, bool
 	size := sizes[f.kind]
 	for i := range s.len {
 		v := inside(s.data, uintptr(i)*size)
+		var ok bool
 		if f.kind == kindMessage {
-			b, ok = f.encodeMessage(b, *(*unsafe.Pointer)(v), depth)
+			b, ok = e.field(b, f, *(*unsafe.Pointer)(v))
 		} else {
-			b, ok = f.encodeValue(appendVarint(b, uint64(f.tag)), v, depth)
+			b, ok = e.value(appendVarint(b, uint64(f.tag)), f, v)
 		}
 		if !ok {
 			return b, false
@@ -155,39 +181,49 @@ func (f *field) encodeOther(b []byte, q unsafe.Pointer, depth int) ([]byte, bool
 	return b, true
 }
 
-// encodeValue appends the value at v, whatever it is, but a message.
-func (f *field) encodeValue(b []byte, v unsafe.Pointer, depth int) ([]byte, bool) {
+// value appends the value at v, whatever it is, but a message.
+func (e *encoder) value(b []byte, f *field, v unsafe.Pointer) ([]byte, bool) {
 	switch f.kind {
-	case kindBool:
-		if *(*bool)(v) {
-			return append(b, 1), true
-		}
-		return append(b, 0), true
-	case kindInt32:
-		return appendVarint(b, uint64(*(*int32)(v))), true
-	case kindUint32:
-		return appendVarint(b, uint64(*(*uint32)(v))), true
-	case kindSint32:
-		return appendVarint(b, protowire.EncodeZigZag(int64(*(*int32)(v)))), true
-	case kindInt64:
-		return appendVarint(b, *(*uint64)(v)), true
-	case kindSint64:
-		return appendVarint(b, protowire.EncodeZigZag(*(*int64)(v))), true
-	case kindFixed32:
-		return binary.LittleEndian.AppendUint32(b, *(*uint32)(v)), true
-	case kindFixed64:
-		return binary.LittleEndian.AppendUint64(b, *(*uint64)(v)), true
 	case kindString:
 		s := *(*string)(v)
-		if f.utf8 && !validString(s) {
+		if e.tooLong(len(s)) || f.utf8 && !validString(s) {
 			return b, false
 		}
 		return append(appendVarint(b, uint64(len(s))), s...), true
 	case kindBytes:
 		s := *(*[]byte)(v)
+		if e.tooLong(len(s)) {
+			return b, false
+		}
 		return append(appendVarint(b, uint64(len(s))), s...), true
 	}
-	return b, false
+	return f.appendNumber(b, v), true
+}
+
+// appendNumber appends the number at v.
+func (f *field) appendNumber(b []byte, v unsafe.Pointer) []byte {
+	switch f.kind {
+	case kindBool:
+		if *(*bool)(v) {
+			return append(b, 1)
+		}
+		return append(b, 0)
+	case kindInt32:
+		return appendVarint(b, uint64(*(*int32)(v)))
+	case kindUint32:
+		return appendVarint(b, uint64(*(*uint32)(v)))
+	case kindSint32:
+		return appendVarint(b, protowire.EncodeZigZag(int64(*(*int32)(v))))
+	case kindInt64:
+		return appendVarint(b, *(*uint64)(v))
+	case kindSint64:
+		return appendVarint(b, protowire.EncodeZigZag(*(*int64)(v)))
+	case kindFixed32:
+		return binary.LittleEndian.AppendUint32(b, *(*uint32)(v))
+	case kindFixed64:
+		return binary.LittleEndian.AppendUint64(b, *(*uint64)(v))
+	}
+	return b
 }
 
 // encodePacked appends a slice of numbers in one.
@@ -206,18 +242,18 @@ func (f *field) encodePacked(b []byte, q unsafe.Pointer) []byte {
 		b = append(b, 0)
 		start, size := len(b), sizes[f.kind]
 		for i := range s.len {
-			b, _ = f.encodeValue(b, inside(s.data, uintptr(i)*size), 0)
+			b = f.appendNumber(b, inside(s.data, uintptr(i)*size))
 		}
 		return setLength(b, start)
 	}
 	for i := range s.len {
-		b, _ = f.encodeValue(b, inside(s.data, uintptr(i)*sizes[f.kind]), 0)
+		b = f.appendNumber(b, inside(s.data, uintptr(i)*sizes[f.kind]))
 	}
 	return b
 }
 
-// encodeMessage appends the message at m, with its tag and length; a nil pointer is an empty one.
-func (f *field) encodeMessage(b []byte, m unsafe.Pointer, depth int) ([]byte, bool) {
+// field appends the message at m as the field's value; a nil pointer is an empty one.
+func (e *encoder) field(b []byte, f *field, m unsafe.Pointer) ([]byte, bool) {
 	// Most are short, so that their length takes the one byte that it gets before it is known.
 	b = append(appendVarint(b, uint64(f.tag)), 0)
 	if m == nil {
@@ -226,7 +262,7 @@ func (f *field) encodeMessage(b []byte, m unsafe.Pointer, depth int) ([]byte, bo
 	start := len(b)
 	if t := f.sub.table; t != nil {
 		var ok bool
-		if b, ok = t.encode(b, m, depth+1); !ok {
+		if b, ok = e.message(b, t, m); !ok {
 			return b, false
 		}
 	} else {
@@ -235,6 +271,11 @@ func (f *field) encodeMessage(b []byte, m unsafe.Pointer, depth int) ([]byte, bo
 			return b, false
 		}
 		b = out
+	}
+	if n := len(b) - start; n >= 0x80 {
+		if e.moved += n; e.moved > maxMoved*len(b)+1<<16 {
+			return b, false
+		}
 	}
 	return setLength(b, start), true
 }

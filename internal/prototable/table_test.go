@@ -139,15 +139,52 @@ func messages() []proto.Message {
 	for _, n := range []int{1, 62, 63, 64, 65, 66, 119, 123, 124, 125, 126, 127, 128, 129, 16375, 16379, 16380, 16381, 16383, 16384} {
 		all = append(all,
 			&testpb.Small{Id: text(n), Text: "a", Data: []byte(text(n))},
-			&testpb.Tree{Value: 1, Branch: &testpb.Branch{Name: text(n), Trees: []*testpb.Tree{{Branch: &testpb.Branch{Name: text(n)}}}}},
+			&testpb.Tree{Value: 1, Branch: bough(n)},
 			&testpb.Lists{FInt32: make([]int32, n), FBool: make([]bool, n), FString: []string{text(n), "a", text(n)}},
 		)
 	}
-	all = append(all, &testpb.Branch{Name: "b", Trees: []*testpb.Tree{{Branch: &testpb.Branch{Name: text(1 << 21)}}}})
+	all = append(all, bough(1<<21))
 	for _, typ := range slices.Concat(eligible(), perhaps()) {
 		all = append(all, fresh(typ))
 	}
 	return all
+}
+
+// bough returns a message with another one inside, of n bytes and more, in which no string is longer than tables take.
+func bough(n int) *testpb.Branch {
+	inner := &testpb.Branch{Name: strings.Repeat("x", min(n, 4<<10))}
+	for n -= 4 << 10; n > 0; n -= 4 << 10 {
+		inner.Trees = append(inner.Trees, &testpb.Tree{Branch: &testpb.Branch{Name: strings.Repeat("x", min(n, 4<<10))}})
+	}
+	return &testpb.Branch{Name: "b", Trees: []*testpb.Tree{{Branch: inner}}}
+}
+
+// Long strings inside other messages, and many messages inside each other, would be moved too often.
+func TestMovedTooOften(t *testing.T) {
+	long := strings.Repeat("x", 4<<10+1)
+	deep := bough(1 << 20)
+	for range 8 {
+		deep = &testpb.Branch{Trees: []*testpb.Tree{{Branch: deep}}}
+	}
+	for _, m := range []proto.Message{
+		&testpb.Branch{Trees: []*testpb.Tree{{Branch: &testpb.Branch{Name: long}}}},
+		&testpb.Singles{FMessage: &testpb.Small{Data: []byte(long)}},
+		&testpb.Lists{FMessage: []*testpb.Small{{Text: long}}},
+		&testpb.Choice{Choice: &testpb.Choice_Small{Small: &testpb.Small{Text: long}}},
+		deep,
+	} {
+		dst := []byte("before")
+		if got, ok := prototable.For(m).Append(dst, m); ok || string(got) != "before" {
+			t.Errorf("%T is encoded: %t, %d bytes", m, ok, len(got))
+		}
+		data, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, _ := checkUnmarshal(t, prototable.For(m), m, data); !ok {
+			t.Errorf("%T does not decode", m)
+		}
+	}
 }
 
 func TestMessages(t *testing.T) {

@@ -14,16 +14,16 @@ func validString(s string) bool {
 // valid reports whether s is UTF-8.
 func valid(s []byte) bool {
 	const high = 0x8080808080808080 // of each byte
-	var any uint64
+	var bits uint64
 	if len(s) >= 8 {
 		for i := 0; i < len(s)-8; i += 8 {
-			any |= binary.LittleEndian.Uint64(s[i:])
+			bits |= binary.LittleEndian.Uint64(s[i:])
 		}
-		any |= binary.LittleEndian.Uint64(s[len(s)-8:])
+		bits |= binary.LittleEndian.Uint64(s[len(s)-8:])
 	} else {
 		for _, b := range s {
-			any |= uint64(b)
+			bits |= uint64(b)
 		}
 	}
-	return any&high == 0 || utf8.Valid(s)
+	return bits&high == 0 || utf8.Valid(s)
 }
