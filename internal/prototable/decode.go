@@ -88,34 +88,35 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool
 			var v uint64
 			v, i = varint(data, i)
 			*(*bool)(q) = v != 0
-		case plain + code(kindString):
-			start, end := span(data, i)
-			if end < 0 {
-				return false
-			}
-			s := d.copy(start, end)
-			if f.utf8 && !valid(s) {
-				return false
-			}
-			*(*string)(q) = unsafe.String(unsafe.SliceData(s), len(s))
-			i = end
-		case plain + code(kindBytes):
-			start, end := span(data, i)
-			if end < 0 {
-				return false
-			}
-			if end > start {
-				*(*[]byte)(q) = d.copy(start, end)
+		case plain + code(kindString), plain + code(kindBytes), plain + code(kindMessage):
+			start, stop := i+1, -1
+			if i < len(data) && data[i] < 0x80 { // as nearly all lengths
+				stop = start + int(data[i])
 			} else {
-				*(*[]byte)(q) = nil // an empty one is none
+				start, stop = span(data, i)
 			}
-			i = end
-		case plain + code(kindMessage):
-			start, end := span(data, i)
-			if end < 0 || !f.sub.decode(d, start, end, (*unsafe.Pointer)(q), depth) {
+			if stop < start || stop > len(data) {
 				return false
 			}
-			i = end
+			switch f.kind {
+			case kindString:
+				s := d.copy(start, stop)
+				if f.utf8 && !valid(s) {
+					return false
+				}
+				*(*string)(q) = unsafe.String(unsafe.SliceData(s), len(s))
+			case kindBytes:
+				if stop > start {
+					*(*[]byte)(q) = d.copy(start, stop)
+				} else {
+					*(*[]byte)(q) = nil // an empty one is none
+				}
+			default:
+				if !f.sub.decode(d, start, stop, (*unsafe.Pointer)(q), depth) {
+					return false
+				}
+			}
+			i = stop
 		default:
 			if f.code >= repeated && f.code < inOneof {
 				i = f.decodeList(d, i, end, tag, q, depth)

@@ -38,9 +38,9 @@ type encoder struct {
 	moved int
 }
 
-// Whose length takes more than one byte makes room for it when it is known, and moves for that. Package proto looks at all of
-// a message for its size first, which takes longer unless much is moved: long strings, or the same bytes with each of many
-// messages that lie in each other. It is left with such messages.
+// The length of a message inside another is known when it has been encoded; if it takes more than one byte, the message moves
+// to make room. Package proto looks at all of a message for its size before it encodes it. That takes longer, unless what moves
+// is a long string, or lies in many messages and moves with each of them: so it is left with these.
 const (
 	maxInner = 4 << 10 // of a string inside another message
 	maxMoved = 8       // times what was encoded, beside the first few bytes
