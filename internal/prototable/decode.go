@@ -89,8 +89,9 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool
 			v, i = varint(data, i)
 			*(*bool)(q) = v != 0
 		case plain + code(kindString), plain + code(kindBytes), plain + code(kindMessage):
-			start, stop := i+1, -1
+			var start, stop int
 			if i < len(data) && data[i] < 0x80 { // as nearly all lengths
+				start = i + 1
 				stop = start + int(data[i])
 			} else {
 				start, stop = span(data, i)
