@@ -14,10 +14,10 @@ import (
 	"google.golang.org/protobuf/runtime/protoimpl"
 )
 
-// tableOf makes the table of m's type, or nil if there can be none.
-func tableOf(m proto.Message) *Table {
+// tableOf makes the table of a type of messages, or nil if there can be none.
+func tableOf(typ reflect.Type) *Table {
 	b := make(builder)
-	b.add(m)
+	b.add(typ)
 	// Only now is it known which types have one: they contain each other.
 	for _, t := range b {
 		if t == nil {
@@ -29,21 +29,24 @@ func tableOf(m proto.Message) *Table {
 			}
 		}
 	}
-	return b[reflect.TypeOf(m)]
+	return b[typ]
 }
 
 // A builder makes the tables of a type and of the types of its fields, by the types of pointers to
 // them. What is asked for later has tables of its own for the same types; there is little to share.
 type builder map[reflect.Type]*Table
 
-// add adds the table of m's type and those of its fields, nil for types that can have none.
-func (b builder) add(m proto.Message) {
-	typ := reflect.TypeOf(m)
+// add adds the table of a type and those of its fields, nil for types that can have none.
+func (b builder) add(typ reflect.Type) {
 	if _, ok := b[typ]; ok {
 		return
 	}
 	b[typ] = nil // while its fields are looked at, which may be of this type
-	if typ.Elem().Kind() != reflect.Struct {
+	if !generated(typ) {
+		return
+	}
+	m, ok := reflect.New(typ.Elem()).Interface().(proto.Message)
+	if !ok {
 		return
 	}
 	// What protoc-gen-go generates says so; other messages code themselves as they like.
@@ -68,6 +71,16 @@ func (b builder) add(m proto.Message) {
 	if b.fill(t, info.Desc, l) {
 		b[typ] = t
 	}
+}
+
+// generated reports whether the type is a pointer to a struct as protoc-gen-go makes them. What wraps such a message may not be able
+// to say what it is while there is none inside.
+func generated(typ reflect.Type) bool {
+	if typ.Kind() != reflect.Pointer || typ.Elem().Kind() != reflect.Struct {
+		return false
+	}
+	state, ok := typ.Elem().FieldByName("state")
+	return ok && len(state.Index) == 1 && state.Type == reflect.TypeFor[protoimpl.MessageState]()
 }
 
 // complete reports whether every message of the type is: no required field
@@ -246,7 +259,7 @@ func (b builder) field(fd protoreflect.FieldDescriptor, l layout) (field, bool) 
 		if !ok || m.ProtoReflect().Descriptor() != fd.Message() {
 			return field{}, false
 		}
-		b.add(m)
+		b.add(value)
 		f.sub = &message{typ: value.Elem()}
 	}
 	f.code = holds + code(k)

@@ -81,8 +81,7 @@ func (x *index) add(s slot) {
 
 // learn makes the table of m's type.
 func learn(m proto.Message) *Table {
-	// A nil pointer may not even say what it points to.
-	if v := reflect.ValueOf(m); v.Kind() != reflect.Pointer || v.IsNil() {
+	if m == nil {
 		return nil
 	}
 	cache.mu.Lock()
@@ -91,7 +90,7 @@ func learn(m proto.Message) *Table {
 	if t, ok := x.find(typeOf(m)); ok { // since it was looked for
 		return t
 	}
-	t := tableOf(m)
+	t := tableOf(reflect.TypeOf(m))
 	cache.tables.Store(x.with(typeOf(m), t))
 	return t
 }

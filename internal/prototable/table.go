@@ -77,7 +77,7 @@ const (
 )
 
 // For returns the table of m's type, or nil if only package proto can code its
-// messages, as those of a nil pointer.
+// messages. m may be a nil pointer.
 func For(m proto.Message) *Table {
 	if t, ok := cache.tables.Load().find(typeOf(m)); ok {
 		return t

@@ -66,13 +66,22 @@ func ineligible() []proto.Message {
 	}
 }
 
+// withTable has a message of each type that has a table.
+func withTable(t testing.TB) []proto.Message {
+	t.Helper()
+	for _, typ := range eligible() {
+		if prototable.For(typ) == nil {
+			t.Fatalf("%T has no table", typ)
+		}
+	}
+	return slices.DeleteFunc(slices.Concat(eligible(), perhaps()), func(m proto.Message) bool { return prototable.For(m) == nil })
+}
+
 // eachTable runs a test for every type that has a table.
 func eachTable(t *testing.T, test func(t *testing.T, table *prototable.Table, typ proto.Message)) {
 	t.Helper()
-	for _, typ := range slices.Concat(eligible(), perhaps()) {
-		if table := prototable.For(typ); table != nil {
-			t.Run(string(typ.ProtoReflect().Descriptor().Name()), func(t *testing.T) { test(t, table, typ) })
-		}
+	for _, typ := range withTable(t) {
+		t.Run(string(typ.ProtoReflect().Descriptor().Name()), func(t *testing.T) { test(t, prototable.For(typ), typ) })
 	}
 }
 
