@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
 
@@ -142,8 +143,18 @@ func (c *clientConn) deliver(ca *call, f frame) error {
 		return nil
 	}
 	ca.in = append(ca.in[:0], cur.b...)
+	ca.excuse()
 	ca.complete(ca.head.status)
 	return nil
+}
+
+// excuse looks closer at a server's word that the call's time was up when it came. Had this process not stood still, it would have ended the call by itself:
+// so the request lay here, and that is nobody's fault.
+func (ca *call) excuse() {
+	e := ca.head.status
+	if e != nil && e.Kind == status.Expired && ca.deadline != 0 && policy.Now().Sub(ca.deadline) > stallAfter {
+		e.Kind = status.Stalled
+	}
 }
 
 // broken ends a call whose answer makes no sense, and with the error it returns the connection.

@@ -183,3 +183,37 @@ func TestStallAfterStall(t *testing.T) {
 		}
 	})
 }
+
+// TestExpiredAfterOwnStall: a request that lies in a process that stands still comes to the server when its time is up. What the server says of it does not count against it,
+// unless it says so while there is time.
+func TestExpiredAfterOwnStall(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		stood time.Duration
+		want  status.Kind
+	}{{"stood still", 2 * time.Second, status.Stalled}, {"did not", 500 * time.Millisecond, status.Expired}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, funcHandler(func(context.Context, *transport.Incoming) transport.Outgoing {
+					return transport.Outgoing{Status: &status.Error{Code: status.DeadlineExceeded, Kind: status.Expired, Fate: status.NotSent, Message: "over"}}
+				}), Options{}, memnet.Options{})
+				defer r.stop()
+				c := r.dial(t, Options{})
+				defer c.Close()
+				r.net.Link("server", "client").Delay(tt.stood, 0)
+				end := make(chan *status.Error, 1)
+				go func() {
+					_, err := unary(c, "x", nil, time.Second)
+					end <- err
+				}()
+				synctest.Wait()
+				c.mu.Lock()
+				c.scan.Stop() // as it does where nothing runs
+				c.mu.Unlock()
+				if err := <-end; err == nil || err.Kind != tt.want || err.Fate != status.NotSent || err.Code != status.DeadlineExceeded {
+					t.Errorf("%v, want kind %v", err, tt.want)
+				}
+			})
+		})
+	}
+}
