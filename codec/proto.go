@@ -15,9 +15,9 @@ import (
 //
 // Messages are encoded and decoded as package proto does it, to the byte, but
 // in less time: those of generated types by tables of where their fields lie.
-// Package proto itself is left with those that have maps, groups, extensions
-// or required fields, and with the opaque API; of a message with such a part,
-// that part alone. A decoded message's strings and bytes of up to 64 bytes
+// Package proto itself is left with those that have maps, groups or the opaque
+// API, also where they lie in others, and with those that have extensions or
+// required fields anywhere inside. A decoded message's strings and bytes of up to 64 bytes
 // share their memory with their neighbours: who keeps one of them keeps 128
 // bytes at most.
 //

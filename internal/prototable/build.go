@@ -182,7 +182,7 @@ func (b builder) fill(t *Table, d protoreflect.MessageDescriptor, l layout) bool
 			return false
 		}
 		t.fields = append(t.fields, f)
-		// Dense as long as half of the numbers are used.
+		// Dense as long as a quarter of the numbers is used.
 		if n := uint32(fd.Number()); n < 16 || n < 4*uint32(len(all)) {
 			t.byNumber = append(t.byNumber, make([]uint16, max(0, int(n)+1-len(t.byNumber)))...)
 			t.byNumber[n] = uint16(i + 1)

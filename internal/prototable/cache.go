@@ -17,7 +17,7 @@ var cache struct {
 }
 
 // An index finds tables by types, as a hash table with open addressing that is
-// never changed: a third of the time that a map takes.
+// never changed: every message that is encoded or decoded looks for its own.
 type index struct {
 	slots []slot // a power of two of them, some free
 	used  int
