@@ -35,6 +35,11 @@ func typeOf(m proto.Message) uintptr {
 	return *(*uintptr)(unsafe.Pointer(&m))
 }
 
+// pointerOf returns the pointer that m is, one of a type that has a table.
+func pointerOf(m proto.Message) unsafe.Pointer {
+	return (*[2]unsafe.Pointer)(unsafe.Pointer(&m))[1]
+}
+
 // place returns where typ is in x's slots, or belongs.
 func (x *index) place(typ uintptr) int {
 	mask := len(x.slots) - 1

@@ -3,6 +3,7 @@ package prototable
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"reflect"
 	"slices"
 	"unsafe"
@@ -30,7 +31,7 @@ type decoder struct {
 // reports false, as for a nil pointer, only package proto can say what data is, and m holds
 // something unspecified. It keeps no reference to data.
 func (t *Table) Unmarshal(data []byte, m proto.Message) (ok bool) {
-	p := reflect.ValueOf(m).UnsafePointer()
+	p := pointerOf(m)
 	if p == nil {
 		return false
 	}
@@ -101,10 +102,10 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool
 			}
 			switch f.kind {
 			case kindString:
-				s := d.copy(start, stop)
-				if f.utf8 && !valid(s) {
+				if f.utf8 && !valid(data[start:stop]) { // not the copy, which is still on its way to memory
 					return false
 				}
+				s := d.copy(start, stop)
 				*(*string)(q) = unsafe.String(unsafe.SliceData(s), len(s))
 			case kindBytes:
 				if stop > start {
@@ -311,14 +312,14 @@ func (f *field) decodeValue(d *decoder, i, end int, v unsafe.Pointer, depth int)
 		}
 		return stop
 	}
-	s := d.copy(start, stop)
 	if f.kind == kindBytes {
-		*(*[]byte)(v) = s // not nil, if empty: it is there
+		*(*[]byte)(v) = d.copy(start, stop) // not nil, if empty: it is there
 		return stop
 	}
-	if f.utf8 && !valid(s) {
+	if f.utf8 && !valid(data[start:stop]) {
 		return -1
 	}
+	s := d.copy(start, stop)
 	*(*string)(v) = unsafe.String(unsafe.SliceData(s), len(s))
 	return stop
 }
@@ -410,8 +411,19 @@ func varint(data []byte, i int) (v uint64, next int) {
 	return longVarint(data, i)
 }
 
-// longVarint is varint for one of any length.
+// longVarint is varint for one of any length. With eight bytes left, as nearly always, one of up to eight is put together without a loop.
 func longVarint(data []byte, i int) (v uint64, next int) {
+	if i <= len(data)-8 {
+		w := binary.LittleEndian.Uint64(data[i:])
+		if last := ^w & (0x80 * everyByte); last != 0 {
+			n := bits.TrailingZeros64(last) // of its last byte the highest bit
+			w &= 1<<n - 1
+			w = w&(0x7f*0x0001_0001_0001_0001) | w>>1&(0x7f*0x0001_0001_0001_0001<<7)
+			w = w&(0x3fff*0x0000_0001_0000_0001) | w>>2&(0x3fff*0x0000_0001_0000_0001<<14)
+			w = w&0xfff_ffff | w>>4&(0xfff_ffff<<28)
+			return w, i + n/8 + 1
+		}
+	}
 	v, n := binary.Uvarint(data[i:])
 	if n <= 0 {
 		return 0, -1

@@ -6,6 +6,9 @@ import (
 	"unsafe"
 )
 
+// everyByte has one in each of eight bytes.
+const everyByte = 0x0101010101010101
+
 // validString reports whether s is UTF-8. Most strings are short, and ASCII.
 func validString(s string) bool {
 	return valid(unsafe.Slice(unsafe.StringData(s), len(s)))
@@ -13,7 +16,7 @@ func validString(s string) bool {
 
 // valid reports whether s is UTF-8.
 func valid(s []byte) bool {
-	const high = 0x8080808080808080 // of each byte
+	const high = 0x80 * everyByte
 	var bits uint64
 	if len(s) >= 8 {
 		for i := 0; i < len(s)-8; i += 8 {
