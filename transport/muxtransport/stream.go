@@ -16,20 +16,18 @@ import (
 type stream struct {
 	l      *link
 	id     uint32
+	server bool        // this end is the server's
+	pack   compression // how messages are compressed
 	ctx    *callctx.Context
 	codec  codec.Codec // chosen before the first message
 	limit  int         // of a received message
-	server bool        // this end is the server's
-	out    []byte      // Send's own
-	pack   compression // how messages are compressed
-	// packed is what Send compresses into, plain what Recv decompresses into.
-	packed, plain []byte
 
 	// Receiving.
-	in        inbox // what nobody has taken yet
-	batch     batch // Recv's own
-	taken     int64 // what of batch the windows still count
-	spare     *page // a page of the stream's own that is not in use
+	batch     batch  // Recv's own
+	plain     []byte // what Recv decompresses into
+	in        inbox  // what nobody has taken yet
+	taken     int64  // what of batch the windows still count
+	spare     *page  // a page of the stream's own that is not in use
 	recv      window
 	pace      pace
 	gathering bool
@@ -41,7 +39,13 @@ type stream struct {
 	waiting   bool          // Recv waits for wake, which has room for one token: only one goroutine receives
 	wake      chan struct{}
 
+	// Who sends and who receives are often on two processors, which would take this line of their caches from each other.
+	_ [64]byte
+
 	// Sending.
+	out      []byte // Send's own
+	packed   []byte // what Send compresses into
+	bulk     bulk
 	sendLeft int64
 	sendEnd  *status.Error // why no more can be sent
 	sendWake chan struct{}
@@ -55,6 +59,7 @@ func (s *stream) init(l *link, id uint32, ctx *callctx.Context) {
 	s.limit = l.sh.opts.MaxMessage
 	s.recv = window{size: int64(l.sh.opts.StreamWindow), left: int64(l.sh.opts.StreamWindow)}
 	s.sendLeft = int64(l.peer.streamWindow)
+	s.bulk.ready.Store(closedBulk)
 	s.wake = make(chan struct{}, 1)
 	s.sendWake = make(chan struct{}, 1)
 }
@@ -100,6 +105,7 @@ func (s *stream) stopSending(e *status.Error) {
 	if s.sendEnd == nil {
 		s.sendEnd = e
 	}
+	s.closeBulk(true)
 	poke(s.sendWake)
 }
 
@@ -136,7 +142,15 @@ func (s *stream) Send(v any) *status.Error {
 // sendMessage sends msg, which may be compressed, in as many frames as the windows and the frame size ask for.
 func (s *stream) sendMessage(msg []byte, packed bool) *status.Error {
 	l := s.l
+	typ := byte(typeData)
+	if packed {
+		typ |= flagPacked
+	}
+	if s.bulk.add(s.id, typ, msg) {
+		return nil
+	}
 	l.mu.Lock()
+	s.closeBulk(false) // before what comes now
 	for rest, first := msg, true; first || len(rest) > 0; first = false {
 		n, e := s.awaitWindow(len(rest))
 		if e != nil {
@@ -145,10 +159,6 @@ func (s *stream) sendMessage(msg []byte, packed bool) *status.Error {
 		}
 		before := len(l.buf)
 		b := append(l.buf, 0, 0, 0, 0, 0, 0, 0, 0)
-		typ := byte(typeData)
-		if first && packed {
-			typ |= flagPacked
-		}
 		if n < len(rest) {
 			typ |= flagMore
 			if first {
@@ -159,6 +169,7 @@ func (s *stream) sendMessage(msg []byte, packed bool) *status.Error {
 		rest = rest[n:]
 		size := len(b) - before - headerLen
 		putHeader(b[before:], size, typ, s.id)
+		typ = typeData
 		l.buf = b
 		s.sendLeft -= int64(size) + frameCost
 		l.sendLeft -= int64(size) + frameCost
@@ -168,6 +179,7 @@ func (s *stream) sendMessage(msg []byte, packed bool) *status.Error {
 			go l.flush(true)
 		}
 	}
+	s.openBulk()
 	l.mu.Unlock()
 	return nil
 }

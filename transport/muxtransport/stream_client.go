@@ -185,6 +185,7 @@ func (s *clientStream) CloseSend() *status.Error {
 		l.mu.Unlock()
 		return nil //nolint:nilerr // the stream has ended, or this has been said before
 	}
+	s.closeBulk(false)
 	s.sendEnd = &status.Error{Code: status.Internal, Message: "a message was sent after CloseSend"}
 	before := len(l.buf)
 	l.buf = appendFrame(l.buf, typeHalf, s.id)

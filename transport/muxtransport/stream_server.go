@@ -149,6 +149,7 @@ func (c *serverConn) endStream(ca *serverCall, out *transport.Outgoing) {
 	c.checkAnswer(&ca.head)
 	waited := c.awaitRoom() && c.leave(ca)
 	if waited {
+		s.closeBulk(false)
 		c.appendAnswer(ca, typeEnd, nil, 0)
 	}
 	s.abort(&status.Error{Code: status.Canceled, Kind: status.Cancelled, Message: "the handler has returned"})

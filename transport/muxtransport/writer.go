@@ -39,6 +39,7 @@ type writer struct {
 	kicked          bool     // that Write has been told to stop
 	writes          uint64
 	seenWrites      uint64        // writes at the last look of the watch
+	bulks           []*stream     // those that were opened since the latest look
 	roomWait        chan struct{} // closed when there is room again; nil = nobody waits
 }
 
@@ -67,6 +68,7 @@ func (l *link) letOthersAdd() {
 	runtime.Gosched()
 	now := policy.Now()
 	l.mu.Lock()
+	l.collect()
 	l.yield.took(now, now.Sub(began), l.appended-l.claimed)
 }
 
@@ -83,6 +85,7 @@ func (l *link) flush(yield bool) {
 		l.mu.Lock()
 	}
 	for round := 0; ; round++ {
+		l.collect()
 		if len(l.buf) == 0 || l.cause != nil {
 			l.endFlush()
 			return
@@ -167,6 +170,7 @@ func (l *link) finishWrites(rest []byte) {
 			return
 		}
 		if len(rest) == 0 {
+			l.collect()
 			if len(l.buf) == 0 {
 				_ = l.nc.SetWriteDeadline(time.Time{})
 				l.endFlush()
