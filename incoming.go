@@ -37,7 +37,7 @@ type incoming struct {
 	answer atomic.Pointer[answer] // nil until the handler says something beside its message
 	seat   admission.Seat
 
-	pathAttempt int32
+	pathAttempt int16 // or as much as fits
 	criticality policy.Criticality
 	// downstream is set when a call made with this context has failed for good.
 	downstream atomic.Bool
@@ -104,7 +104,7 @@ func (s *Server) makeIncoming(from *caller, in *transport.Incoming) *incoming {
 		}
 	}
 	s.heed(from, in, m)
-	return &incoming{from: from, m: m, md: in.Metadata, pathAttempt: int32(min(in.PathAttempt, math.MaxInt32)),
+	return &incoming{from: from, m: m, md: in.Metadata, pathAttempt: int16(min(in.PathAttempt, math.MaxInt16)),
 		criticality: in.Criticality}
 }
 
