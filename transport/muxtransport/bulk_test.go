@@ -109,12 +109,12 @@ func TestBulk(t *testing.T) {
 					if open {
 						opened++
 					}
-					switch {
-					case i == 210:
+					switch i {
+					case 210:
 						link.Drop(true)
-					case i == 217:
+					case 217:
 						time.Sleep(time.Second) // another goroutine goes on with the write
-					case i == 230:
+					case 230:
 						link.Drop(false)
 						time.Sleep(time.Second)
 					}
