@@ -54,63 +54,78 @@ func (e *encoder) message(b []byte, t *Table, p unsafe.Pointer) ([]byte, bool) {
 	if e.depth++; e.depth > maxDepth {
 		return b, false
 	}
+	var ok bool
 	for i := range t.fields {
 		f := &t.fields[i]
 		q := inside(p, f.off)
-		var v uint64 // of a varint
 		switch f.code {
 		case plain + code(kindBool):
-			v = uint64(*(*uint8)(q))
+			if *(*bool)(q) {
+				b = append(appendVarint(b, uint64(f.tag)), 1)
+			}
 		case plain + code(kindInt32):
-			v = uint64(*(*int32)(q))
+			if v := *(*int32)(q); v != 0 {
+				b = appendVarint(appendVarint(b, uint64(f.tag)), uint64(v))
+			}
 		case plain + code(kindUint32):
-			v = uint64(*(*uint32)(q))
+			if v := *(*uint32)(q); v != 0 {
+				b = appendVarint(appendVarint(b, uint64(f.tag)), uint64(v))
+			}
 		case plain + code(kindSint32):
-			v = protowire.EncodeZigZag(int64(*(*int32)(q)))
+			if v := *(*int32)(q); v != 0 {
+				b = appendVarint(appendVarint(b, uint64(f.tag)), protowire.EncodeZigZag(int64(v)))
+			}
 		case plain + code(kindInt64):
-			v = *(*uint64)(q)
+			if v := *(*uint64)(q); v != 0 {
+				b = appendVarint(appendVarint(b, uint64(f.tag)), v)
+			}
 		case plain + code(kindSint64):
-			v = protowire.EncodeZigZag(*(*int64)(q))
-		case plain + code(kindString), plain + code(kindBytes):
-			s := *(*string)(q) // a slice begins as a string does
-			if s == "" {
-				continue
+			if v := *(*int64)(q); v != 0 {
+				b = appendVarint(appendVarint(b, uint64(f.tag)), protowire.EncodeZigZag(v))
 			}
-			if e.tooLong(len(s)) || f.utf8 && !validString(s) {
-				return b, false
+		case plain + code(kindFixed32): // a float that is minus zero has a bit
+			if v := *(*uint32)(q); v != 0 {
+				b = binary.LittleEndian.AppendUint32(appendVarint(b, uint64(f.tag)), v)
 			}
-			b = f.appendString(b, s)
-			continue
+		case plain + code(kindFixed64):
+			if v := *(*uint64)(q); v != 0 {
+				b = binary.LittleEndian.AppendUint64(appendVarint(b, uint64(f.tag)), v)
+			}
+		case plain + code(kindString):
+			if s := *(*string)(q); s != "" {
+				if e.tooLong(len(s)) || f.utf8 && !validString(s) {
+					return b, false
+				}
+				b = f.appendString(b, s)
+			}
+		case plain + code(kindBytes):
+			if s := *(*[]byte)(q); len(s) != 0 {
+				if e.tooLong(len(s)) {
+					return b, false
+				}
+				b = f.appendString(b, unsafe.String(unsafe.SliceData(s), len(s)))
+			}
+		case plain + code(kindMessage):
+			if m := *(*unsafe.Pointer)(q); m != nil {
+				if b, ok = e.field(b, f, m); !ok {
+					return b, false
+				}
+			}
+		case pointer + code(kindBytes):
+			if s := *(*[]byte)(q); s != nil {
+				if e.tooLong(len(s)) {
+					return b, false
+				}
+				b = f.appendString(b, unsafe.String(unsafe.SliceData(s), len(s)))
+			}
 		default:
-			var ok bool
 			if b, ok = e.other(b, f, q); !ok {
 				return b, false
 			}
-			continue
-		}
-		if v != 0 {
-			b = f.appendTagged(b, v)
 		}
 	}
 	e.depth--
 	return append(b, *(*[]byte)(inside(p, t.unknown))...), true
-}
-
-// appendTagged appends v as a varint, with the field's tag.
-func (f *field) appendTagged(b []byte, v uint64) []byte {
-	n := len(b)
-	if f.tag >= 0x80 || cap(b)-n < 1+binary.MaxVarintLen64 {
-		return appendVarint(appendVarint(b, uint64(f.tag)), v)
-	}
-	room := b[n : n+1+binary.MaxVarintLen64]
-	room[0] = byte(f.tag)
-	i := 1
-	for ; v >= 0x80 && i < binary.MaxVarintLen64; i++ {
-		room[i] = byte(v) | 0x80
-		v >>= 7
-	}
-	room[i] = byte(v)
-	return b[:n+i+1]
 }
 
 // appendString appends s with the field's tag.
@@ -127,32 +142,13 @@ func (f *field) appendString(b []byte, s string) []byte {
 	return append(appendVarint(appendVarint(b, uint64(f.tag)), uint64(len(s))), s...)
 }
 
-// other appends what is not plain, and of that what is neither a varint nor bytes: q points to what the struct holds.
+// other appends what is neither plain nor bytes: q points to what the struct holds.
 func (e *encoder) other(b []byte, f *field, q unsafe.Pointer) ([]byte, bool) {
 	switch f.code - code(f.kind) {
-	case plain:
-		switch f.kind {
-		case kindMessage:
-			if m := *(*unsafe.Pointer)(q); m != nil {
-				return e.field(b, f, m)
-			}
-		case kindFixed32: // a float that is minus zero has a bit
-			if v := *(*uint32)(q); v != 0 {
-				b = binary.LittleEndian.AppendUint32(appendVarint(b, uint64(f.tag)), v)
-			}
-		case kindFixed64:
-			if v := *(*uint64)(q); v != 0 {
-				b = binary.LittleEndian.AppendUint64(appendVarint(b, uint64(f.tag)), v)
-			}
-		}
-		return b, true
 	case pointer:
 		v := *(*unsafe.Pointer)(q)
 		if v == nil {
 			return b, true
-		}
-		if f.kind == kindBytes { // the slice lies in the struct itself
-			v = q
 		}
 		return e.value(appendVarint(b, uint64(f.tag)), f, v)
 	case inOneof:
