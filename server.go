@@ -436,7 +436,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.O
 		out.Message, out.Status = nil, s.failed(c, err)
 	}
 	returned = true
-	out.Load.InFlight, out.Ended = s.leave(c, out.Status)
+	out.Load.InFlight = s.leave(c, out.Status)
 	story.end(s.Server, &out)
 	return out
 }
@@ -513,13 +513,13 @@ func (s *handler) enter(c *incoming, in *transport.Incoming, m *method) (cd code
 	return cd, self, nil
 }
 
-// leave ends a call that enter has let in. It returns how many there were, itself included, and when it was, if it had to look.
-func (s *Server) leave(c *incoming, e *status.Error) (inFlight uint32, now policy.Time) {
+// leave ends a call that enter has let in, and returns how many there were, itself included.
+func (s *Server) leave(c *incoming, e *status.Error) uint32 {
 	if c.seat.Taken() {
-		now = policy.Now()
+		now := policy.Now()
 		s.desk.Done(now, policy.Source{}, c.m.desk, &c.seat, c.outcome(now, e))
 	}
-	return uint32(s.inFlight.Add(-1) + 1), now
+	return uint32(s.inFlight.Add(-1) + 1)
 }
 
 // died ends a call whose handler panicked or called Goexit; the transport answers.

@@ -148,8 +148,6 @@ type Outgoing struct {
 	Message         any
 	Header, Trailer Metadata
 	Load            Load
-	// Ended is when the handler returned, if it has looked at the clock then: transports that want to know need not look again. 0 = it has not.
-	Ended policy.Time
 }
 
 // Stream is what both sides of a stream have in common. Send and Recv may be used at the same time by two goroutines,

@@ -309,7 +309,7 @@ func (c *serverConn) runInline(ca *serverCall) (keep bool) {
 		cause := recover()
 		out := c.panicked(ca, cause, debug.Stack())
 		c.encodeAnswer(ca, &out)
-		if keep = c.finishInline(ca, seq, began, 0); keep && cause == nil {
+		if keep = c.finishInline(ca, seq, began); keep && cause == nil {
 			c.rd = c.rd.fork() // Goexit ends this goroutine; the role must not end with it
 			go c.read()
 		}
@@ -317,14 +317,11 @@ func (c *serverConn) runInline(ca *serverCall) (keep bool) {
 	out := c.s.handler.Unary(ca.ctx, &ca.in)
 	c.encodeAnswer(ca, &out)
 	returned = true
-	return c.finishInline(ca, seq, began, out.Ended)
+	return c.finishInline(ca, seq, began)
 }
 
-// quickAnswer is up to what size to encode an answer takes less than it is worth to look at the clock for.
-const quickAnswer = 4 << 10
-
-// finishInline answers a call that the reader ran, and finds out whether it is still the reader. The handler returned at ended, if that is not 0.
-func (c *serverConn) finishInline(ca *serverCall, seq uint64, began, ended policy.Time) (keep bool) {
+// finishInline answers a call that the reader ran, and finds out whether it is still the reader.
+func (c *serverConn) finishInline(ca *serverCall, seq uint64, began policy.Time) (keep bool) {
 	ca.ctx.Cancel(context.Canceled)
 	if len(ca.out) > partSize { // may have to wait, so the role can be lost over it
 		c.sendAnswer(ca, false)
@@ -333,9 +330,7 @@ func (c *serverConn) finishInline(ca *serverCall, seq uint64, began, ended polic
 		c.finish(ca)
 		return false
 	}
-	if c.clock = ended; ended == 0 || len(ca.out) > quickAnswer {
-		c.clock = policy.Now()
-	}
+	c.clock = policy.Now()
 	ca.m.note(c.clock.Sub(began))
 	if !ca.answered {
 		c.mu.Lock()
