@@ -67,7 +67,7 @@ func (s *stream) openBulk() {
 	}
 	b.alone = 0
 	room := min(s.sendLeft, l.sendLeft/4, 2*bulkSize)
-	if l.cause != nil || l.roomFull() || room < bulkSize/2 {
+	if room < bulkSize/2 {
 		return
 	}
 	if b.buf == nil {

@@ -84,8 +84,8 @@ func windowsAgree(t *testing.T, c *clientConn, s *Server) {
 // TestBulk: small messages that are put in while a write is under way arrive in their order, between larger ones and before the end, and so do those
 // that come back; both ends agree on the windows afterwards.
 func TestBulk(t *testing.T) {
-	for _, compressor := range []string{"", "gzip"} {
-		t.Run(compressor, func(t *testing.T) {
+	for name, compressor := range map[string]string{"plain": "", "compressed": "gzip"} {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, orderedHandler{}, Options{}, memnet.Options{Buffer: 16 << 10})
 				defer r.stop()
@@ -108,6 +108,12 @@ func TestBulk(t *testing.T) {
 					in = max(in, messages)
 					if open {
 						opened++
+					}
+					c.mu.Lock()
+					listed := len(c.bulks)
+					c.mu.Unlock()
+					if listed > 1 {
+						t.Fatalf("one stream is listed %d times", listed)
 					}
 					switch i {
 					case 210:
@@ -191,6 +197,47 @@ func TestBulkDropped(t *testing.T) {
 		r.net.Link("client", "server").Drop(false)
 		time.Sleep(time.Minute)
 		windowsAgree(t, c, r.server)
+	})
+}
+
+// TestBulkIsForBulk: a stream that sends a message now and then has no memory for more, and one that does so after it has sent many lets it go.
+func TestBulkIsForBulk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, funcHandler(nil), Options{}, memnet.Options{Buffer: 4 << 10})
+		defer r.stop()
+		c := r.dial(t, Options{KeepaliveTimeout: time.Hour, WriteTimeout: time.Hour})
+		defer c.Close()
+		cs, err := c.Open(t.Context(), &transport.Request{Method: "m", Codec: codec.Bytes{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &cs.(*clientStream).stream
+		small := make([]byte, 200)
+		send := func() {
+			if err := cs.Send(&small); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 * rarelyBulk {
+			send()
+			synctest.Wait()
+		}
+		if s.bulk.buf != nil {
+			t.Error("a stream that sends one message at a time has memory for many")
+		}
+		r.net.Link("client", "server").Drop(true)
+		for s.bulk.buf == nil {
+			send()
+		}
+		r.net.Link("client", "server").Drop(false)
+		for range 2 * rarelyBulk {
+			time.Sleep(time.Second)
+			send()
+		}
+		synctest.Wait()
+		if s.bulk.buf != nil {
+			t.Error("a stream that sends one message at a time keeps the memory for many")
+		}
 	})
 }
 
