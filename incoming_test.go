@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -27,6 +28,11 @@ func trusting() *Server {
 func TestIncomingIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(incoming{}); size > 128 {
 		t.Errorf("%d bytes", size)
+	}
+	h := &handler{trusting()}
+	in := &transport.Incoming{Method: "a.B/C", PathAttempt: math.MaxInt, Peer: nodeAddr("10.0.0.1:1")}
+	if c := h.newIncoming(h.CallContext(h.ConnInfo(in.Peer, nil), in), in, nil); c.pathAttempt != math.MaxInt16 {
+		t.Errorf("an attempt number that does not fit becomes %d", c.pathAttempt)
 	}
 }
 
