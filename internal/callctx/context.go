@@ -25,30 +25,33 @@ type Context struct {
 	values   Valuer
 	deadline policy.Time
 
-	// asked is nil as long as the context has not ended and nobody has asked for its end. It is set once, by whoever comes first.
-	asked atomic.Pointer[asked]
-	mu    sync.Mutex // guards what asked points to
+	state atomic.Uint32
+	asked atomic.Pointer[asked] // what those have who asked for the end; set once, before the state is watched
 }
 
-// asked is what a context needs only when it has ended or somebody waits for that.
+// The states. A context that has ended before anybody asked needs no more than that; of one that is watched the rest is in asked.
+const (
+	open uint32 = iota
+	cancelled
+	expired
+	watched
+)
+
+// asked is what a context needs only when somebody waits for its end.
 type asked struct {
+	mu    sync.Mutex
 	err   error         // nil = it has not ended
 	done  chan struct{} // nil = only functions wait
 	timer *time.Timer
 	after []*afterFunc
 }
 
-// What most contexts have when they end. Nobody changes them.
-var (
-	cancelled = &asked{err: context.Canceled, done: closed()}
-	expired   = &asked{err: context.DeadlineExceeded, done: closed()}
-)
-
-func closed() chan struct{} {
+// over is the Done of contexts that have ended before anybody asked for it.
+var over = func() chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
-}
+}()
 
 type afterFunc struct{ f func() }
 
@@ -71,10 +74,13 @@ func (c *Context) Deadline() (time.Time, bool) { return c.deadline.Clock(), c.de
 
 // Done implements context.Context.
 func (c *Context) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.checkDeadline()
 	a := c.ask()
+	if a == nil {
+		return over
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.done == nil {
 		a.done = make(chan struct{})
 		if a.err != nil {
@@ -88,32 +94,39 @@ func (c *Context) Done() <-chan struct{} {
 
 // Err implements context.Context.
 func (c *Context) Err() error {
-	if c.asked.Load() == nil && (c.deadline == 0 || policy.Now() < c.deadline) { // as of most calls: nobody else has to wait for that
+	if c.state.Load() == open && (c.deadline == 0 || policy.Now() < c.deadline) { // as of most calls
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	return c.why()
+}
+
+// why is Err of a context that is watched or has ended.
+func (c *Context) why() error {
 	c.checkDeadline()
-	return c.err()
-}
-
-// err is Err with mu held.
-func (c *Context) err() error {
-	if a := c.asked.Load(); a != nil {
-		return a.err
+	switch c.state.Load() {
+	case cancelled:
+		return context.Canceled
+	case expired:
+		return context.DeadlineExceeded
 	}
-	return nil
+	a := c.asked.Load()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
 }
 
-// ask returns what asked points to, made if need be. mu is held.
+// ask has the context watched, and returns what those who watch it have; nil if it has ended before anybody did.
 func (c *Context) ask() *asked {
 	a := c.asked.Load()
 	if a == nil {
 		if a = new(asked); !c.asked.CompareAndSwap(nil, a) {
-			a = c.asked.Load() // it has just ended
+			a = c.asked.Load() // somebody else was first
 		}
 	}
-	return a
+	if c.state.CompareAndSwap(open, watched) || c.state.Load() == watched {
+		return a
+	}
+	return nil
 }
 
 // Value implements context.Context.
@@ -126,24 +139,32 @@ func (c *Context) Value(key any) any {
 
 // AfterFunc is what context.AfterFunc and context.WithCancel use in place of a goroutine.
 func (c *Context) AfterFunc(f func()) (stop func() bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.checkDeadline()
 	a := c.ask()
+	if a == nil {
+		return soon(f)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.err != nil {
-		go f()
-		return func() bool { return false }
+		return soon(f)
 	}
 	after := &afterFunc{f}
 	a.after = append(a.after, after)
 	c.watchDeadline(a)
-	return func() bool { return c.forget(a, after) }
+	return func() bool { return a.forget(after) }
+}
+
+// soon runs f, whose time has come.
+func soon(f func()) (stop func() bool) {
+	go f()
+	return func() bool { return false }
 }
 
 // forget reports whether f was still to run, which it then never does.
-func (c *Context) forget(a *asked, f *afterFunc) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (a *asked) forget(f *afterFunc) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for i := range a.after {
 		if a.after[i] == f {
 			last := len(a.after) - 1
@@ -157,45 +178,49 @@ func (c *Context) forget(a *asked, f *afterFunc) bool {
 
 // Cancel ends the context with err. Only the first end counts.
 func (c *Context) Cancel(err error) {
-	if c.asked.Load() == nil && c.asked.CompareAndSwap(nil, ended(err)) { // nobody has asked
+	early := open
+	switch err { //nolint:errorlint // what wraps them is kept
+	case context.Canceled:
+		early = cancelled
+	case context.DeadlineExceeded:
+		early = expired
+	}
+	if early != open && c.state.CompareAndSwap(open, early) { // nobody has asked
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.end(err)
-}
-
-// checkDeadline ends the context if its deadline has passed. mu is held.
-func (c *Context) checkDeadline() {
-	if c.deadline != 0 && c.err() == nil && policy.Now() >= c.deadline {
-		c.end(context.DeadlineExceeded)
+	if a := c.ask(); a != nil {
+		a.end(err)
 	}
 }
 
-// watchDeadline sets the timer. mu is held, and somebody has asked.
+// End is Cancel(context.Canceled), as of calls whose handler has returned.
+func (c *Context) End() {
+	if !c.state.CompareAndSwap(open, cancelled) { // somebody has asked, as few do
+		c.Cancel(context.Canceled)
+	}
+}
+
+// checkDeadline ends the context if its deadline has passed.
+func (c *Context) checkDeadline() {
+	if c.deadline == 0 || policy.Now() < c.deadline || c.state.CompareAndSwap(open, expired) {
+		return
+	}
+	if c.state.Load() == watched {
+		c.asked.Load().end(context.DeadlineExceeded)
+	}
+}
+
+// watchDeadline sets the timer. a's mu is held.
 func (c *Context) watchDeadline(a *asked) {
 	if c.deadline != 0 && a.timer == nil {
 		a.timer = time.AfterFunc(c.deadline.Sub(policy.Now()), func() { c.Cancel(context.DeadlineExceeded) })
 	}
 }
 
-// ended is what a context has that has ended before anybody asked.
-func ended(err error) *asked {
-	if err == context.Canceled { //nolint:errorlint // what wraps it is kept
-		return cancelled
-	}
-	if err == context.DeadlineExceeded { //nolint:errorlint // the same
-		return expired
-	}
-	return &asked{err: err}
-}
-
-// end ends the context with mu held. What hangs on it runs on goroutines of its own, as the context package promises.
-func (c *Context) end(err error) {
-	if c.asked.Load() == nil && c.asked.CompareAndSwap(nil, ended(err)) {
-		return
-	}
-	a := c.asked.Load()
+// end ends a context that is watched. What hangs on it runs on goroutines of its own, as the context package promises.
+func (a *asked) end(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.err != nil {
 		return
 	}

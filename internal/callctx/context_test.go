@@ -58,7 +58,7 @@ func TestContextCancelled(t *testing.T) {
 		if c.Value(valueKey{}) != 5 || new(Context).Value(1) != nil {
 			t.Error("values are lost")
 		}
-		c.Cancel(context.Canceled)
+		c.End()
 		<-c.Done()
 		if _, ok := c.Deadline(); ok || !errors.Is(c.Err(), context.Canceled) {
 			t.Errorf("deadline %v, %v", ok, c.Err())
@@ -82,9 +82,8 @@ func TestAskedAsItEnds(t *testing.T) {
 		c := New(0, nil)
 		ends := [...]error{context.Canceled, other}
 		var wg sync.WaitGroup
-		for _, e := range ends {
-			wg.Go(func() { c.Cancel(e) })
-		}
+		wg.Go(c.End)
+		wg.Go(func() { c.Cancel(other) })
 		heard := make(chan struct{})
 		wg.Go(func() { c.AfterFunc(func() { close(heard) }) })
 		wg.Go(func() { <-c.Done() })

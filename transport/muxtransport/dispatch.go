@@ -1,7 +1,6 @@
 package muxtransport
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -322,7 +321,7 @@ func (c *serverConn) runInline(ca *serverCall) (keep bool) {
 
 // finishInline answers a call that the reader ran, and finds out whether it is still the reader.
 func (c *serverConn) finishInline(ca *serverCall, seq uint64, began policy.Time) (keep bool) {
-	ca.ctx.Cancel(context.Canceled)
+	ca.ctx.End()
 	if len(ca.out) > partSize { // may have to wait, so the role can be lost over it
 		c.sendAnswer(ca, false)
 	}
@@ -464,7 +463,7 @@ func (c *serverConn) run(ca *serverCall, began policy.Time) {
 			out := c.panicked(ca, recover(), debug.Stack())
 			c.encodeAnswer(ca, &out)
 		}
-		ca.ctx.Cancel(context.Canceled)
+		ca.ctx.End()
 		if !ca.waits && !unstarted { // that says nothing about the handler
 			ca.m.note(policy.Now().Sub(began))
 		}

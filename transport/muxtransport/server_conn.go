@@ -1,7 +1,6 @@
 package muxtransport
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -272,7 +271,7 @@ func (c *serverConn) giveUp(ca *serverCall) {
 	if ca.stream != nil {
 		ca.stream.abort(&status.Error{Code: status.Canceled, Kind: status.Cancelled, Message: "the caller gave up or is gone"})
 	}
-	ca.ctx.Cancel(context.Canceled)
+	ca.ctx.End()
 }
 
 // window takes in WINDOW.

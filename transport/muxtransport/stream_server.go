@@ -131,7 +131,7 @@ func (c *serverConn) runStream(ca *serverCall) {
 			c.endStream(ca, &out)
 		}
 		stop()
-		ca.ctx.Cancel(context.Canceled)
+		ca.ctx.End()
 	}()
 	out := c.s.handler.Stream(ca.ctx, &ca.in, s)
 	c.endStream(ca, &out)
@@ -192,7 +192,7 @@ func (c *serverConn) takeData(f frame) error {
 			c.appendAnswer(&serverCall{id: ca.id, head: answerHead{status: e}}, typeEnd, nil, 0)
 		}
 		ca.stream.abort(e)
-		ca.ctx.Cancel(context.Canceled)
+		ca.ctx.End()
 		return nil
 	}
 	return err
