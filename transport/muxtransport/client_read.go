@@ -24,7 +24,7 @@ func (c *clientConn) read() {
 }
 
 // handle takes in one frame. An error ends the connection.
-func (c *clientConn) handle(r *reader, f frame) error {
+func (c *clientConn) handle(r *reader, f *frame) error {
 	if f.packed && (f.typ != typeAnswer && f.typ != typeData || c.sh.opts.unpacks() == 0) {
 		return fmt.Errorf("a frame of type %d from a server: %w", f.typ|flagPacked, errMalformed)
 	}
@@ -32,25 +32,25 @@ func (c *clientConn) handle(r *reader, f frame) error {
 	case typeAnswer:
 		return c.answer(f)
 	case typePart:
-		return c.part(f)
+		return c.part(*f)
 	case typeData:
-		return c.data(f)
+		return c.data(*f)
 	case typeHeader, typeEnd:
-		return c.streamHead(f)
+		return c.streamHead(*f)
 	case typeWindow:
-		return c.window(f)
+		return c.window(*f)
 	case typePing:
-		return r.ping(f)
+		return r.ping(*f)
 	case typePong:
 		return nil
 	case typeGoAway:
-		return c.goneAway(f)
+		return c.goneAway(*f)
 	}
 	return fmt.Errorf("a frame of type %d from a server: %w", f.typ, errMalformed)
 }
 
 // answer takes in ANSWER: usually the whole of it.
-func (c *clientConn) answer(f frame) error {
+func (c *clientConn) answer(f *frame) error {
 	c.mu.Lock()
 	ca := c.lookup(f.id)
 	if ca == nil { // given up meanwhile
@@ -61,13 +61,17 @@ func (c *clientConn) answer(f frame) error {
 		c.mu.Unlock()
 		return fmt.Errorf("ANSWER to call %#x out of place: %w", f.id, errMalformed)
 	}
-	if !f.more {
-		c.leave(ca)
-		c.took(ca)
-		c.mu.Unlock()
-		return c.deliver(ca, f)
+	if f.more {
+		return c.gather(ca, f)
 	}
-	// The rest is in parts. The call stays in the table, so what follows is done under the lock.
+	c.leave(ca)
+	c.took(ca)
+	c.mu.Unlock()
+	return c.deliver(ca, f)
+}
+
+// gather takes in an ANSWER whose rest is in parts. mu is held, and released. The call stays in the table, so all is done under the lock.
+func (c *clientConn) gather(ca *call, f *frame) error {
 	cur := cursor{b: f.payload}
 	err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head)
 	size := 0
@@ -122,7 +126,7 @@ func answerTooLarge(size, limit int) *status.Error {
 }
 
 // deliver ends a call, which has left the table, with an ANSWER in one piece.
-func (c *clientConn) deliver(ca *call, f frame) error {
+func (c *clientConn) deliver(ca *call, f *frame) error {
 	cur := cursor{b: f.payload}
 	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head); err != nil {
 		return c.broken(ca, err)
@@ -143,7 +147,9 @@ func (c *clientConn) deliver(ca *call, f frame) error {
 		return nil
 	}
 	ca.in = append(ca.in[:0], cur.b...)
-	ca.excuse()
+	if ca.head.status != nil {
+		ca.excuse()
+	}
 	ca.complete(ca.head.status)
 	return nil
 }
@@ -152,7 +158,7 @@ func (c *clientConn) deliver(ca *call, f frame) error {
 // so the request lay here, and that is nobody's fault.
 func (ca *call) excuse() {
 	e := ca.head.status
-	if e != nil && e.Kind == status.Expired && ca.deadline != 0 && policy.Now().Sub(ca.deadline) > stallAfter {
+	if e.Kind == status.Expired && ca.deadline != 0 && policy.Now().Sub(ca.deadline) > stallAfter {
 		e.Kind = status.Stalled
 	}
 }

@@ -72,14 +72,13 @@ type frame struct {
 
 // putHeader writes a frame's header into the first bytes of b.
 func putHeader(b []byte, payload int, typ byte, id uint32) {
-	binary.LittleEndian.PutUint32(b, uint32(payload)|uint32(typ)<<24)
-	binary.LittleEndian.PutUint32(b[4:], id)
+	binary.LittleEndian.PutUint64(b, uint64(payload)|uint64(typ)<<24|uint64(id)<<32)
 }
 
 // appendFrame appends a frame whose payload is known.
 func appendFrame(b []byte, typ byte, id uint32, payload ...byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload))|uint32(typ)<<24)
-	b = binary.LittleEndian.AppendUint32(b, id)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+	putHeader(b[len(b)-headerLen:], len(payload), typ, id)
 	return append(b, payload...)
 }
 
@@ -87,14 +86,16 @@ func appendFrame(b []byte, typ byte, id uint32, payload ...byte) []byte {
 func frameSize(b []byte) int { return headerLen + int(binary.LittleEndian.Uint32(b)&0xffffff) }
 
 // parseFrame takes b, which is one whole frame, apart.
-func parseFrame(b []byte) frame {
-	return frame{
-		typ:     b[3] &^ (flagMore | flagPacked),
-		more:    b[3]&flagMore != 0,
-		packed:  b[3]&flagPacked != 0,
-		id:      binary.LittleEndian.Uint32(b[4:]),
-		payload: b[headerLen:],
-	}
+func parseFrame(b []byte) (f frame) {
+	f.parse(b)
+	return f
+}
+
+func (f *frame) parse(b []byte) {
+	t := b[3]
+	f.typ, f.more, f.packed = t&^(flagMore|flagPacked), t&flagMore != 0, t&flagPacked != 0
+	f.id = binary.LittleEndian.Uint32(b[4:])
+	f.payload = b[headerLen:]
 }
 
 // errMalformed is the cause of every payload that does not parse.
@@ -162,6 +163,15 @@ func (c *cursor) take(n int) []byte {
 	v := c.b[:n:n]
 	c.b = c.b[n:]
 	return v
+}
+
+// appendUvarint is binary.AppendUvarint for where the call would cost more than the work.
+func appendUvarint(b []byte, v uint64) []byte {
+	for v >= 0x80 {
+		b = append(b, byte(v)|0x80)
+		v >>= 7
+	}
+	return append(b, byte(v))
 }
 
 func appendBytes[T string | []byte](b []byte, s T) []byte {

@@ -133,12 +133,13 @@ func (c *clientConn) lookRole() bool {
 
 // readOn takes in the next frame, or waits for more of it. Its caller has the role. until is that of fill.
 func (c *clientConn) readOn(until *atomic.Int64) error {
-	f, ok, err := c.rd.buffered()
+	var f frame
+	ok, err := c.rd.buffered(&f)
 	if err != nil {
 		return err
 	}
 	if ok {
-		return c.handle(c.rd, f)
+		return c.handle(c.rd, &f)
 	}
 	c.flushPending()
 	if err = c.rd.fill(until); errors.Is(err, errIdle) || errors.Is(err, errTime) {

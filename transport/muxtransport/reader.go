@@ -87,22 +87,23 @@ func (e frameTooLongError) Error() string {
 	return fmt.Sprintf("frame of %d bytes; none may be longer than %d", int(e), maxFrame)
 }
 
-// buffered returns the next frame if all of it has been read. Its payload is valid until fill is called.
-func (r *reader) buffered() (f frame, ok bool, err error) {
+// buffered puts the next frame into f if all of it has been read. Its payload is valid until fill is called.
+func (r *reader) buffered(f *frame) (ok bool, err error) {
 	b := r.buf[r.r:r.w]
 	if len(b) < headerLen {
-		return frame{}, false, nil
+		return false, nil
 	}
 	n := frameSize(b)
-	if n > maxFrame {
-		return frame{}, false, frameTooLongError(n)
-	}
-	if len(b) < n {
-		return frame{}, false, nil
+	if n > len(b) {
+		if n > maxFrame { // no buffer holds one
+			return false, frameTooLongError(n)
+		}
+		return false, nil
 	}
 	r.r += n
 	r.handed++
-	return parseFrame(b[:n:n]), true, nil
+	f.parse(b[:n:n])
+	return true, nil
 }
 
 // moreData returns the next frame if all of it has been read and it is an ordinary DATA too.
@@ -110,7 +111,7 @@ func (r *reader) moreData() (f frame, ok bool) {
 	if _, ok = r.dataNext(); !ok {
 		return frame{}, false
 	}
-	f, ok, _ = r.buffered() // one that is too long is met again
+	ok, _ = r.buffered(&f) // one that is too long is met again
 	return f, ok
 }
 

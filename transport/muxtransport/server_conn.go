@@ -76,7 +76,8 @@ func (c *serverConn) busy() bool { return c.running > 0 || c.inline.Load()&1 == 
 func (c *serverConn) read() {
 	rd := c.rd
 	for {
-		f, ok, err := rd.buffered()
+		var f frame
+		ok, err := rd.buffered(&f)
 		if err == nil && ok {
 			var keep bool
 			if keep, err = c.handle(f); !keep {
