@@ -69,8 +69,8 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 		}
 	}
 	err := c.encode(ca, req)
-	ca.mayRead, ca.reads = ctxDone == nil && len(ca.out) <= partSize, false
 	if err == nil {
+		ca.mayRead, ca.reads = ctxDone == nil && len(ca.out) <= partSize, false
 		err = c.start(ctx, ca, req)
 	}
 	if err != nil {
@@ -118,11 +118,13 @@ func (c *clientConn) decode(ca *call, req *transport.Request, rep *transport.Rep
 
 // recycle lets go of what ca holds and keeps it for another call. Nobody else may know ca any more.
 func (c *clientConn) recycle(ca *call) {
-	ca.out, ca.in, ca.spare = c.sh.keep(ca.out), c.sh.keep(ca.in), c.sh.keep(ca.spare)
-	ca.err = nil
-	if ca.head.header != nil || ca.head.trailer != nil || ca.head.status != nil || ca.head.load.InFlight != 0 {
-		ca.head = answerHead{}
+	if max(cap(ca.out), cap(ca.in), cap(ca.spare)) > keepScratch {
+		ca.out, ca.in, ca.spare = c.sh.keep(ca.out), c.sh.keep(ca.in), c.sh.keep(ca.spare)
 	}
+	if ca.err != nil || ca.head.header != nil || ca.head.trailer != nil {
+		ca.err, ca.head = nil, answerHead{}
+	}
+	ca.head.load, ca.head.total = transport.Load{}, 0
 	c.d.calls.Put(ca)
 }
 
@@ -137,7 +139,7 @@ func gaveUp(err error, fate status.Fate) *status.Error {
 // encode fills ca.out. It runs without any lock: codecs are foreign code.
 func (c *clientConn) encode(ca *call, req *transport.Request) *status.Error {
 	b, err := req.Codec.Append(ca.out[:0], req.Message)
-	ca.out = b
+	ca.out, ca.packed = b, false
 	if err != nil {
 		return &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused, Message: "the request does not encode", Cause: err}
 	}
@@ -146,16 +148,24 @@ func (c *clientConn) encode(ca *call, req *transport.Request) *status.Error {
 		return &status.Error{Code: status.ResourceExhausted, Fate: status.NotSent, Kind: status.TooLarge,
 			Message: fmt.Sprintf("request of %d bytes is over the server's limit of %d", len(b), c.peer.maxMessage)}
 	}
-	if e := c.checkRequest(req); e != nil {
-		return e
+	k := c.pack
+	if !plain(req) {
+		if e := c.checkRequest(req); e != nil {
+			return e
+		}
+		k = c.packWith(req.Compressor)
 	}
-	ca.packed = false
-	if k := c.packWith(req.Compressor); k != packNone {
+	if k != packNone {
 		if ca.spare, ca.packed = c.sh.tryPack(ca.spare, b, k); ca.packed {
 			ca.out, ca.spare = ca.spare, ca.out
 		}
 	}
 	return nil
+}
+
+// plain reports whether there is nothing in req that checkRequest could refuse, and it leaves the compression to the connection.
+func plain(req *transport.Request) bool {
+	return len(req.Metadata) == 0 && req.Compressor == "" && 0 < len(req.Method) && len(req.Method) <= maxNameLen
 }
 
 // checkRequest checks what unary calls and streams have in common.
@@ -180,11 +190,9 @@ const maxSendHeader = 24 << 10
 // start sends the request. When it fails the call has not been sent and is in nobody's hands.
 func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request) *status.Error {
 	now := policy.Now()
-	if ca.deadline != 0 {
-		if now >= ca.deadline {
-			return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
-				Message: "the deadline had passed before the call was sent"}
-		}
+	if ca.deadline != 0 && now >= ca.deadline {
+		return &status.Error{Code: status.DeadlineExceeded, Kind: status.Timeout, Fate: status.NotSent,
+			Message: "the deadline had passed before the call was sent"}
 	}
 	c.mu.Lock()
 	if err := c.enter(ca); err != nil {
@@ -204,9 +212,9 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 	if ca.packed {
 		typ |= flagPacked
 	}
-	c.appendHead(ca, req, now, total)
-	c.buf = append(c.buf, first...)
-	putHeader(c.buf[before:], len(c.buf)-before-headerLen, typ, ca.id)
+	b := append(c.appendHead(c.buf, ca, req, now, total), first...)
+	putHeader(b[before:], len(b)-before-headerLen, typ, ca.id)
+	c.buf = b
 	mine := c.addedFor(ca, before)
 	ca.whole = total == 0
 	c.mu.Unlock()
@@ -227,11 +235,12 @@ func (c *clientConn) addedFor(ca *call, before int) (flush bool) {
 	return flush
 }
 
-// appendHead appends the frame's header, to be filled in, and the head of CALL or OPEN. mu is held.
-func (c *clientConn) appendHead(ca *call, req *transport.Request, now policy.Time, total int) {
+// appendHead appends to b the frame's header, to be filled in, and the head of CALL or OPEN. mu is held.
+func (c *clientConn) appendHead(b []byte, ca *call, req *transport.Request, now policy.Time, total int) []byte {
 	c.opened++
 	ca.ordinal = c.opened
-	h := callHead{codec: req.Codec.Name(), attempt: req.PathAttempt, criticality: req.Criticality, total: total, metadata: req.Metadata}
+	var h callHead
+	h.codec, h.attempt, h.criticality, h.total = req.Codec.Name(), req.PathAttempt, req.Criticality, total
 	h.sent = now.Sub(c.began)
 	if ca.deadline != 0 {
 		h.hasDeadline, h.timeout = true, ca.deadline.Sub(now)
@@ -246,13 +255,12 @@ func (c *clientConn) appendHead(ca *call, req *transport.Request, now policy.Tim
 	}
 	var names *sentNames
 	if len(req.Metadata) > 0 {
-		names = c.outNames()
+		h.metadata, names = req.Metadata, c.outNames()
 		if c.peer.features&featureTrace != 0 {
 			h.trace = findTrace(req.Metadata)
 		}
 	}
-	c.buf = append(c.buf, 0, 0, 0, 0, 0, 0, 0, 0)
-	c.buf = h.append(c.buf, names)
+	return h.append(append(b, 0, 0, 0, 0, 0, 0, 0, 0), names)
 }
 
 // number returns the number of a method, and its name if the server has to be told.

@@ -71,8 +71,32 @@ type callHead struct {
 }
 
 func (h *callHead) append(b []byte, names *sentNames) []byte {
-	var flags byte
 	at := len(b)
+	id := codecID(h.codec)
+	var flags byte
+	if h.trace != 0 || h.hasReply || h.name != "" || id == codecNamed {
+		b, flags = h.appendNames(b, id)
+	} else {
+		b = append(appendUvarint(append(b, 0), uint64(h.method)), id)
+	}
+	if h.hasDeadline {
+		flags |= callDeadline
+		b = appendUvarint(b, uint64(max(h.timeout, 0))/uint64(time.Microsecond))
+	}
+	if h.sent > 0 {
+		flags |= callSent
+		b = appendUvarint(b, uint64(h.sent)/uint64(time.Microsecond))
+	}
+	if h.attempt > 1 || h.criticality != 0 || h.total > 0 || h.hasReply || len(h.metadata) > 0 {
+		b, flags = h.appendRest(b, names, flags)
+	}
+	b[at] = flags
+	return b
+}
+
+// appendNames appends what comes first, of a head that says more there than numbers for the method and the codec.
+func (h *callHead) appendNames(b []byte, codec byte) ([]byte, byte) {
+	var flags byte
 	b = append(b, 0)
 	if h.trace != 0 || h.hasReply {
 		flags |= callMore
@@ -90,19 +114,15 @@ func (h *callHead) append(b []byte, names *sentNames) []byte {
 		flags |= callName
 		b = appendBytes(b, h.name)
 	}
-	id := codecID(h.codec)
-	b = append(b, id)
-	if id == codecNamed {
+	b = append(b, codec)
+	if codec == codecNamed {
 		b = appendBytes(b, h.codec)
 	}
-	if h.hasDeadline {
-		flags |= callDeadline
-		b = binary.AppendUvarint(b, uint64(max(h.timeout, 0)/time.Microsecond))
-	}
-	if h.sent > 0 {
-		flags |= callSent
-		b = binary.AppendUvarint(b, uint64(h.sent/time.Microsecond))
-	}
+	return b, flags
+}
+
+// appendRest appends what comes last, of which most calls have nothing.
+func (h *callHead) appendRest(b []byte, names *sentNames, flags byte) ([]byte, byte) {
 	if h.attempt > 1 {
 		flags |= callAttempt
 		b = binary.AppendUvarint(b, uint64(h.attempt))
@@ -125,8 +145,7 @@ func (h *callHead) append(b []byte, names *sentNames) []byte {
 		flags |= callMetadata
 		b = appendMetadata(b, h.metadata, names, h.trace)
 	}
-	b[at] = flags
-	return b
+	return b, flags
 }
 
 // rawCall is a callHead as it lies in the read buffer.
@@ -257,30 +276,11 @@ func (h *answerHead) append(b []byte, names *sentNames) []byte {
 	return b
 }
 
-// parseAnswer reads the head of ANSWER or END and leaves the message in c.
+// parseAnswer reads the head of ANSWER or END into h, which is zero, and leaves the message in c.
 func parseAnswer(c *cursor, maxHeader int, names *recvNames, h *answerHead) error {
 	flags := c.byte()
-	if flags == 0 && !c.bad { // most answers say nothing beside their message
-		*h = answerHead{}
-		return nil
-	}
-	*h = answerHead{}
-	if flags&^answerKnown != 0 {
-		return errMalformed
-	}
-	var err error
-	if flags&answerStatus != 0 {
-		if h.status, err = parseStatus(c); err != nil {
-			return err
-		}
-	}
-	if flags&answerHeader != 0 {
-		if h.header, err = parseMetadata(c, maxHeader, names, true, nil); err != nil {
-			return err
-		}
-	}
-	if flags&answerTrailer != 0 {
-		if h.trailer, err = parseMetadata(c, maxHeader, names, true, nil); err != nil {
+	if flags&^answerLoad != 0 { // few say more beside their message
+		if err := h.parseFirst(c, flags, maxHeader, names); err != nil {
 			return err
 		}
 	}
@@ -294,6 +294,27 @@ func parseAnswer(c *cursor, maxHeader int, names *recvNames, h *answerHead) erro
 		return errMalformed
 	}
 	return nil
+}
+
+// parseFirst reads what comes before the load.
+func (h *answerHead) parseFirst(c *cursor, flags byte, maxHeader int, names *recvNames) (err error) {
+	if flags&^answerKnown != 0 {
+		return errMalformed
+	}
+	if flags&answerStatus != 0 {
+		if h.status, err = parseStatus(c); err != nil {
+			return err
+		}
+	}
+	if flags&answerHeader != 0 {
+		if h.header, err = parseMetadata(c, maxHeader, names, true, nil); err != nil {
+			return err
+		}
+	}
+	if flags&answerTrailer != 0 {
+		h.trailer, err = parseMetadata(c, maxHeader, names, true, nil)
+	}
+	return err
 }
 
 func appendStatus(b []byte, e *status.Error) []byte {

@@ -69,7 +69,7 @@ func (c *clientConn) Open(ctx context.Context, req *transport.Request) (transpor
 	}
 	if s.sendEnd == nil && c.cause == nil {
 		before := len(c.buf)
-		c.appendHead(s.ca, req, now, 0)
+		c.buf = c.appendHead(c.buf, s.ca, req, now, 0)
 		putHeader(c.buf[before:], len(c.buf)-before-headerLen, typeOpen, s.id)
 		mine := c.addedFor(s.ca, before)
 		s.ca.whole = true
