@@ -38,7 +38,7 @@ func Handle[Req, Rep any](s *Server, name string, fn func(ctx context.Context, r
 		}
 		return rep, nil
 	}
-	serve := func(ctx context.Context, dec func(any) error, mw grpc.UnaryServerInterceptor) (any, error) {
+	m.serve = func(_ any, ctx context.Context, dec func(any) error, mw grpc.UnaryServerInterceptor) (any, error) {
 		req := new(Req)
 		if err := dec(req); err != nil {
 			return nil, err
@@ -48,9 +48,7 @@ func Handle[Req, Rep any](s *Server, name string, fn func(ctx context.Context, r
 		}
 		return mw(ctx, req, info, last)
 	}
-	mw, keyed := chainUnary(s.opt.unary), chainUnary(s.withKeys(func() any { return new(Rep) }))
-	m.unary = func(ctx context.Context, dec func(any) error) (any, error) { return serve(ctx, dec, mw) }
-	m.keyed = func(ctx context.Context, dec func(any) error) (any, error) { return serve(ctx, dec, keyed) }
+	m.mw, m.keyed = chainUnary(s.opt.unary), chainUnary(s.withKeys(func() any { return new(Rep) }))
 	s.add(m)
 }
 
@@ -110,11 +108,11 @@ func HandleStream[Req, Rep any](s *Server, name string, fn func(*ServerStream[Re
 // file are published in discovery. It panics if impl does not implement the service.
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	methods, info := describeService(desc, impl, chainUnary(s.opt.unary), chainStream(s.opt.stream))
-	keyed, _ := describeService(desc, impl, chainUnary(s.withKeys(nil)), nil)
-	for i, m := range methods {
-		m.keyed = keyed[i].unary
-	}
+	keyed := chainUnary(s.withKeys(nil))
 	for _, m := range methods {
+		if m.serve != nil {
+			m.keyed = keyed
+		}
 		s.add(m)
 	}
 	s.mu.Lock()
@@ -129,11 +127,8 @@ func describeService(desc *grpc.ServiceDesc, impl any, unaryMW grpc.UnaryServerI
 	var methods []*method
 	for i := range desc.Methods {
 		md := &desc.Methods[i]
-		m := &method{info: registry.Method{Name: desc.ServiceName + "/" + md.MethodName}}
+		m := &method{info: registry.Method{Name: desc.ServiceName + "/" + md.MethodName}, serve: md.Handler, impl: impl, mw: unaryMW}
 		file.apply(md.MethodName, m)
-		m.unary = func(ctx context.Context, dec func(any) error) (any, error) {
-			return md.Handler(impl, ctx, dec, unaryMW)
-		}
 		methods = append(methods, m)
 		info.Methods = append(info.Methods, grpc.MethodInfo{Name: md.MethodName})
 	}

@@ -52,8 +52,6 @@ type caller struct {
 	tls  *tls.ConnectionState // nil without
 	id   atomic.Uint64        // what identity returned; 0 = it has not been asked
 
-	latest atomic.Pointer[method] // the one that was called last: the next call is likely to be for the same
-
 	stranger bool // what it says of the call tree does not count
 	proxied  bool // what comes through a proxy is trusted as it is
 }
@@ -72,22 +70,23 @@ type answer struct {
 type incomingKey struct{}
 
 // newIncoming returns the context of a call that arrived with ctx. If ctx was made by CallContext it is already there.
-func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming, st transport.ServerStream) *incoming {
-	var c *incoming
+func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming) *incoming {
 	if own, ok := ctx.(*callctx.Context); ok {
-		c, _ = own.Values().(*incoming)
-	}
-	if c == nil {
-		said := in.Deadline
-		c = s.makeIncoming(s.newCaller(in.Peer, in.TLS), in)
-		if in.Deadline != said {
-			ctx = bounded(ctx, in.Deadline)
+		if c, ok := own.Values().(*incoming); ok {
+			return c
 		}
-		c.own.Init(in.Deadline, ctx)
 	}
-	if st != nil {
-		c.answer.Store(&answer{stream: st})
+	return s.incomingWithin(ctx, in)
+}
+
+// incomingWithin is newIncoming for transports that make contexts of their own.
+func (s *Server) incomingWithin(ctx context.Context, in *transport.Incoming) *incoming {
+	said := in.Deadline
+	c := s.makeIncoming(s.newCaller(in.Peer, in.TLS), s.methods[in.Method], in)
+	if in.Deadline != said {
+		ctx = bounded(ctx, in.Deadline)
 	}
+	c.own.Init(in.Deadline, ctx)
 	return c
 }
 
@@ -96,14 +95,10 @@ func (s *Server) newCaller(addr net.Addr, state *tls.ConnectionState) *caller {
 }
 
 // makeIncoming also takes from in what its caller has no right to say.
-func (s *Server) makeIncoming(from *caller, in *transport.Incoming) *incoming {
-	m := from.latest.Load()
-	if m == nil || m.info.Name != in.Method {
-		if m = s.methods[in.Method]; m != nil {
-			from.latest.Store(m)
-		}
+func (s *Server) makeIncoming(from *caller, m *method, in *transport.Incoming) *incoming {
+	if from.stranger || len(in.Metadata) > 0 { // others may say what they like
+		s.heed(from, in, m)
 	}
-	s.heed(from, in, m)
 	return &incoming{from: from, m: m, md: in.Metadata, pathAttempt: int16(min(in.PathAttempt, math.MaxInt16)),
 		criticality: in.Criticality}
 }
@@ -113,17 +108,31 @@ func (s *handler) ConnInfo(addr net.Addr, state *tls.ConnectionState) any {
 	return s.newCaller(addr, state)
 }
 
+// FindMethod returns what CallContext is given with each call of a method; nil = there is no such method.
+func (s *handler) FindMethod(name string) any {
+	if m := s.methods[name]; m != nil {
+		return m
+	}
+	return nil
+}
+
 // CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.
-func (s *handler) CallContext(info any, in *transport.Incoming) *callctx.Context {
-	c := s.makeIncoming(info.(*caller), in)
+func (s *handler) CallContext(info, found any, in *transport.Incoming) *callctx.Context {
+	m, _ := found.(*method)
+	c := s.makeIncoming(info.(*caller), m, in)
 	c.own.Init(in.Deadline, c)
 	return &c.own
 }
 
+// whole reports whether the call's context was made in one piece with it. Otherwise it hangs on a context of the transport's.
+func (c *incoming) whole() bool { return c.own.Values() == callctx.Valuer(c) }
+
 // base returns the context that ends with the call.
 func (c *incoming) base() context.Context {
-	if ctx, ok := c.own.Values().(context.Context); ok && ctx != context.Context(c) {
-		return ctx
+	if !c.whole() {
+		if ctx, ok := c.own.Values().(context.Context); ok {
+			return ctx
+		}
 	}
 	return &c.own
 }
@@ -135,7 +144,12 @@ func (c *incoming) Deadline() (time.Time, bool) { return c.base().Deadline() }
 func (c *incoming) Done() <-chan struct{} { return c.base().Done() }
 
 // Err implements context.Context.
-func (c *incoming) Err() error { return c.base().Err() }
+func (c *incoming) Err() error {
+	if c.whole() {
+		return c.own.Err()
+	}
+	return c.base().Err()
+}
 
 // AfterFunc spares contexts that are derived from c a goroutine.
 func (c *incoming) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.base(), f) }
@@ -162,7 +176,7 @@ func (c *incoming) Value(key any) any {
 
 // decoder reads the request of one call. It is used again, so that the function which handlers are given is made once.
 type decoder struct {
-	c      *incoming
+	c      *incoming // nil when its handler has returned
 	codec  codec.Codec
 	in     *transport.Incoming
 	decode func(any) error
@@ -173,30 +187,39 @@ type decoder struct {
 func (s *Server) decoder(c *incoming, cd codec.Codec, in *transport.Incoming) *decoder {
 	d, _ := s.decoders.Get().(*decoder)
 	if d == nil {
-		d = new(decoder)
-		d.decode = d.unmarshal
+		d = newDecoder()
 	}
 	d.c, d.codec, d.in, d.over = c, cd, in, false
 	return d
 }
 
 func (s *Server) release(d *decoder) {
-	d.c, d.codec, d.in = nil, nil, nil
+	d.c, d.in = nil, nil
 	s.decoders.Put(d)
 }
 
-func (d *decoder) unmarshal(v any) error {
-	if d.in == nil {
-		return status.Errorf(status.Internal, "the request was asked for after the handler had returned")
+func newDecoder() *decoder {
+	d := new(decoder)
+	d.decode = func(v any) error {
+		if d.c == nil {
+			return errAskedLate
+		}
+		if err := d.codec.Unmarshal(d.in.Payload, v); err != nil {
+			return unreadable(d.in.Method, err)
+		}
+		// The last look: all that comes before the handler and can take its time, a goroutine's start and this very reading included, is over.
+		if d.over = d.c.over(); d.over {
+			return gone(d.c)
+		}
+		return nil
 	}
-	if err := d.codec.Unmarshal(d.in.Payload, v); err != nil {
-		return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %s", d.in.Method, codec.Reason(err))}
-	}
-	// The last look: all that comes before the handler and can take its time, a goroutine's start and this very reading included, is over.
-	if d.over = d.c.over(); d.over {
-		return gone(d.c)
-	}
-	return nil
+	return d
+}
+
+var errAskedLate = status.Errorf(status.Internal, "the request was asked for after the handler had returned")
+
+func unreadable(method string, err error) *status.Error {
+	return &status.Error{Code: status.InvalidArgument, Fate: status.Processed, Message: fmt.Sprintf("the request of %s cannot be decoded: %s", method, codec.Reason(err))}
 }
 
 // above returns the incoming call that ctx belongs to, or nil at the root of a call tree.
@@ -274,18 +297,18 @@ func (c *incoming) addTrailer(md metadata.MD) {
 	a.trailer = metadata.Join(a.trailer, md)
 }
 
-// metadata returns what the handler wants sent with the answer.
-func (c *incoming) metadata() (header, trailer transport.Metadata) {
+// speak adds to an answer what the handler wants sent with it.
+func (c *incoming) speak(out *transport.Outgoing) {
 	a := c.answer.Load()
-	if a == nil {
-		return nil, nil
+	if a == nil { // as of most
+		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.headerSent {
-		header = c.sayable(a.header)
+		out.Header = c.sayable(a.header)
 	}
-	return header, c.sayable(a.trailer)
+	out.Trailer = c.sayable(a.trailer)
 }
 
 // sayable is what can be said of md over every protocol.

@@ -31,7 +31,7 @@ func TestIncomingIsSmall(t *testing.T) {
 	}
 	h := &handler{trusting()}
 	in := &transport.Incoming{Method: "a.B/C", PathAttempt: math.MaxInt, Peer: nodeAddr("10.0.0.1:1")}
-	if c := h.newIncoming(h.CallContext(h.ConnInfo(in.Peer, nil), in), in, nil); c.pathAttempt != math.MaxInt16 {
+	if c := h.newIncoming(h.CallContext(h.ConnInfo(in.Peer, nil), nil, in), in); c.pathAttempt != math.MaxInt16 {
 		t.Errorf("an attempt number that does not fit becomes %d", c.pathAttempt)
 	}
 }
@@ -41,8 +41,8 @@ func TestCallContext(t *testing.T) {
 	h := &handler{trusting()}
 	in := &transport.Incoming{Method: "a.B/C", Metadata: transport.Metadata{{Key: "k", Value: "v"}}, PathAttempt: 2,
 		Deadline: policy.Now().Add(time.Hour), Peer: nodeAddr("10.0.0.1:1")}
-	own := h.CallContext(h.ConnInfo(in.Peer, nil), in)
-	c := h.newIncoming(own, in, nil)
+	own := h.CallContext(h.ConnInfo(in.Peer, nil), nil, in)
+	c := h.newIncoming(own, in)
 	if above(context.WithValue(c, incomingKey{}, c)) != c || above(own) != c || above(c).pathAttempt != 2 {
 		t.Error("calls made with the context would not find the call they were made for")
 	}
@@ -72,7 +72,7 @@ func TestCallContext(t *testing.T) {
 func TestForeignContext(t *testing.T) {
 	type key struct{}
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), key{}, 1))
-	c := trusting().newIncoming(ctx, &transport.Incoming{Method: "a.B/C"}, nil)
+	c := trusting().newIncoming(ctx, &transport.Incoming{Method: "a.B/C"})
 	if c.Value(key{}) != 1 || c.Err() != nil || above(c) != c {
 		t.Error("the transport's context is not there")
 	}

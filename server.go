@@ -58,11 +58,11 @@ type Server struct {
 	cut     chan struct{} // closed by Close
 	cutOnce sync.Once
 
-	calls, failures atomic.Int64
-	faults          atomic.Int64 // failures that are not what a caller asked for, such as NotFound
-	inFlight        atomic.Int64
-	streams         atomic.Int64 // of those
-	decoders        sync.Pool    // of *decoder
+	calls, ended atomic.Int64 // that were let in, and those of them that are over
+	failures     atomic.Int64
+	faults       atomic.Int64 // failures that are not what a caller asked for, such as NotFound
+	streams      atomic.Int64 // under way
+	decoders     sync.Pool    // of *decoder
 
 	desk    *admission.Desk
 	asks    sync.Pool                 // of *admission.Ask
@@ -95,9 +95,11 @@ type method struct {
 	// clientStreams and serverStreams say on which sides of a stream there can be many messages.
 	clientStreams, serverStreams bool
 
-	unary  func(ctx context.Context, dec func(any) error) (any, error)
-	keyed  func(ctx context.Context, dec func(any) error) (any, error) // unary, for calls with an idempotency key
-	stream func(s grpc.ServerStream) error
+	// One of serve and stream is set. serve is given impl, and mw or, for calls with an idempotency key, keyed, of which each may be nil.
+	serve     grpc.MethodHandler
+	impl      any
+	mw, keyed grpc.UnaryServerInterceptor
+	stream    func(s grpc.ServerStream) error
 }
 
 // NewServer returns a server of the service with that discovery name. Wrong options are all reported at once.
@@ -202,7 +204,7 @@ func (s *Server) Snapshot() ServerSnapshot {
 	s.mu.Lock()
 	f, guard := s.front, s.guard
 	s.mu.Unlock()
-	out := ServerSnapshot{InFlight: s.inFlight.Load(), Calls: s.calls.Load(), Failures: s.failures.Load(), Admission: s.desk.Snapshot()}
+	out := ServerSnapshot{InFlight: s.inFlight(), Calls: s.calls.Load(), Failures: s.failures.Load(), Admission: s.desk.Snapshot()}
 	if f != nil {
 		out.Port, out.Native = f.snapshot(), f.wire.Counters()
 	}
@@ -396,63 +398,72 @@ func ownAddress(addrs []net.Addr, six bool) string {
 type handler struct{ *Server }
 
 // Unary implements transport.Handler.
-func (s *handler) Unary(ctx context.Context, in *transport.Incoming) transport.Outgoing {
-	c := s.newIncoming(ctx, in, nil)
-	story := s.explains(c, in)
+func (s *handler) Unary(ctx context.Context, in *transport.Incoming) (out transport.Outgoing) {
+	c := s.newIncoming(ctx, in)
 	m := c.m
-	if m != nil && m.unary == nil {
+	var x *extras
+	if len(in.Metadata) > 0 {
+		x = s.extras(c, in)
+	}
+	if m != nil && m.serve == nil {
 		m = nil
 	}
-	cd, self, refusal := s.enter(c, in, m)
+	cd, refusal := s.enter(c, in, m, x)
 	if refusal != nil {
-		out := transport.Outgoing{Status: refusal, Trailer: self, Load: transport.Load{InFlight: uint32(s.inFlight.Load() + 1)}}
-		story.end(s.Server, &out)
+		out.Status, out.Load.InFlight = refusal, uint32(s.inFlight()+1)
+		x.tell(s.Server, &out)
 		return out
 	}
-	story.begin()
+	mw := m.mw
+	if x != nil {
+		x.story.begin()
+		if x.keyed && m.keyed != nil {
+			mw = m.keyed
+		}
+	}
 	returned := false
 	defer func() {
 		if !returned {
 			s.died(c)
-			s.inFlight.Add(-1)
+			s.ended.Add(1)
 		}
 	}()
 	d := s.decoder(c, cd, in)
-	run := m.unary
-	if m.keyed != nil && in.Metadata.Get(idempotency.Header) != "" {
-		run = m.keyed
-	}
-	v, err := run(c, d.decode)
+	v, err := m.serve(m.impl, c, d.decode, mw)
 	over := d.over
 	s.release(d)
-	out := transport.Outgoing{Codec: cd, Message: v}
-	out.Header, out.Trailer = c.metadata()
-	addTrailer(&out, self...)
+	out.Codec = cd
+	c.speak(&out)
 	switch {
 	case err == nil:
+		out.Message = v
 	case over:
-		out.Message, out.Status = nil, s.late(c)
+		out.Status = s.late(c)
 	default:
-		out.Message, out.Status = nil, s.failed(c, err)
+		out.Status = s.failed(c, err)
 	}
 	returned = true
 	out.Load.InFlight = s.leave(c, out.Status)
-	story.end(s.Server, &out)
+	x.tell(s.Server, &out)
 	return out
 }
 
 // Stream implements transport.Handler.
-func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transport.ServerStream) transport.Outgoing {
-	c := s.newIncoming(ctx, in, st)
-	story := s.explains(c, in)
+func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transport.ServerStream) (out transport.Outgoing) {
+	c := s.newIncoming(ctx, in)
+	c.answer.Store(&answer{stream: st})
 	m := c.m
+	var x *extras
+	if len(in.Metadata) > 0 {
+		x = s.extras(c, in)
+	}
 	if m != nil && m.stream == nil {
 		m = nil
 	}
-	cd, self, refusal := s.enter(c, in, m)
+	cd, refusal := s.enter(c, in, m, x)
 	if refusal != nil {
-		out := transport.Outgoing{Status: refusal, Trailer: self}
-		story.end(s.Server, &out)
+		out.Status = refusal
+		x.tell(s.Server, &out)
 		return out
 	}
 	ss := &serverStream{c: c, s: st, srv: s.Server}
@@ -464,53 +475,90 @@ func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transpo
 		}
 		ss.talk()
 		s.streams.Add(-1)
-		s.inFlight.Add(-1)
+		s.ended.Add(1)
 	}()
 	if c.over() {
 		returned = true
-		out := transport.Outgoing{Status: s.late(c), Trailer: self}
-		story.end(s.Server, &out)
+		out.Status = s.late(c)
+		x.tell(s.Server, &out)
 		return out
 	}
 	st.SetCodec(cd)
-	story.begin()
+	if x != nil {
+		x.story.begin()
+	}
 	err := m.stream(ss)
 	returned = true
-	var out transport.Outgoing
-	out.Header, out.Trailer = c.metadata()
-	addTrailer(&out, self...)
+	c.speak(&out)
 	if err != nil {
 		out.Status = s.failed(c, err)
 	}
-	story.end(s.Server, &out)
+	x.tell(s.Server, &out)
 	return out
 }
 
-// enter lets a call in, unless it is refused: it is meant for somebody else, there is no such method (m is nil), or there is no place. self goes into the
-// answer's trailer.
-func (s *handler) enter(c *incoming, in *transport.Incoming, m *method) (cd codec.Codec, self transport.Metadata, refusal *status.Error) {
-	self, refusal = s.meant(in)
-	if refusal == nil && m == nil {
-		refusal = s.unknown(in.Method, c.m)
-	}
-	if refusal == nil {
-		cd, refusal = s.codec(m, in)
-	}
-	if refusal != nil {
-		if c.seat.Waits() {
-			_ = s.giveUp(c, policy.Now(), false) // why it is refused is known
+// extras are what a call's metadata asks of the server itself. Most calls have none, and nil.
+type extras struct {
+	self  transport.Metadata // for the answer's trailer
+	wrong *status.Error      // not nil if the call is meant for somebody else
+	keyed bool               // it has an idempotency key
+	story *telling           // nil if the caller does not want to know what happens
+}
+
+// extras looks for what a call's metadata asks of the server itself.
+func (s *Server) extras(c *incoming, in *transport.Incoming) *extras {
+	for i := range in.Metadata {
+		switch in.Metadata[i].Key {
+		case headerNode, headerExplain, idempotency.Header:
+			x := &extras{keyed: in.Metadata.Get(idempotency.Header) != "", story: s.explains(c, in)}
+			x.self, x.wrong = s.meant(in)
+			return x
 		}
-		s.settle(c)
-		return nil, self, refusal
 	}
-	if m.desk != nil {
-		if refusal = s.admitted(c, in); refusal != nil {
-			return nil, self, refusal
+	return nil
+}
+
+// tell adds to the answer what was asked.
+func (x *extras) tell(s *Server, out *transport.Outgoing) {
+	if x != nil {
+		addTrailer(out, x.self...)
+		x.story.end(s, out)
+	}
+}
+
+// enter lets a call in, unless it is refused: it is meant for somebody else, there is no such method (m is nil), it speaks another codec, or there is no place.
+func (s *handler) enter(c *incoming, in *transport.Incoming, m *method, x *extras) (codec.Codec, *status.Error) {
+	var cd codec.Codec
+	if m != nil && (x == nil || x.wrong == nil) {
+		cd = m.codec(in.Codec)
+	}
+	if cd == nil {
+		return nil, s.turnAway(c, in, m, x)
+	}
+	if m.desk != nil && !c.seat.Taken() {
+		if refusal := s.admitted(c, in); refusal != nil {
+			return nil, refusal
 		}
 	}
 	s.calls.Add(1)
-	s.inFlight.Add(1)
-	return cd, self, nil
+	return cd, nil
+}
+
+// turnAway says why a call cannot be served, however much room there is, and has it leave the line.
+func (s *handler) turnAway(c *incoming, in *transport.Incoming, m *method, x *extras) (why *status.Error) {
+	switch {
+	case x != nil && x.wrong != nil:
+		why = x.wrong
+	case m == nil:
+		why = s.unknown(in.Method, c.m)
+	default:
+		why = strange(in)
+	}
+	if c.seat.Waits() {
+		_ = s.giveUp(c, policy.Now(), false) // why it is refused is known
+	}
+	s.settle(c)
+	return why
 }
 
 // leave ends a call that enter has let in, and returns how many there were, itself included.
@@ -519,7 +567,14 @@ func (s *Server) leave(c *incoming, e *status.Error) uint32 {
 		now := policy.Now()
 		s.desk.Done(now, policy.Source{}, c.m.desk, &c.seat, c.outcome(now, e))
 	}
-	return uint32(s.inFlight.Add(-1) + 1)
+	ended := s.ended.Add(1)
+	return uint32(s.calls.Load() - ended + 1)
+}
+
+// inFlight is how many calls are under way.
+func (s *Server) inFlight() int64 {
+	ended := s.ended.Load() // first: what ends meanwhile has begun
+	return s.calls.Load() - ended
 }
 
 // died ends a call whose handler panicked or called Goexit; the transport answers.
@@ -553,7 +608,7 @@ func (s *handler) unknownCall(_ context.Context, in *transport.Incoming) transpo
 func (s *handler) unknown(name string, m *method) *status.Error {
 	e := &status.Error{Code: status.Unimplemented, Kind: status.NoMethod, Fate: status.Processed}
 	switch {
-	case m != nil && m.unary == nil:
+	case m != nil && m.serve == nil:
 		e.Message = fmt.Sprintf("%s is a stream, not a unary method", name)
 	case m != nil:
 		e.Message = fmt.Sprintf("%s is a unary method, not a stream", name)
@@ -566,20 +621,26 @@ func (s *handler) unknown(name string, m *method) *status.Error {
 	return e
 }
 
-// codec finds the codec that the caller used, if the method can speak it.
-func (s *handler) codec(m *method, in *transport.Incoming) (codec.Codec, *status.Error) {
-	switch in.Codec {
-	case "proto":
-		if !m.typed {
-			return codec.Proto{}, nil
-		}
-		return nil, &status.Error{Code: status.Unimplemented, Fate: status.Processed,
-			Message: in.Method + " is a typed Go function and speaks JSON, not protobuf: call it with hull.Call, or with a client that sends JSON"}
-	case "json":
-		return codec.JSON{}, nil
-	case "bytes":
-		return codec.Bytes{}, nil
+// codec finds the codec that a caller uses; nil = the method does not speak it.
+func (m *method) codec(name string) codec.Codec {
+	switch {
+	case name == "proto" && !m.typed:
+		return codec.Proto{}
+	case name == "json":
+		return codec.JSON{}
+	case name == "bytes":
+		return codec.Bytes{}
 	}
-	return nil, &status.Error{Code: status.Unimplemented, Fate: status.Processed,
-		Message: fmt.Sprintf("codec %q is not known here; known are proto, json and bytes", in.Codec)}
+	return nil
+}
+
+// strange refuses a call whose codec its method does not speak.
+func strange(in *transport.Incoming) *status.Error {
+	e := &status.Error{Code: status.Unimplemented, Fate: status.Processed}
+	if in.Codec == "proto" {
+		e.Message = in.Method + " is a typed Go function and speaks JSON, not protobuf: call it with hull.Call, or with a client that sends JSON"
+	} else {
+		e.Message = fmt.Sprintf("codec %q is not known here; known are proto, json and bytes", in.Codec)
+	}
+	return e
 }

@@ -27,7 +27,7 @@ func (p *parking) Granted(_ uint32, v policy.Verdict) { p.verdict <- v }
 // run where nothing may wait. Unless the call is refused it goes on to Unary, or to Forget.
 func (s *handler) Arrive(ctx *callctx.Context, in *transport.Incoming, now policy.Time) (waits bool, refusal *status.Error) {
 	c, ok := ctx.Values().(*incoming)
-	if !ok || c.m == nil || c.m.desk == nil || c.m.unary == nil {
+	if !ok || c.m == nil || c.m.desk == nil || c.m.serve == nil {
 		return false, nil
 	}
 	p, e := s.ask(c, in, now)
@@ -54,6 +54,11 @@ func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*par
 	if s.desk.Pass(now, in.Deadline, c.m.desk, &c.seat) {
 		return nil, nil
 	}
+	return s.askAll(c, in, now)
+}
+
+// askAll is ask of a call that does not simply pass.
+func (s *Server) askAll(c *incoming, in *transport.Incoming, now policy.Time) (*parking, *status.Error) {
 	a, _ := s.asks.Get().(*admission.Ask)
 	if a == nil {
 		a = new(admission.Ask)
@@ -79,11 +84,8 @@ func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*par
 	return nil, nil
 }
 
-// admitted sees to it that a call has a seat when its handler starts, and waits for one if that is allowed.
+// admitted sees to it that a call gets the seat that it has not yet when its handler is to start, and waits for it if that is allowed.
 func (s *Server) admitted(c *incoming, in *transport.Incoming) *status.Error {
-	if c.seat.Taken() {
-		return nil
-	}
 	if !c.seat.Waits() {
 		if p, e := s.ask(c, in, policy.Now()); p == nil {
 			return e
@@ -143,11 +145,11 @@ func gone(c *incoming) *status.Error {
 
 // over reports whether nobody waits for the call any more. Where the timer is the transport's the clock is asked as well: timers can be late.
 func (c *incoming) over() bool {
-	if c.Err() != nil {
-		return true
+	if c.whole() {
+		return c.own.Err() != nil
 	}
 	until := c.own.Until()
-	return until != 0 && c.base() != context.Context(&c.own) && until <= policy.Now()
+	return c.base().Err() != nil || until != 0 && until <= policy.Now()
 }
 
 // late takes the seat from a call that was let in and is over before its handler has begun.
@@ -245,7 +247,7 @@ func (s *Server) turn() (stop func()) {
 			case <-t.C:
 			}
 			now, calls := policy.Now(), s.calls.Load()+s.desk.Refusals()
-			if calls != seen || s.inFlight.Load() > 0 || s.desk.Busy() {
+			if calls != seen || s.inFlight() > 0 || s.desk.Busy() {
 				seen = calls
 				s.desk.Measured(now, read())
 				s.desk.Turn(now, policy.Source{})

@@ -146,7 +146,7 @@ func (s *Server) begin(p Phase, why string) {
 		args = append(args, "why", why)
 	}
 	if p >= Leaving {
-		args = append(args, "in_flight", s.inFlight.Load())
+		args = append(args, "in_flight", s.inFlight())
 	}
 	if p == Unready {
 		s.log.Warn("server "+p.String(), args...)
@@ -258,7 +258,7 @@ func (s *Server) leaveGently(reg *registry.Registry, r announcement, f *front) e
 	var calls, streams int64 // that are under way when the time is up
 	late := time.AfterFunc(most, func() {
 		streams = s.streams.Load()
-		calls = max(s.inFlight.Load()-streams, 0)
+		calls = max(s.inFlight()-streams, 0)
 		cut(errLate)
 	})
 	defer late.Stop()

@@ -432,7 +432,7 @@ func (t *telling) end(s *Server, out *transport.Outgoing) {
 		return
 	}
 	now, admission := policy.Now(), s.desk.Snapshot()
-	v := servedJSON{Service: s.service, Node: s.NodeID(), Code: status.OK.String(), InFlight: s.inFlight.Load(), Limit: admission.Limit,
+	v := servedJSON{Service: s.service, Node: s.NodeID(), Code: status.OK.String(), InFlight: s.inFlight(), Limit: admission.Limit,
 		Waiting: admission.Waiting, Attempt: t.in.PathAttempt}
 	if t.in.Deadline != 0 {
 		v.LeftMS = millis(t.in.Deadline.Sub(t.in.Received))

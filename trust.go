@@ -125,8 +125,8 @@ func ofStrangers(f transport.Field) bool {
 	return false
 }
 
-// heed takes from a call what its caller has no right to say. A call that says nothing unusual costs a trusted caller three comparisons, and a look at the
-// names of its headers.
+// heed takes from a call what its caller has no right to say. That of a trusted caller without headers it leaves as it is; one with headers that says nothing
+// unusual costs him three comparisons, and a look at their names.
 func (s *Server) heed(from *caller, in *transport.Incoming, m *method) {
 	most := s.strangersTime(in, m)
 	late := most != 0 && (in.Deadline == 0 || in.Deadline > most)
@@ -152,7 +152,7 @@ func (s *Server) strangersTime(in *transport.Incoming, m *method) policy.Time {
 	if most == 0 {
 		most = DefaultMaxTime
 	}
-	if most < 0 || m == nil || m.unary == nil {
+	if most < 0 || m == nil || m.serve == nil {
 		return 0
 	}
 	received := in.Received

@@ -54,7 +54,8 @@ const (
 
 // method is what a connection knows about one method.
 type method struct {
-	name string // "" = one without a number, see anonymous
+	name  string // "" = one without a number, see anonymous
+	found any    // what the handler's FindMethod returned; nil if it was not asked
 	// took is a moving average of how long the handler takes, in nanoseconds.
 	took atomic.Int64
 	// answer is the size of the last answer, if it or the one before it was large.
@@ -234,7 +235,7 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 	default:
 		ca.state.Store(callWaiting)
 		if c.s.contexts != nil {
-			ca.ctx = c.s.contexts.CallContext(c.info, &ca.in)
+			ca.ctx = c.s.contexts.CallContext(c.info, ca.m.found, &ca.in)
 		} else {
 			ca.ctx = callctx.New(ca.in.Deadline, nil)
 		}
@@ -271,6 +272,9 @@ func (c *serverConn) method(h *rawCall) (*method, string, error) {
 			return nil, "", fmt.Errorf("more than %d bytes of names of methods to be remembered: %w", maxMethodBytes, errMalformed)
 		}
 		m := &method{name: string(h.rawName)}
+		if c.s.contexts != nil {
+			m.found = c.s.contexts.FindMethod(m.name)
+		}
 		c.methods = append(c.methods, m)
 		return m, m.name, nil
 	case h.rawName == nil && h.method > 0 && int(h.method) <= len(c.methods):

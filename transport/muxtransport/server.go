@@ -38,10 +38,11 @@ type Server struct {
 var _ transport.Server = (*Server)(nil)
 
 // contextMaker is a Handler that keeps more with a call's context than this package does, and saves an allocation by making
-// both in one. The context has in's deadline; info is what ConnInfo returned for the connection.
+// both in one. The context has in's deadline; info and found are what ConnInfo returned for the connection and FindMethod for the call's method.
 type contextMaker interface {
 	ConnInfo(addr net.Addr, state *tls.ConnectionState) (info any)
-	CallContext(info any, in *transport.Incoming) *callctx.Context
+	FindMethod(name string) (found any)
+	CallContext(info, found any, in *transport.Incoming) *callctx.Context
 }
 
 // admitter is a Handler that decides whether a unary call may run before it gets a goroutine, so that a refusal costs little and what has to wait
