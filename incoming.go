@@ -108,7 +108,7 @@ func (s *handler) ConnInfo(addr net.Addr, state *tls.ConnectionState) any {
 	return s.newCaller(addr, state)
 }
 
-// FindMethod returns what CallContext is given with each call of a method; nil = there is no such method.
+// FindMethod returns what CallContext is given with each call of a method, so that it need not look again; nil = there is no such method.
 func (s *handler) FindMethod(name string) any {
 	if m := s.methods[name]; m != nil {
 		return m
@@ -119,6 +119,9 @@ func (s *handler) FindMethod(name string) any {
 // CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.
 func (s *handler) CallContext(info, found any, in *transport.Incoming) *callctx.Context {
 	m, _ := found.(*method)
+	if m == nil { // the connection has given the method no number
+		m = s.methods[in.Method]
+	}
 	c := s.makeIncoming(info.(*caller), m, in)
 	c.own.Init(in.Deadline, c)
 	return &c.own

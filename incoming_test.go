@@ -36,6 +36,25 @@ func TestIncomingIsSmall(t *testing.T) {
 	}
 }
 
+// A method is found by its name too: connections do not keep in mind what those of all calls are.
+func TestMethodOfCall(t *testing.T) {
+	s, err := NewServer("plant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	Handle(s, "a.B/C", func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
+	h := &handler{s}
+	info, in := h.ConnInfo(nodeAddr("10.0.0.1:1"), nil), &transport.Incoming{Method: "a.B/C"}
+	for _, found := range []any{h.FindMethod("a.B/C"), nil} {
+		if c := h.newIncoming(h.CallContext(info, found, in), in); c.m == nil || c.m != s.methods["a.B/C"] {
+			t.Errorf("%v: found %v", found, c.m)
+		}
+	}
+	if h.FindMethod("a.B/D") != nil {
+		t.Error("found a method that there is not")
+	}
+}
+
 // A handler's context is made in one piece with what hull keeps about the call, and stays right when the call is over.
 func TestCallContext(t *testing.T) {
 	h := &handler{trusting()}
