@@ -72,11 +72,11 @@ func (c *clientConn) answer(f *frame) error {
 
 // gather takes in an ANSWER whose rest is in parts. mu is held, and released. The call stays in the table, so all is done under the lock.
 func (c *clientConn) gather(ca *call, f *frame) error {
-	cur := cursor{b: f.payload}
+	cur := cursor{in: f.payload}
 	err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head)
 	size := 0
 	if f.packed && err == nil {
-		size, err = packedSize(cur.b)
+		size, err = packedSize(cur.rest())
 	}
 	if err != nil || ca.head.status != nil {
 		c.leave(ca)
@@ -93,7 +93,7 @@ func (c *clientConn) gather(ca *call, f *frame) error {
 		return nil
 	}
 	ca.gathering, ca.inPacked = true, f.packed
-	ca.in = append(c.sh.room(ca.in, ca.head.total), cur.b...)
+	ca.in = append(c.sh.room(ca.in, ca.head.total), cur.rest()...)
 	c.mu.Unlock()
 	return nil
 }
@@ -104,7 +104,7 @@ func (c *clientConn) learn(payload []byte) error {
 	if names == nil {
 		return nil
 	}
-	cur := cursor{b: payload}
+	cur := cursor{in: payload}
 	if err := parseAnswer(&cur, maxSendHeader, names, new(answerHead)); err != nil {
 		return fmt.Errorf("ANSWER: %w", errMalformed)
 	}
@@ -127,14 +127,14 @@ func answerTooLarge(size, limit int) *status.Error {
 
 // deliver ends a call, which has left the table, with an ANSWER in one piece.
 func (c *clientConn) deliver(ca *call, f *frame) error {
-	cur := cursor{b: f.payload}
+	cur := cursor{in: f.payload}
 	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head); err != nil {
 		return c.broken(ca, err)
 	}
-	size := len(cur.b)
+	size := len(cur.rest())
 	if ca.inPacked = f.packed; f.packed {
 		var err error
-		if size, err = packedSize(cur.b); err != nil || ca.head.status != nil {
+		if size, err = packedSize(cur.rest()); err != nil || ca.head.status != nil {
 			return c.broken(ca, errors.Join(err, errMalformed))
 		}
 	}
@@ -146,7 +146,7 @@ func (c *clientConn) deliver(ca *call, f *frame) error {
 		ca.complete(c.answerTooLarge(size, unpacked, ca.limit))
 		return nil
 	}
-	ca.in = append(ca.in[:0], cur.b...)
+	ca.in = append(ca.in[:0], cur.rest()...)
 	if ca.head.status != nil {
 		ca.excuse()
 	}
@@ -237,7 +237,7 @@ func appendGoAway(b []byte, accepted uint64, reason byte, text string) []byte {
 
 // goneAway takes in GOAWAY. Calls that the server did not accept end at once: it never starts them.
 func (c *clientConn) goneAway(f frame) error {
-	cur := cursor{b: f.payload}
+	cur := cursor{in: f.payload}
 	accepted, reason, text := cur.uvarint(), cur.byte(), string(cur.bytes())
 	if cur.bad {
 		return fmt.Errorf("GOAWAY: %w", errMalformed)

@@ -129,7 +129,7 @@ func (s *shared) tryPack(dst, msg []byte, c compression) (packed []byte, ok bool
 
 // packedSize returns how large a compressed message, of which b is at least the beginning, becomes.
 func packedSize(b []byte) (int, error) {
-	c := cursor{b: b}
+	c := cursor{in: b}
 	kind, size := compression(c.byte()), c.uvarint()
 	if c.bad || !kind.in(packAll) || size == 0 || size > 1<<40 {
 		return 0, fmt.Errorf("a compressed message without a head: %w", errMalformed)
@@ -141,13 +141,13 @@ var errBomb = errors.New("a compressed message is larger than it says")
 
 // unpack undoes the compression of msg, for which packedSize has no error, into dst[:0].
 func (s *shared) unpack(dst, msg []byte) ([]byte, error) {
-	cur := cursor{b: msg}
+	cur := cursor{in: msg}
 	kind, size := compression(cur.byte()), int(cur.uvarint())
 	dst = slices.Grow(dst[:0], size)[:0:size]
 	var err error
 	if kind == packGzip {
-		dst, err = s.packer.gunzip(dst, cur.b)
-	} else if dst, err = s.packer.decoder().DecodeAll(cur.b, dst); errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		dst, err = s.packer.gunzip(dst, cur.rest())
+	} else if dst, err = s.packer.decoder().DecodeAll(cur.rest(), dst); errors.Is(err, zstd.ErrDecoderSizeExceeded) {
 		err = errBomb
 	}
 	if err == nil && len(dst) != size {

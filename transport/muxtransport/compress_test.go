@@ -80,7 +80,7 @@ func lied(msg []byte, c compression, size int) []byte {
 	if !ok {
 		panic("does not become smaller")
 	}
-	cur := cursor{b: b}
+	cur := cursor{in: b}
 	cur.byte()
 	cur.uvarint()
 	head := []byte{byte(c)}
@@ -91,7 +91,7 @@ func lied(msg []byte, c compression, size int) []byte {
 		}
 		head = append(head, byte(v)|0x80)
 	}
-	return append(head, cur.b...)
+	return append(head, cur.rest()...)
 }
 
 func TestBombs(t *testing.T) {
@@ -343,7 +343,7 @@ func answers(t *testing.T, said []byte) (codes []status.Code) {
 	for said = said[prefaceLen:]; len(said) > 0; said = said[frameSize(said):] {
 		if f := parseFrame(said[:frameSize(said)]); f.typ == typeAnswer {
 			var h answerHead
-			if err := parseAnswer(&cursor{b: f.payload}, 1<<20, nil, &h); err != nil {
+			if err := parseAnswer(&cursor{in: f.payload}, 1<<20, nil, &h); err != nil {
 				t.Fatal(err)
 			}
 			code := status.OK

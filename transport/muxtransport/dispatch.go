@@ -105,29 +105,29 @@ func (m *method) punish(now policy.Time) {
 
 // call takes in CALL.
 func (c *serverConn) call(f frame) (keep bool, err error) {
-	cur := cursor{b: f.payload}
+	cur := cursor{in: f.payload}
 	ca, err := c.begin(f, &cur)
 	if ca == nil {
 		return true, err
 	}
 	switch {
-	case f.packed && !c.unpackable(ca, cur.b, &err):
+	case f.packed && !c.unpackable(ca, cur.rest(), &err):
 		return true, err
 	case f.more:
-		return true, c.gather(ca, cur.b)
-	case len(cur.b) > c.sh.opts.MaxMessage:
-		c.refuse(ca, c.tooLarge(len(cur.b)))
+		return true, c.gather(ca, cur.rest())
+	case len(cur.rest()) > c.sh.opts.MaxMessage:
+		c.refuse(ca, c.tooLarge(len(cur.rest())))
 		return true, nil
 	case !f.packed && ca.m.inlineAt(c.clock) && !c.late(ca): // what is compressed takes its time
 		if waits, refusal := c.arrive(ca); refusal != nil {
 			c.refuse(ca, refusal)
 			return true, nil
 		} else if !waits {
-			ca.in.Payload = cur.b
+			ca.in.Payload = cur.rest()
 			return c.runInline(ca), nil
 		}
 	}
-	ca.buf = append(ca.buf[:0], cur.b...)
+	ca.buf = append(ca.buf[:0], cur.rest()...)
 	return true, c.dispatch(ca)
 }
 

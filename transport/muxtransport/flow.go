@@ -108,9 +108,9 @@ const maxWindow = 1 << 40
 
 // parseWindow reads the payload of WINDOW.
 func parseWindow(payload []byte) (int64, error) {
-	c := cursor{b: payload}
+	c := cursor{in: payload}
 	n := c.uvarint()
-	if c.bad || len(c.b) > 0 || n == 0 || n > maxWindow {
+	if c.bad || len(c.rest()) > 0 || n == 0 || n > maxWindow {
 		return 0, errMalformed
 	}
 	return int64(n), nil

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/hull-go/hull/internal/varint"
 )
 
 // Magic opens every connection. Its first byte cannot begin a request of HTTP/1.1, HTTP/2 or TLS, so that a port which
@@ -101,53 +103,52 @@ func (f *frame) parse(b []byte) {
 // errMalformed is the cause of every payload that does not parse.
 var errMalformed = errors.New("malformed payload")
 
-// cursor reads a payload from its start. After the first thing that does not fit, everything it returns is zero and bad is true.
+// cursor reads a payload from its start. After the first thing that does not fit, everything it returns is zero or empty and bad is true.
 type cursor struct {
-	b   []byte
+	in  []byte
+	at  int // what of in has been read
 	bad bool
 }
 
-func (c *cursor) fail() { c.b, c.bad = nil, true }
+func (c *cursor) fail() { c.at, c.bad = len(c.in), true }
+
+// rest returns what has not been read, which aliases the payload.
+func (c *cursor) rest() []byte { return c.in[c.at:] }
 
 func (c *cursor) byte() byte {
-	if len(c.b) == 0 {
+	if c.at >= len(c.in) {
 		c.fail()
 		return 0
 	}
-	v := c.b[0]
-	c.b = c.b[1:]
+	v := c.in[c.at]
+	c.at++
 	return v
 }
 
 func (c *cursor) uvarint() uint64 {
-	if len(c.b) > 0 && c.b[0] < 0x80 {
-		v := c.b[0]
-		c.b = c.b[1:]
+	if c.at < len(c.in) && c.in[c.at] < 0x80 {
+		v := c.in[c.at]
+		c.at++
 		return uint64(v)
 	}
-	v, n := binary.Uvarint(c.b)
-	if n <= 0 {
+	v, next := varint.Read(c.in, c.at)
+	if next < 0 {
 		c.fail()
 		return 0
 	}
-	c.b = c.b[n:]
+	c.at = next
 	return v
 }
 
 func (c *cursor) varint() int64 {
-	v, n := binary.Varint(c.b)
-	if n <= 0 {
-		c.fail()
-		return 0
-	}
-	c.b = c.b[n:]
-	return v
+	v := c.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
 }
 
 // bytes returns the next length-prefixed bytes, which alias the payload.
 func (c *cursor) bytes() []byte {
 	n := c.uvarint()
-	if n > uint64(len(c.b)) {
+	if n > uint64(len(c.in)-c.at) {
 		c.fail()
 		return nil
 	}
@@ -156,12 +157,12 @@ func (c *cursor) bytes() []byte {
 
 // take returns the next n bytes, which alias the payload.
 func (c *cursor) take(n int) []byte {
-	if n > len(c.b) {
+	if n > len(c.in)-c.at {
 		c.fail()
 		return nil
 	}
-	v := c.b[:n:n]
-	c.b = c.b[n:]
+	v := c.in[c.at : c.at+n : c.at+n]
+	c.at += n
 	return v
 }
 

@@ -313,7 +313,7 @@ func FuzzHeads(f *testing.F) {
 			}
 			_, given := tables()
 			var call rawCall
-			cur := cursor{b: in}
+			cur := cursor{in: in}
 			if parseCall(&cur, 1<<10, given, &call) == nil {
 				call.name = string(call.rawName)
 				if call.rawCodec != nil {
@@ -322,7 +322,7 @@ func FuzzHeads(f *testing.F) {
 				sent, received := tables()
 				for range 2 { // the second time with what has been learned
 					first := call.callHead.append(nil, sent)
-					again := cursor{b: first}
+					again := cursor{in: first}
 					var second rawCall
 					if err := parseCall(&again, 1<<10, received, &second); err != nil || !slices.Equal(call.metadata, second.metadata) {
 						t.Fatalf("%x became %x: %v", in, first, err)
@@ -331,12 +331,12 @@ func FuzzHeads(f *testing.F) {
 			}
 			_, given = tables()
 			var answer, second answerHead
-			cur = cursor{b: in}
+			cur = cursor{in: in}
 			if parseAnswer(&cur, 1<<10, given, &answer) == nil {
 				sent, received := tables()
 				for range 2 {
 					first := answer.append(nil, sent)
-					again := cursor{b: first}
+					again := cursor{in: first}
 					if err := parseAnswer(&again, 1<<10, received, &second); err != nil || !slices.Equal(answer.header, second.header) ||
 						!slices.Equal(answer.trailer, second.trailer) {
 						t.Fatalf("%x became %x: %v", in, first, err)

@@ -21,6 +21,8 @@ const (
 	callTotal       = 1 << 5 // the size of the whole message follows
 	callSent        = 1 << 6 // when it was sent follows
 	callMore        = 1 << 7 // a second byte of flags follows
+	// callRare are those of what comes after the rest.
+	callRare = callAttempt | callCriticality | callTotal | callMetadata | callMore
 
 	// The second byte.
 	callTrace  = 1 << 0 // the trace context follows
@@ -154,7 +156,7 @@ type rawCall struct {
 	rawName, rawCodec []byte
 }
 
-// parseCall reads the head of CALL or OPEN and leaves the message in c.
+// parseCall reads the head of CALL or OPEN into h, which is the zero value, and leaves the message in c.
 func parseCall(c *cursor, maxHeader int, names *recvNames, h *rawCall) error {
 	flags := c.byte()
 	var second byte
@@ -165,7 +167,7 @@ func parseCall(c *cursor, maxHeader int, names *recvNames, h *rawCall) error {
 	if second&^callKnown2 != 0 || method > maxMethods {
 		return errMalformed
 	}
-	*h = rawCall{callHead: callHead{method: uint32(method)}}
+	h.method = uint32(method)
 	if flags&callName != 0 {
 		h.rawName = c.bytes()
 		if len(h.rawName) == 0 || len(h.rawName) > maxNameLen {
@@ -190,6 +192,19 @@ func parseCall(c *cursor, maxHeader int, names *recvNames, h *rawCall) error {
 	if flags&callSent != 0 {
 		h.sent = microseconds(c.uvarint())
 	}
+	if flags&callRare != 0 {
+		if err := parseRare(c, flags, second, maxHeader, names, h); err != nil {
+			return err
+		}
+	}
+	if c.bad {
+		return errMalformed
+	}
+	return nil
+}
+
+// parseRare reads what only some calls say, which is the end of their head.
+func parseRare(c *cursor, flags, second byte, maxHeader int, names *recvNames, h *rawCall) error {
 	if flags&callAttempt != 0 {
 		h.attempt = int(min(c.uvarint(), math.MaxInt32))
 	}
@@ -213,16 +228,12 @@ func parseCall(c *cursor, maxHeader int, names *recvNames, h *rawCall) error {
 			h.reply = packNone
 		}
 	}
-	if flags&callMetadata != 0 || trace != nil {
-		var err error
-		if h.metadata, err = parseMetadata(c, maxHeader, names, flags&callMetadata != 0, trace); err != nil {
-			return err
-		}
+	if flags&callMetadata == 0 && trace == nil {
+		return nil
 	}
-	if c.bad {
-		return errMalformed
-	}
-	return nil
+	var err error
+	h.metadata, err = parseMetadata(c, maxHeader, names, flags&callMetadata != 0, trace)
+	return err
 }
 
 // microseconds turns a count from the wire into a duration without overflow.
@@ -342,7 +353,7 @@ func parseStatus(c *cursor) (*status.Error, error) {
 	push := c.varint()
 	e.Message = string(c.bytes())
 	n := c.uvarint()
-	if n > uint64(len(c.b)/2) {
+	if n > uint64(len(c.rest())/2) {
 		return nil, errMalformed
 	}
 	for range n {

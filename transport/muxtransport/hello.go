@@ -74,8 +74,8 @@ func appendHello(b []byte, h hello) []byte {
 func parseHello(payload []byte) (hello, error) {
 	h := hello{maxMessage: defaultMaxMessage, maxHeader: defaultMaxHeader, maxCalls: defaultMaxCalls,
 		streamWindow: defaultStreamWindow, connWindow: defaultConnWindow}
-	c := cursor{b: payload}
-	for len(c.b) > 0 {
+	c := cursor{in: payload}
+	for len(c.rest()) > 0 {
 		k, v := c.uvarint(), c.uvarint()
 		switch k {
 		case helloMaxMessage:

@@ -79,7 +79,7 @@ func (r *recvNames) next(c *cursor, first bool) (letters []byte, name string) {
 		}
 		return nil, r.names[v]
 	}
-	if v >>= 1; v > uint64(len(c.b)) {
+	if v >>= 1; v > uint64(len(c.rest())) {
 		c.fail()
 		return nil, ""
 	}
@@ -151,12 +151,12 @@ func parseMetadata(c *cursor, limit int, names *recvNames, present bool, trace [
 	if c.bad {
 		return nil, errMalformed
 	}
-	in := cursor{b: block}
+	in := cursor{in: block}
 	n, size := 0, 0
 	if trace != nil {
 		n, size = 1, fieldSize(len(traceKey), traceText)
 	}
-	for ; len(in.b) > 0; n++ {
+	for ; len(in.rest()) > 0; n++ {
 		var letters []byte
 		name := ""
 		if names == nil {
@@ -180,9 +180,9 @@ func parseMetadata(c *cursor, limit int, names *recvNames, present bool, trace [
 	}
 	// One string for all of them: entries are kept or dropped together.
 	all := string(block)
-	in = cursor{b: block}
+	in = cursor{in: block}
 	cut := func(v []byte) string {
-		end := len(block) - len(in.b)
+		end := in.at
 		return all[end-len(v) : end]
 	}
 	for ; i < len(m); i++ {

@@ -28,9 +28,9 @@ func TestNames(t *testing.T) {
 		{{Key: "third", Value: "x"}, {Key: "fourth", Value: "x"}, {Key: long, Value: "y"}},
 	} {
 		b := appendMetadata(nil, md, sent, 0)
-		c := cursor{b: b}
+		c := cursor{in: b}
 		got, err := parseMetadata(&c, 1<<10, received, true, nil)
-		if err != nil || !slices.Equal(got, md) || len(c.b) != 0 {
+		if err != nil || !slices.Equal(got, md) || len(c.rest()) != 0 {
 			t.Errorf("%d: %v became % x, then %v: %v", i, md, b, got, err)
 		}
 		if len(received.names) != sent.count || len(received.names) > 3 {
@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 	for name, block := range map[string]string{
 		"a number that nobody gave": "\x02\x09\x00", "a key longer than the block": "\x02\x20\x00", "no value": "\x01\x01", "a number without end": "\x01\xff",
 	} {
-		c := cursor{b: []byte(block)}
+		c := cursor{in: []byte(block)}
 		if _, err := parseMetadata(&c, 1<<10, received, true, nil); err == nil {
 			t.Errorf("%s: parses", name)
 		}
@@ -163,7 +163,7 @@ func TestTrace(t *testing.T) {
 		}
 		h := callHead{method: 1, codec: "json", metadata: tt.md, trace: findTrace(tt.md)}
 		var parsed rawCall
-		if err := parseCall(&cursor{b: h.append(nil, nil)}, 1<<10, nil, &parsed); err != nil || len(parsed.metadata) != len(tt.md) ||
+		if err := parseCall(&cursor{in: h.append(nil, nil)}, 1<<10, nil, &parsed); err != nil || len(parsed.metadata) != len(tt.md) ||
 			parsed.metadata.Get(traceKey) != tt.md.Get(traceKey) || parsed.metadata.Get("user") != tt.md.Get("user") {
 			t.Errorf("%v became %v: %v", tt.md, parsed.metadata, err)
 		}

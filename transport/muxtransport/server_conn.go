@@ -245,7 +245,7 @@ func (c *serverConn) cancel(f frame) error {
 // callWithdrawn takes in a CALL or OPEN that nobody waits for any more. It is counted, and remembered are the names in it.
 func (c *serverConn) callWithdrawn(f frame) error {
 	c.accepted.Add(1)
-	cur := cursor{b: f.payload}
+	cur := cursor{in: f.payload}
 	var h rawCall
 	var large headerTooLargeError
 	err := parseCall(&cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h)

@@ -255,8 +255,8 @@ func (c *clientConn) receiver(id uint32) *stream {
 // streamHead takes in HEADER and END.
 func (c *clientConn) streamHead(f frame) error {
 	var h answerHead
-	cur := cursor{b: f.payload}
-	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &h); err != nil || len(cur.b) > 0 {
+	cur := cursor{in: f.payload}
+	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &h); err != nil || len(cur.rest()) > 0 {
 		return fmt.Errorf("the head of stream %#x: %w", f.id, errMalformed)
 	}
 	c.mu.Lock()

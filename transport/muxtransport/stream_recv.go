@@ -164,12 +164,12 @@ func (s *stream) arrivePart(f frame, cost int64) error {
 		return fmt.Errorf("stream %#x: a part that says it is compressed: %w", s.id, errMalformed)
 	}
 	if !s.gathering {
-		cur := cursor{b: content}
+		cur := cursor{in: content}
 		total := cur.uvarint()
 		if cur.bad || total > 1<<40 {
 			return fmt.Errorf("stream %#x: %w", s.id, errMalformed)
 		}
-		content = cur.b
+		content = cur.rest()
 		s.part = message{packed: f.packed, cost: cost}
 		s.partTotal = int(total)
 		if err := s.fits(s.partTotal, content, f.packed); err != nil {

@@ -74,12 +74,12 @@ func (s *serverStream) Send(v any) *status.Error {
 
 // open takes in OPEN.
 func (c *serverConn) open(f frame) error {
-	cur := cursor{b: f.payload}
+	cur := cursor{in: f.payload}
 	ca, err := c.begin(f, &cur)
 	if ca == nil {
 		return err
 	}
-	if len(cur.b) > 0 || f.more {
+	if len(cur.rest()) > 0 || f.more {
 		return fmt.Errorf("OPEN of stream %#x with a message: %w", f.id, errMalformed)
 	}
 	late := c.late(ca)
