@@ -159,26 +159,33 @@ func (c *serverConn) part(f frame) error {
 
 // encodeAnswer turns what the handler returned into ca.head and ca.out.
 func (c *serverConn) encodeAnswer(ca *serverCall, out *transport.Outgoing) {
-	ca.out, ca.packed = c.sh.room(ca.out, int(ca.m.answer.Load())), false
-	ca.head = answerHead{status: out.Status, header: out.Header, trailer: out.Trailer, load: out.Load}
-	if out.Status == nil {
+	h := &ca.head
+	h.status, h.header, h.trailer, h.load = out.Status, out.Header, out.Trailer, out.Load
+	last := ca.m.answer.Load()
+	if ca.out = ca.out[:0]; last > keepScratch {
+		ca.out = c.sh.room(ca.out, int(last))
+	}
+	ca.packed = false
+	if h.status == nil {
 		cd := out.Codec
 		if cd == nil {
 			cd = codecByName(ca.in.Codec)
 		}
 		var err error
 		if ca.out, err = cd.Append(ca.out, out.Message); err != nil {
-			ca.head.status = &status.Error{Code: status.Internal, Message: "the answer does not encode: " + err.Error()}
+			h.status = &status.Error{Code: status.Internal, Message: "the answer does not encode: " + err.Error()}
 		} else if uint64(len(ca.out)) > c.peer.maxMessage {
 			c.sh.tooLarge.Add(1)
-			ca.head.status = answerTooLarge(len(ca.out), int(c.peer.maxMessage))
+			h.status = answerTooLarge(len(ca.out), int(c.peer.maxMessage))
 		}
-		if n := int64(len(ca.out)); n > keepScratch || ca.m.answer.Load() > keepScratch {
+		if n := int64(len(ca.out)); n > keepScratch || last > keepScratch {
 			ca.m.answer.Store(n)
 		}
 	}
-	c.checkAnswer(&ca.head)
-	if ca.head.status != nil {
+	if h.status != nil || h.header != nil || h.trailer != nil {
+		c.checkAnswer(h)
+	}
+	if h.status != nil {
 		ca.out = ca.out[:0]
 	} else if ca.pack != packNone {
 		if ca.spare, ca.packed = c.sh.tryPack(ca.spare, ca.out, ca.pack); ca.packed {

@@ -17,33 +17,37 @@ import (
 // serverCall is a call as its server keeps it. It is reused when its handler has returned; its context is not.
 type serverCall struct {
 	id     uint32
+	pack   compression
 	in     transport.Incoming
 	ctx    *callctx.Context
 	m      *method
 	stream *serverStream
 	state  atomic.Int32
+	age    time.Duration // what it spent on its way
+	next   *serverCall   // in the queue; guarded by the connection's mutex
 
-	buf      []byte // the request, when it does not stay in the read buffer
-	unpacked int    // the size of the request once decompressed; 0 = it is not compressed
-	out      []byte // the encoded answer
-	packed   bool   // it is compressed
-	pack     compression
-	spare    []byte // to compress into, and to decompress
-	head     answerHead
+	buf   []byte // the request, when it does not stay in the read buffer
+	out   []byte // the encoded answer
+	spare []byte // to compress into, and to decompress
+	head  answerHead
+
+	progress
+}
+
+// progress is what a call begins without.
+type progress struct {
+	unpacked int  // the size of the request once decompressed; 0 = it is not compressed
+	packed   bool // the answer is compressed
 	answered bool // nothing is left to send
 	opening  bool // it came with OPEN
+	held     bool // has been held back once
+	asked    bool // the handler knows of it, see admitter
+	waits    bool // and has it wait before it runs
 
 	// Guarded by the connection's mutex.
 	gathering bool // parts of the request are still to come
+	kept      int  // what buf counts for in the connection's buffered
 	total     int
-	kept      int         // what buf counts for in the connection's buffered
-	next      *serverCall // in the queue
-
-	age  time.Duration // what it spent on its way
-	held bool          // has been held back once
-
-	asked bool // the handler knows of it, see admitter
-	waits bool // and has it wait before it runs
 }
 
 const (
@@ -110,25 +114,37 @@ func (c *serverConn) call(f frame) (keep bool, err error) {
 	if ca == nil {
 		return true, err
 	}
-	switch {
-	case f.packed && !c.unpackable(ca, cur.rest(), &err):
-		return true, err
-	case f.more:
-		return true, c.gather(ca, cur.rest())
-	case len(cur.rest()) > c.sh.opts.MaxMessage:
-		c.refuse(ca, c.tooLarge(len(cur.rest())))
-		return true, nil
-	case !f.packed && ca.m.inlineAt(c.clock) && !c.late(ca): // what is compressed takes its time
+	msg := cur.rest()
+	if f.packed || f.more || len(msg) > c.sh.opts.MaxMessage {
+		return true, c.callApart(ca, f, msg)
+	}
+	if ca.m.inlineAt(c.clock) && !c.late(ca) {
 		if waits, refusal := c.arrive(ca); refusal != nil {
 			c.refuse(ca, refusal)
 			return true, nil
 		} else if !waits {
-			ca.in.Payload = cur.rest()
+			ca.in.Payload = msg
 			return c.runInline(ca), nil
 		}
 	}
-	ca.buf = append(ca.buf[:0], cur.rest()...)
+	ca.buf = append(ca.buf[:0], msg...)
 	return true, c.dispatch(ca)
+}
+
+// callApart takes in CALL with a message that the reader does not run: it is compressed, which takes its time, not complete or too large.
+func (c *serverConn) callApart(ca *serverCall, f frame, msg []byte) error {
+	var err error
+	switch {
+	case f.packed && !c.unpackable(ca, msg, &err):
+		return err
+	case f.more:
+		return c.gather(ca, msg)
+	case len(msg) > c.sh.opts.MaxMessage:
+		c.refuse(ca, c.tooLarge(len(msg)))
+		return nil
+	}
+	ca.buf = append(ca.buf[:0], msg...)
+	return c.dispatch(ca)
 }
 
 // arrive asks the handler, once, whether a call may run.
@@ -188,23 +204,15 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 		c.hurryKeepalive()
 		c.mu.Unlock()
 	}
-	ca := c.s.calls.Get().(*serverCall)
-	ca.asked, ca.waits = false, false
-	ca.id, ca.stream, ca.gathering, ca.kept, ca.answered, ca.opening, ca.held = f.id, nil, false, 0, false, f.typ == typeOpen, false
-	ca.unpacked, ca.packed, ca.pack = 0, false, c.pack
+	ca := c.ready
+	if c.ready = nil; ca == nil {
+		ca = c.s.calls.Get().(*serverCall)
+	}
+	ca.id, ca.pack, ca.progress = f.id, c.pack, progress{}
+	ca.opening = f.typ == typeOpen
 	var h rawCall
 	if err := parseCall(cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h); err != nil {
-		var large headerTooLargeError
-		if !errors.As(err, &large) {
-			return nil, fmt.Errorf("call %#x: %w", f.id, err)
-		}
-		// The name that came with it, if any, still has to be remembered.
-		if _, _, err := c.method(&h); err != nil {
-			return nil, err
-		}
-		c.sh.tooLarge.Add(1)
-		c.refuse(ca, &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent, Message: err.Error()})
-		return nil, nil
+		return nil, c.badHead(ca, &h, err)
 	}
 	m, name, err := c.method(&h)
 	if err != nil {
@@ -219,29 +227,42 @@ func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
 			ca.pack = h.reply
 		}
 	}
-	ca.in = transport.Incoming{
-		Method: name, Codec: h.codec, Metadata: h.metadata, Received: c.rd.now,
-		PathAttempt: max(h.attempt, 1), Criticality: h.criticality, Peer: c.remoteAddr, TLS: c.tls,
-	}
-	ca.age = c.age.of(h.sent, c.rd.now)
+	now := c.rd.now
+	ca.age = c.age.of(h.sent, now)
+	in := &ca.in
+	in.Method, in.Codec, in.Metadata, in.Payload, in.Peer, in.TLS = name, h.codec, h.metadata, nil, c.remoteAddr, c.tls
+	in.Received, in.Deadline, in.PathAttempt, in.Criticality = now, 0, max(h.attempt, 1), h.criticality
 	if h.hasDeadline {
-		ca.in.Deadline = c.rd.now.Add(h.timeout - ca.age)
+		in.Deadline = now.Add(h.timeout - ca.age)
 	}
 	switch {
 	case c.draining.Load():
 		c.refuse(ca, draining("the server is shutting down"))
-	case ca.in.Deadline != 0 && ca.in.Deadline <= c.clock:
+	case in.Deadline != 0 && in.Deadline <= c.clock:
 		c.refuse(ca, c.expired())
+	case c.s.contexts != nil:
+		ca.ctx = c.s.contexts.CallContext(c.info, m.found, in)
+		return ca, nil
 	default:
-		ca.state.Store(callWaiting)
-		if c.s.contexts != nil {
-			ca.ctx = c.s.contexts.CallContext(c.info, ca.m.found, &ca.in)
-		} else {
-			ca.ctx = callctx.New(ca.in.Deadline, nil)
-		}
+		ca.ctx = callctx.New(in.Deadline, nil)
 		return ca, nil
 	}
 	return nil, nil
+}
+
+// badHead refuses a call whose head does not parse, if nothing is wrong with it but its size; else it returns the error.
+func (c *serverConn) badHead(ca *serverCall, h *rawCall, err error) error {
+	var large headerTooLargeError
+	if !errors.As(err, &large) {
+		return fmt.Errorf("call %#x: %w", ca.id, err)
+	}
+	// The name that came with it, if any, still has to be remembered.
+	if _, _, err := c.method(h); err != nil {
+		return err
+	}
+	c.sh.tooLarge.Add(1)
+	c.refuse(ca, &status.Error{Code: status.ResourceExhausted, Kind: status.TooLarge, Fate: status.NotSent, Message: large.Error()})
+	return nil
 }
 
 func (c *serverConn) expired() *status.Error {
@@ -265,6 +286,9 @@ func (c *serverConn) shedding(what string) *status.Error {
 // method finds the method that h means, and its name, and remembers it when it is new.
 func (c *serverConn) method(h *rawCall) (*method, string, error) {
 	switch {
+	case h.rawName == nil && h.method > 0 && int(h.method) <= len(c.methods):
+		m := c.methods[h.method-1]
+		return m, m.name, nil
 	case h.method == 0 && h.rawName != nil:
 		return c.anonymous(h.rawName), string(h.rawName), nil
 	case h.rawName != nil && int(h.method) == len(c.methods)+1:
@@ -276,9 +300,6 @@ func (c *serverConn) method(h *rawCall) (*method, string, error) {
 			m.found = c.s.contexts.FindMethod(m.name)
 		}
 		c.methods = append(c.methods, m)
-		return m, m.name, nil
-	case h.rawName == nil && h.method > 0 && int(h.method) <= len(c.methods):
-		m := c.methods[h.method-1]
 		return m, m.name, nil
 	}
 	return nil, "", fmt.Errorf("method number %d out of order: %w", h.method, errMalformed)
@@ -345,7 +366,7 @@ func (c *serverConn) finishInline(ca *serverCall, seq uint64, began policy.Time)
 			c.flushAt = c.clock.Add(flushInterval)
 		}
 	}
-	c.s.recycle(ca)
+	c.ready = ca
 	return true
 }
 

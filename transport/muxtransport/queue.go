@@ -45,7 +45,7 @@ func (c *serverConn) late(ca *serverCall) bool {
 		return true
 	}
 	// A request that was not on its way for long comes after everything that was.
-	if ca.age < stalledAge/2 {
+	if c.holding.Load() != 0 && ca.age < stalledAge/2 {
 		c.releaseHeld()
 	}
 	return false

@@ -38,6 +38,7 @@ type serverConn struct {
 	clock   policy.Time // a recent reading
 	crowded bool        // what waits for a goroutine has done so for long
 	flushAt policy.Time // when answers have waited long enough for others
+	ready   *serverCall // of a call that the reader has run, for the next one of the same read; nil = the pool has one
 	methods []*method
 	// nameBytes are those of the names of methods; unnumbered is what is known of methods without a number, nil until there is one.
 	nameBytes  int
@@ -115,9 +116,13 @@ func (c *serverConn) fill() error {
 	return err
 }
 
-// beforeWait writes what the frames of one read have been answered with. While the client does not take its answers, no
-// more of its calls are read.
+// beforeWait writes what the frames of one read have been answered with, and keeps nothing of the calls in them. While the client
+// does not take its answers, no more of its calls are read.
 func (c *serverConn) beforeWait() error {
+	if ca := c.ready; ca != nil {
+		c.ready = nil
+		c.s.recycle(ca)
+	}
 	c.mu.Lock()
 	mine := c.claimFlush()
 	if c.draining.Load() {
@@ -159,12 +164,13 @@ func (c *serverConn) refuseConn(err error) {
 
 // handle takes in one frame. It returns false when the role was taken over meanwhile. An error ends the connection.
 func (c *serverConn) handle(f frame) (keep bool, err error) {
-	if f.packed && (f.typ&^withdrawn != typeCall && f.typ != typeData || c.sh.opts.unpacks() == 0) {
+	switch {
+	case f.packed && (f.typ&^withdrawn != typeCall && f.typ != typeData || c.sh.opts.unpacks() == 0):
 		return true, fmt.Errorf("a frame of type %d from a client: %w", f.typ|flagPacked, errMalformed)
+	case f.typ == typeCall:
+		return c.call(f)
 	}
 	switch f.typ {
-	case typeCall:
-		return c.call(f)
 	case typeOpen:
 		return true, c.open(f)
 	case typePart:
