@@ -91,15 +91,15 @@ type kind uint8
 
 const (
 	none     kind = iota
+	waiting       // is in the hall's line
 	free          // no rule holds for it: it is only counted
 	placed        // has a place in the hall
 	reserved      // has one of its method's reserve
 	lent          // has one beside them, as a call of a lower class while the hall stands
-	waiting       // is in the hall's line
 )
 
 // Taken reports whether the call may run and has to be settled by Done.
-func (s *Seat) Taken() bool { return s.kind != none && s.kind != waiting }
+func (s *Seat) Taken() bool { return s.kind > waiting }
 
 // Waits reports whether the call is in the line.
 func (s *Seat) Waits() bool { return s.kind == waiting }
@@ -294,7 +294,7 @@ func (d *Desk) take(now, deadline policy.Time, m *Method, s *Seat, k kind) {
 func (d *Desk) Done(now policy.Time, rnd rand.Source, m *Method, s *Seat, o policy.Outcome) {
 	k := s.kind
 	s.kind = none
-	if k == none || k == waiting {
+	if k <= waiting {
 		return
 	}
 	if !m.end(s.spot, k) { // its place was given back when it was abandoned

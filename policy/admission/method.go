@@ -58,19 +58,21 @@ var never = spot{at: ringSize}
 
 // spotOf returns where a call is counted that begins at now. Without a deadline, or with one that is too far away, it never counts as abandoned.
 func spotOf(now, deadline policy.Time, grace time.Duration) spot {
-	const second = policy.Time(time.Second)
 	if deadline == 0 {
 		return never
 	}
-	at := deadline.Add(grace)/second + 1
-	if at-now/second >= ringSize-1 || at <= now/second {
+	at := secondOf(deadline.Add(grace)) + 1
+	if at-secondOf(now)-1 >= ringSize-2 { // also if it is not ahead
 		return never
 	}
 	return spot{mark: markOf(at), at: uint8(at % ringSize)}
 }
 
+// secondOf is which second a moment is in.
+func secondOf(t policy.Time) uint64 { return uint64(t) / uint64(time.Second) }
+
 // markOf is never 0, which is the mark of what has been swept.
-func markOf(second policy.Time) uint32 { return max(uint32(second)&markMask, 1) }
+func markOf(second uint64) uint32 { return max(uint32(second)&markMask, 1) }
 
 // one is a call in a word.
 func one(k kind) uint64 {
@@ -141,7 +143,7 @@ func (m *Method) sweep(now policy.Time, room int64) (swept, bool) {
 }
 
 func (r *ring) sweep(now policy.Time, room int64, lost *atomic.Int64) (n swept, left bool) {
-	second := now / policy.Time(time.Second)
+	second := secondOf(now)
 	for i := range ringSize {
 		w := r[i].Load()
 		if w<<(64-markShift) == 0 {
