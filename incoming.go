@@ -69,20 +69,21 @@ type answer struct {
 
 type incomingKey struct{}
 
-// newIncoming returns the context of a call that arrived with ctx. If ctx was made by CallContext it is already there.
-func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming) *incoming {
-	if own, ok := ctx.(*callctx.Context); ok {
-		if c, ok := own.Values().(*incoming); ok {
-			return c
-		}
+// incomingOf returns what CallContext has made with ctx, nil if ctx is the transport's own.
+func incomingOf(ctx context.Context) *incoming {
+	own, _ := ctx.(*callctx.Context)
+	if own == nil {
+		return nil
 	}
-	return s.incomingWithin(ctx, in)
+	c, _ := own.Values().(*incoming)
+	return c
 }
 
-// incomingWithin is newIncoming for transports that make contexts of their own.
-func (s *Server) incomingWithin(ctx context.Context, in *transport.Incoming) *incoming {
-	said := in.Deadline
-	c := s.makeIncoming(s.newCaller(in.Peer, in.TLS), s.methods[in.Method], in)
+// newIncoming returns the context of a call that arrived with a context of its transport's own.
+func (s *Server) newIncoming(ctx context.Context, in *transport.Incoming) *incoming {
+	from, m, said := s.newCaller(in.Peer, in.TLS), s.methods[in.Method], in.Deadline
+	s.heed(from, in, m)
+	c := makeIncoming(from, m, in)
 	if in.Deadline != said {
 		ctx = bounded(ctx, in.Deadline)
 	}
@@ -94,11 +95,8 @@ func (s *Server) newCaller(addr net.Addr, state *tls.ConnectionState) *caller {
 	return &caller{keys: s.keys, says: &s.unsayable, log: s.log, addr: addr, tls: state, stranger: !s.opt.trust.knows(addr, state), proxied: s.opt.trust.Proxied}
 }
 
-// makeIncoming also takes from in what its caller has no right to say.
-func (s *Server) makeIncoming(from *caller, m *method, in *transport.Incoming) *incoming {
-	if from.stranger || len(in.Metadata) > 0 { // others may say what they like
-		s.heed(from, in, m)
-	}
+// makeIncoming returns a call's context but for own.
+func makeIncoming(from *caller, m *method, in *transport.Incoming) *incoming {
 	return &incoming{from: from, m: m, md: in.Metadata, pathAttempt: int16(min(in.PathAttempt, math.MaxInt16)),
 		criticality: in.Criticality}
 }
@@ -122,7 +120,11 @@ func (s *handler) CallContext(info, found any, in *transport.Incoming) *callctx.
 	if m == nil { // the connection has given the method no number
 		m = s.methods[in.Method]
 	}
-	c := s.makeIncoming(info.(*caller), m, in)
+	from := info.(*caller)
+	if from.stranger || len(in.Metadata) > 0 { // others may say what they like
+		s.heed(from, in, m)
+	}
+	c := makeIncoming(from, m, in)
 	c.own.Init(in.Deadline, c)
 	return &c.own
 }
@@ -302,10 +304,12 @@ func (c *incoming) addTrailer(md metadata.MD) {
 
 // speak adds to an answer what the handler wants sent with it.
 func (c *incoming) speak(out *transport.Outgoing) {
-	a := c.answer.Load()
-	if a == nil { // as of most
-		return
+	if a := c.answer.Load(); a != nil {
+		c.add(a, out)
 	}
+}
+
+func (c *incoming) add(a *answer, out *transport.Outgoing) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.headerSent {

@@ -31,7 +31,7 @@ func TestIncomingIsSmall(t *testing.T) {
 	}
 	h := &handler{trusting()}
 	in := &transport.Incoming{Method: "a.B/C", PathAttempt: math.MaxInt, Peer: nodeAddr("10.0.0.1:1")}
-	if c := h.newIncoming(h.CallContext(h.ConnInfo(in.Peer, nil), nil, in), in); c.pathAttempt != math.MaxInt16 {
+	if c := incomingOf(h.CallContext(h.ConnInfo(in.Peer, nil), nil, in)); c.pathAttempt != math.MaxInt16 {
 		t.Errorf("an attempt number that does not fit becomes %d", c.pathAttempt)
 	}
 }
@@ -46,7 +46,7 @@ func TestMethodOfCall(t *testing.T) {
 	h := &handler{s}
 	info, in := h.ConnInfo(nodeAddr("10.0.0.1:1"), nil), &transport.Incoming{Method: "a.B/C"}
 	for _, found := range []any{h.FindMethod("a.B/C"), nil} {
-		if c := h.newIncoming(h.CallContext(info, found, in), in); c.m == nil || c.m != s.methods["a.B/C"] {
+		if c := incomingOf(h.CallContext(info, found, in)); c.m == nil || c.m != s.methods["a.B/C"] {
 			t.Errorf("%v: found %v", found, c.m)
 		}
 	}
@@ -61,7 +61,7 @@ func TestCallContext(t *testing.T) {
 	in := &transport.Incoming{Method: "a.B/C", Metadata: transport.Metadata{{Key: "k", Value: "v"}}, PathAttempt: 2,
 		Deadline: policy.Now().Add(time.Hour), Peer: nodeAddr("10.0.0.1:1")}
 	own := h.CallContext(h.ConnInfo(in.Peer, nil), nil, in)
-	c := h.newIncoming(own, in)
+	c := incomingOf(own)
 	if above(context.WithValue(c, incomingKey{}, c)) != c || above(own) != c || above(c).pathAttempt != 2 {
 		t.Error("calls made with the context would not find the call they were made for")
 	}

@@ -399,7 +399,10 @@ type handler struct{ *Server }
 
 // Unary implements transport.Handler.
 func (s *handler) Unary(ctx context.Context, in *transport.Incoming) (out transport.Outgoing) {
-	c := s.newIncoming(ctx, in)
+	c := incomingOf(ctx)
+	if c == nil {
+		c = s.newIncoming(ctx, in)
+	}
 	m := c.m
 	var x *extras
 	if len(in.Metadata) > 0 {
@@ -450,7 +453,10 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) (out transp
 
 // Stream implements transport.Handler.
 func (s *handler) Stream(ctx context.Context, in *transport.Incoming, st transport.ServerStream) (out transport.Outgoing) {
-	c := s.newIncoming(ctx, in)
+	c := incomingOf(ctx)
+	if c == nil {
+		c = s.newIncoming(ctx, in)
+	}
 	c.answer.Store(&answer{stream: st})
 	m := c.m
 	var x *extras
@@ -521,9 +527,13 @@ func (s *Server) extras(c *incoming, in *transport.Incoming) *extras {
 // tell adds to the answer what was asked.
 func (x *extras) tell(s *Server, out *transport.Outgoing) {
 	if x != nil {
-		addTrailer(out, x.self...)
-		x.story.end(s, out)
+		x.add(s, out)
 	}
+}
+
+func (x *extras) add(s *Server, out *transport.Outgoing) {
+	addTrailer(out, x.self...)
+	x.story.end(s, out)
 }
 
 // enter lets a call in, unless it is refused: it is meant for somebody else, there is no such method (m is nil), it speaks another codec, or there is no place.

@@ -27,7 +27,7 @@ func (p *parking) Granted(_ uint32, v policy.Verdict) { p.verdict <- v }
 // run where nothing may wait. Unless the call is refused it goes on to Unary, or to Forget.
 func (s *handler) Arrive(ctx *callctx.Context, in *transport.Incoming, now policy.Time) (waits bool, refusal *status.Error) {
 	c, ok := ctx.Values().(*incoming)
-	if !ok || c.m == nil || c.m.desk == nil || c.m.serve == nil {
+	if !ok || c.m == nil || c.m.desk == nil || c.m.serve == nil || s.desk.Pass(now, in.Deadline, c.m.desk, &c.seat) {
 		return false, nil
 	}
 	p, e := s.ask(c, in, now)
@@ -49,16 +49,8 @@ func (s *handler) Forget(ctx *callctx.Context) {
 	s.settle(c)
 }
 
-// ask asks the desk for a seat. A call that has to wait is in the line when it returns.
+// ask asks the desk for a seat for a call that does not simply pass. One that has to wait is in the line when it returns.
 func (s *Server) ask(c *incoming, in *transport.Incoming, now policy.Time) (*parking, *status.Error) {
-	if s.desk.Pass(now, in.Deadline, c.m.desk, &c.seat) {
-		return nil, nil
-	}
-	return s.askAll(c, in, now)
-}
-
-// askAll is ask of a call that does not simply pass.
-func (s *Server) askAll(c *incoming, in *transport.Incoming, now policy.Time) (*parking, *status.Error) {
 	a, _ := s.asks.Get().(*admission.Ask)
 	if a == nil {
 		a = new(admission.Ask)
@@ -87,7 +79,11 @@ func (s *Server) askAll(c *incoming, in *transport.Incoming, now policy.Time) (*
 // admitted sees to it that a call gets the seat that it has not yet when its handler is to start, and waits for it if that is allowed.
 func (s *Server) admitted(c *incoming, in *transport.Incoming) *status.Error {
 	if !c.seat.Waits() {
-		if p, e := s.ask(c, in, policy.Now()); p == nil {
+		now := policy.Now()
+		if s.desk.Pass(now, in.Deadline, c.m.desk, &c.seat) {
+			return nil
+		}
+		if p, e := s.ask(c, in, now); p == nil {
 			return e
 		}
 	}
@@ -168,7 +164,7 @@ func (s *Server) settle(c *incoming) {
 
 // outcome is what a call counts for in the eyes of the limit.
 func (c *incoming) outcome(now policy.Time, e *status.Error) policy.Outcome {
-	if d := c.own.Until(); d != 0 && now > d {
+	if until := c.own.Until(); until != 0 && now > until {
 		return policy.TimedOut // nobody waited for it
 	}
 	if e == nil {
