@@ -48,17 +48,26 @@ func (Proto) Name() string { return "proto" }
 
 // Append implements [Codec].
 func (Proto) Append(dst []byte, v any) ([]byte, error) {
-	m, ok := v.(proto.Message)
-	if ok {
-		if t := prototable.For(m); t != nil {
-			if b, ok := t.Append(dst, m); ok {
-				return b, nil
-			}
-		}
+	if b, ok := prototable.Append(dst, v); ok {
+		return b, nil
 	}
+	return appendOther(dst, v)
+}
+
+// Unmarshal implements [Codec].
+func (Proto) Unmarshal(data []byte, v any) error {
+	if prototable.Unmarshal(data, v) {
+		return nil
+	}
+	return unmarshalOther(data, v)
+}
+
+// appendOther is Append for what tables do not encode.
+func appendOther(dst []byte, v any) ([]byte, error) {
 	if m, ok := v.(vtMarshaler); ok {
 		return appendVT(dst, m)
 	}
+	m, ok := v.(proto.Message)
 	if !ok {
 		return dst, fmt.Errorf("codec proto: cannot encode %T; pass a proto.Message", v)
 	}
@@ -74,14 +83,8 @@ func (Proto) Append(dst []byte, v any) ([]byte, error) {
 	return b, nil
 }
 
-// Unmarshal implements [Codec].
-func (Proto) Unmarshal(data []byte, v any) error {
-	m, ok := v.(proto.Message)
-	if ok {
-		if t := prototable.For(m); t != nil && t.Unmarshal(data, m) {
-			return nil
-		}
-	}
+// unmarshalOther is Unmarshal for what tables do not decode.
+func unmarshalOther(data []byte, v any) error {
 	if isNil(v) {
 		return fmt.Errorf("codec proto: cannot decode into a nil %T; pass a message", v)
 	}
@@ -95,6 +98,7 @@ func (Proto) Unmarshal(data []byte, v any) error {
 		}
 		return nil
 	}
+	m, ok := v.(proto.Message)
 	if !ok {
 		return fmt.Errorf("codec proto: cannot decode into %T; pass a proto.Message", v)
 	}

@@ -54,7 +54,6 @@ func benchmarked() []benchmark {
 
 func BenchmarkAppend(b *testing.B) {
 	for _, bm := range benchmarked() {
-		table := prototable.For(bm.m)
 		size := int64(proto.Size(bm.m))
 		b.Run(bm.name+"/table", func(b *testing.B) {
 			b.ReportAllocs()
@@ -62,7 +61,7 @@ func BenchmarkAppend(b *testing.B) {
 			var buf []byte
 			for b.Loop() {
 				var ok bool
-				if buf, ok = table.Append(buf[:0], bm.m); !ok {
+				if buf, ok = prototable.Append(buf[:0], bm.m); !ok {
 					b.Fatal("does not encode")
 				}
 			}
@@ -84,7 +83,6 @@ func BenchmarkAppend(b *testing.B) {
 // Each decodes into a new message, as a server does.
 func BenchmarkUnmarshal(b *testing.B) {
 	for _, bm := range benchmarked() {
-		table := prototable.For(bm.m)
 		data, err := proto.Marshal(bm.m)
 		if err != nil {
 			b.Fatal(err)
@@ -93,7 +91,7 @@ func BenchmarkUnmarshal(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
-				if !table.Unmarshal(data, bm.empty()) {
+				if !prototable.Unmarshal(data, bm.empty()) {
 					b.Fatal("does not decode")
 				}
 			}
@@ -107,16 +105,5 @@ func BenchmarkUnmarshal(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-// BenchmarkFor is what every call pays to get at its table.
-func BenchmarkFor(b *testing.B) {
-	m := &testpb.Small{}
-	b.ReportAllocs()
-	for b.Loop() {
-		if prototable.For(m) == nil {
-			b.Fatal("has no table")
-		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -23,9 +22,9 @@ func tableOf(typ reflect.Type) *Table {
 		if t == nil {
 			continue
 		}
-		for _, f := range t.fields {
-			if f.sub != nil {
-				f.sub.table = b[reflect.PointerTo(f.sub.typ)]
+		for _, f := range t.fields[:len(t.fields)-1] {
+			if f.kind == kindMessage {
+				f.more.sub.table = b[reflect.PointerTo(f.more.sub.typ)]
 			}
 		}
 	}
@@ -67,7 +66,7 @@ func (b builder) add(typ reflect.Type) {
 	if !ok {
 		return
 	}
-	t := &Table{words: int(typ.Elem().Size() / unsafe.Sizeof(uintptr(0))), unknown: l.unknown}
+	t := &Table{words: typ.Elem().Size() / wordSize, unknown: l.unknown}
 	if b.fill(t, info.Desc, l) {
 		b[typ] = t
 	}
@@ -174,7 +173,7 @@ func (b builder) fill(t *Table, d protoreflect.MessageDescriptor, l layout) bool
 	if len(all) >= 1<<16-1 {
 		return false
 	}
-	t.fields = make([]field, 0, len(all))
+	t.fields = make([]field, 0, len(all)+1)
 	t.further = make(map[uint32]uint16)
 	for i, fd := range all {
 		f, ok := b.field(fd, l)
@@ -190,6 +189,7 @@ func (b builder) fill(t *Table, d protoreflect.MessageDescriptor, l layout) bool
 			t.further[n] = uint16(i + 1)
 		}
 	}
+	t.fields = append(t.fields, field{code: none})
 	return true
 }
 
@@ -221,14 +221,14 @@ func (b builder) field(fd protoreflect.FieldDescriptor, l layout) (field, bool) 
 		if !ok || !known || !reflect.PointerTo(wrapper).Implements(in.Type) {
 			return field{}, false
 		}
-		holds, value, f.off = inOneof, wrapper.Field(0).Type, in.Offset
-		f.one = &oneof{word: typeWord(in.Type, wrapper), typ: wrapper, in: in.Type}
+		holds, value, f.off = inOneof, wrapper.Field(0).Type, uint32(in.Offset)
+		f.more = &more{one: oneof{word: typeWord(in.Type, wrapper), typ: wrapper, in: in.Type}}
 	default:
 		sf, ok := l.fields[fd.Number()]
 		if !ok {
 			return field{}, false
 		}
-		value, f.off = sf.Type, sf.Offset
+		value, f.off = sf.Type, uint32(sf.Offset)
 		switch {
 		case fd.IsList():
 			if value.Kind() != reflect.Slice {
@@ -260,10 +260,14 @@ func (b builder) field(fd protoreflect.FieldDescriptor, l layout) (field, bool) 
 			return field{}, false
 		}
 		b.add(value)
-		f.sub = &message{typ: value.Elem()}
+		if f.more == nil {
+			f.more = &more{}
+		}
+		f.more.sub.typ = value.Elem()
 	}
 	f.code = holds + code(k)
 	f.tag = uint32(protowire.EncodeTag(fd.Number(), wire))
+	f.size = uint8(copy(f.head[:], protowire.AppendTag(nil, fd.Number(), wire)))
 	return f, true
 }
 
@@ -341,6 +345,3 @@ func typeWord(in, wrapper reflect.Type) uintptr {
 	v.Elem().Set(reflect.New(wrapper))
 	return *(*uintptr)(v.UnsafePointer())
 }
-
-// inside returns a pointer to what lies at off in what p points to.
-func inside(p unsafe.Pointer, off uintptr) unsafe.Pointer { return unsafe.Add(p, off) }

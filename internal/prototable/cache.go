@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // cache holds the tables of all types that were asked for: what follows from
@@ -28,25 +26,48 @@ type slot struct {
 	t   *Table  // nil for types that have none
 }
 
-// typeOf returns the word by which an interface tells which type of messages
-// it holds: the address of what the runtime keeps for ever about the two. It
-// is 0 for nil.
-func typeOf(m proto.Message) uintptr {
-	return *(*uintptr)(unsafe.Pointer(&m))
+// typeOf returns the word by which an interface tells which type of value it holds: the address of
+// what the runtime keeps for ever about it. It is 0 for nil.
+func typeOf(v any) uintptr {
+	return *(*uintptr)(unsafe.Pointer(&v))
 }
 
-// pointerOf returns the pointer that m is, one of a type that has a table.
-func pointerOf(m proto.Message) unsafe.Pointer {
-	return (*[2]unsafe.Pointer)(unsafe.Pointer(&m))[1]
+// pointerOf returns the pointer that v is, one of a type that has a table.
+func pointerOf(v any) unsafe.Pointer {
+	return (*[2]unsafe.Pointer)(unsafe.Pointer(&v))[1]
+}
+
+// near returns the table of v's type if it lies where it is looked for first, as nearly all do.
+func near(v any) *Table {
+	x := cache.tables.Load()
+	if x == nil {
+		return nil
+	}
+	if s := &x.slots[x.home(typeOf(v))]; s.typ == typeOf(v) {
+		return s.t
+	}
+	return nil
+}
+
+// tableFor returns the table of v's type, or nil if only package proto can code its values, if
+// anybody can. v may be nil, or a nil pointer.
+func tableFor(v any) *Table {
+	if t, ok := cache.tables.Load().find(typeOf(v)); ok {
+		return t
+	}
+	return learn(v)
+}
+
+// home returns where in x's slots typ is looked for first.
+func (x *index) home(typ uintptr) int {
+	return int(typ>>4^typ>>12) & (len(x.slots) - 1) // the addresses lie close to each other, and are even
 }
 
 // place returns where typ is in x's slots, or belongs.
 func (x *index) place(typ uintptr) int {
-	mask := len(x.slots) - 1
-	// The addresses lie close to each other, and are even.
-	i := int(typ>>4^typ>>12) & mask
+	i := x.home(typ)
 	for x.slots[i].typ != 0 && x.slots[i].typ != typ {
-		i = (i + 1) & mask
+		i = (i + 1) & (len(x.slots) - 1)
 	}
 	return i
 }
@@ -84,18 +105,18 @@ func (x *index) add(s slot) {
 	x.used++
 }
 
-// learn makes the table of m's type.
-func learn(m proto.Message) *Table {
-	if m == nil {
+// learn makes the table of v's type.
+func learn(v any) *Table {
+	if v == nil {
 		return nil
 	}
 	cache.mu.Lock()
 	defer cache.mu.Unlock()
 	x := cache.tables.Load()
-	if t, ok := x.find(typeOf(m)); ok { // since it was looked for
+	if t, ok := x.find(typeOf(v)); ok { // since it was looked for
 		return t
 	}
-	t := tableOf(reflect.TypeOf(m))
-	cache.tables.Store(x.with(typeOf(m), t))
+	t := tableOf(reflect.TypeOf(v))
+	cache.tables.Store(x.with(typeOf(v), t))
 	return t
 }

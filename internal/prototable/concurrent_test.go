@@ -34,19 +34,18 @@ func TestConcurrentUse(t *testing.T) {
 			<-start
 			for i := range samples {
 				s := samples[(i+g)%len(samples)]
-				table := prototable.For(s.m)
-				if table == nil {
+				if prototable.For(s.m) == nil {
 					t.Errorf("%T has no table", s.m)
 					return
 				}
 				for range 5 {
-					got, ok := table.Append(nil, s.m)
+					got, ok := prototable.Append(nil, s.m)
 					if !ok || !bytes.Equal(got, s.data) {
 						t.Errorf("%T encodes to %x, %v; want %x", s.m, got, ok, s.data)
 						return
 					}
 					back := fresh(s.m)
-					if !table.Unmarshal(s.data, back) || !proto.Equal(back, s.m) {
+					if !prototable.Unmarshal(s.data, back) || !proto.Equal(back, s.m) {
 						t.Errorf("%T from %x: got %v, want %v", s.m, s.data, back, s.m)
 						return
 					}

@@ -21,130 +21,161 @@ const (
 
 // A decoder decodes one message, with all that lie in it.
 type decoder struct {
-	data []byte
-	// copied is a copy of data from from on, for short strings to lie in.
-	copied []byte
-	from   int
+	data  []byte
+	depth int
+	// piece is a copy of data[from:until], for short strings to lie in.
+	piece       unsafe.Pointer
+	from, until int
 }
 
-// Unmarshal decodes data into m, which is of the table's type, and replaces what m held. If it
-// reports false, as for a nil pointer, only package proto can say what data is, and m holds
-// something unspecified. It keeps no reference to data.
-func (t *Table) Unmarshal(data []byte, m proto.Message) (ok bool) {
-	p := pointerOf(m)
+// Unmarshal decodes data into the message v, and replaces what it held. If it
+// reports false, as for a nil pointer, only package proto can say what data is, if anybody can, and v
+// holds something unspecified. It keeps no reference to data.
+func Unmarshal(data []byte, v any) (ok bool) {
+	t := near(v)
+	if t == nil {
+		if t = tableFor(v); t == nil {
+			return false
+		}
+	}
+	p := pointerOf(v)
 	if p == nil {
 		return false
 	}
 	// To look is quicker than to reset a message that is new, as nearly all are.
 	if !t.empty(p) {
-		proto.Reset(m)
+		proto.Reset(v.(proto.Message))
 	}
 	d := decoder{data: data}
-	return t.decode(&d, 0, len(data), p, 1)
+	return t.decode(&d, 0, len(data), p)
 }
 
 // empty reports whether nothing was ever written to the message at p.
 func (t *Table) empty(p unsafe.Pointer) bool {
 	var bits uintptr
-	for _, word := range unsafe.Slice((*uintptr)(p), t.words) {
-		bits |= word
+	var i uintptr
+	for ; i+4 <= t.words; i += 4 {
+		w := (*[4]uintptr)(unsafe.Add(p, i*wordSize))
+		bits |= w[0] | w[1] | w[2] | w[3]
+	}
+	for ; i < t.words; i++ {
+		bits |= *(*uintptr)(unsafe.Add(p, i*wordSize))
 	}
 	return bits == 0
 }
 
 // decode decodes d.data[i:end] into the message at p.
-func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer, depth int) bool {
-	if depth > maxDepth {
+func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer) bool {
+	if d.depth++; d.depth > maxDepth {
 		return false
 	}
-	data := d.data[:end]
-	place := -1 // of the latest field
+	data := d.data[:end:end]
+	expected := t.first() // most fields come in their order
 	for i < len(data) {
 		tag := uint64(data[i])
 		if tag < 0x80 {
 			i++
-		} else if tag, i = varint(data, i); i < 0 {
+		} else if tag, i = longVarint(data, i); i < 0 {
 			return false
 		}
-		// Most come in their order.
-		if place++; place >= len(t.fields) || uint64(t.fields[place].tag) != tag {
-			var ok bool
-			if place, ok = t.find(tag); !ok {
+		f := expected
+		if uint64(f.tag) != tag {
+			if f = t.find(tag); f == nil {
 				if i = t.keep(data, i, tag, p); i < 0 {
 					return false
 				}
 				continue
 			}
 		}
-		f := &t.fields[place]
-		q := inside(p, f.off)
-		switch f.code {
-		case plain + code(kindInt32), plain + code(kindUint32):
-			var v uint64
-			v, i = varint(data, i)
-			*(*uint32)(q) = uint32(v)
-		case plain + code(kindInt64):
-			*(*uint64)(q), i = varint(data, i)
-		case plain + code(kindBool):
-			var v uint64
-			v, i = varint(data, i)
-			*(*bool)(q) = v != 0
-		case plain + code(kindString), plain + code(kindBytes), plain + code(kindMessage):
-			var start, stop int
-			if i < len(data) && data[i] < 0x80 { // as nearly all lengths
-				start = i + 1
-				stop = start + int(data[i])
-			} else {
-				start, stop = span(data, i)
-			}
-			if stop < start || stop > len(data) {
+		value := i
+		// Most begin with a varint: the number itself, or the length of what follows.
+		var v uint64
+		if tag&noVarint == 0 {
+			if i < len(data) && data[i] < 0x80 {
+				v = uint64(data[i])
+				i++
+			} else if v, i = longVarint(data, i); i < 0 {
 				return false
 			}
-			switch f.kind {
-			case kindString:
-				if f.utf8 && !valid(data[start:stop]) { // not the copy, which is still on its way to memory
-					return false
-				}
-				s := d.copy(start, stop)
-				*(*string)(q) = unsafe.String(unsafe.SliceData(s), len(s))
-			case kindBytes:
-				if stop > start {
-					*(*[]byte)(q) = d.copy(start, stop)
-				} else {
-					*(*[]byte)(q) = nil // an empty one is none
-				}
-			default:
-				if !f.sub.decode(d, start, stop, (*unsafe.Pointer)(q), depth) {
-					return false
-				}
+		}
+		q := f.in(p)
+		switch f.code {
+		case none: // its tag, 0, is no field's
+			return false
+		case plain + code(kindBool):
+			*(*bool)(q) = v != 0
+		case plain + code(kindInt32), plain + code(kindUint32):
+			*(*uint32)(q) = uint32(v)
+		case plain + code(kindSint32):
+			*(*uint32)(q) = uint32(protowire.DecodeZigZag(v & math.MaxUint32))
+		case plain + code(kindInt64):
+			*(*uint64)(q) = v
+		case plain + code(kindSint64):
+			*(*uint64)(q) = uint64(protowire.DecodeZigZag(v))
+		case plain + code(kindString), plain + code(kindBytes):
+			if v > uint64(len(data)-i) {
+				return false
 			}
-			i = stop
+			start := i
+			i += int(v)
+			if f.utf8 && !shortASCII(unsafe.Add(unsafe.Pointer(unsafe.SliceData(data)), start), int(v)) && !valid(data[start:i]) { // not the copy, which is still on its way to memory
+				return false
+			}
+			var s unsafe.Pointer // nil if empty, which is as none
+			if v-1 < maxShared && i <= d.until {
+				s = unsafe.Add(d.piece, start-d.from)
+			} else if v != 0 {
+				s = unsafe.Pointer(unsafe.SliceData(d.copy(start, i)))
+			}
+			*(*text)(q) = text{s, int(v)}
+			if f.kind == kindBytes {
+				(*slice)(q).cap = int(v)
+			}
+		case plain + code(kindMessage):
+			if v > uint64(len(data)-i) {
+				return false
+			}
+			start := i
+			i += int(v)
+			if !f.more.sub.decode(d, start, i, (*unsafe.Pointer)(q)) {
+				return false
+			}
 		default:
 			if f.code >= repeated && f.code < inOneof {
-				i = f.decodeList(d, i, end, tag, q, depth)
+				i = f.decodeList(d, value, len(data), tag, q)
 			} else {
-				i = f.decodeOther(d, i, end, q, depth)
+				i = f.decodeOther(d, value, len(data), q)
+			}
+			if i < 0 {
+				return false
 			}
 		}
-		if i < 0 {
-			return false
-		}
+		expected = f.next()
 	}
+	d.depth--
 	return true
 }
 
-// find returns the place of the field that comes with a tag.
-func (t *Table) find(tag uint64) (place int, ok bool) {
-	n := tag >> 3
-	switch {
+// noVarint has the bits of a tag that only the types of values have that begin with no varint: other types are
+// protowire.VarintType and protowire.BytesType.
+const noVarint = 7 &^ uint64(protowire.VarintType|protowire.BytesType)
+
+// find returns the field that comes with a tag, or nil.
+func (t *Table) find(tag uint64) *field {
+	var place uint16
+	switch n := tag >> 3; {
 	case n < uint64(len(t.byNumber)):
-		place = int(t.byNumber[n]) - 1
+		place = t.byNumber[n]
 	case n <= math.MaxUint32:
-		place = int(t.further[uint32(n)]) - 1
-	default:
-		place = -1
+		place = t.further[uint32(n)]
 	}
-	return place, place >= 0 && (uint64(t.fields[place].tag) == tag || t.fields[place].alsoAs(tag))
+	if place == 0 {
+		return nil
+	}
+	if f := &t.fields[place-1]; uint64(f.tag) == tag || f.alsoAs(tag) {
+		return f
+	}
+	return nil
 }
 
 // alsoAs reports whether a field may come with another tag than it is encoded with: a list of
@@ -171,14 +202,14 @@ func (t *Table) keep(data []byte, i int, tag uint64, p unsafe.Pointer) int {
 	if n < 0 {
 		return -1
 	}
-	u := (*[]byte)(inside(p, t.unknown))
+	u := (*[]byte)(unsafe.Add(p, t.unknown))
 	*u = append(protowire.AppendTag(*u, num, wire), data[i:i+n]...)
 	return i + n
 }
 
 // decodeOther decodes the value at d.data[i:end] to what the struct holds at q, which is no list. It
 // returns where the value ends, or -1 if there is none.
-func (f *field) decodeOther(d *decoder, i, end int, q unsafe.Pointer, depth int) int {
+func (f *field) decodeOther(d *decoder, i, end int, q unsafe.Pointer) int {
 	switch f.code - code(f.kind) {
 	case pointer:
 		if f.kind == kindBytes { // nil says that there is none
@@ -190,20 +221,20 @@ func (f *field) decodeOther(d *decoder, i, end int, q unsafe.Pointer, depth int)
 		}
 		q = *v
 	case inOneof:
-		if in := *(*[2]unsafe.Pointer)(q); uintptr(in[0]) == f.one.word && in[1] != nil {
+		if in := *(*[2]unsafe.Pointer)(q); uintptr(in[0]) == f.more.one.word && in[1] != nil {
 			q = in[1] // a message is merged into
 			break
 		}
-		wrapper := reflect.New(f.one.typ)
-		reflect.NewAt(f.one.in, q).Elem().Set(wrapper)
+		wrapper := reflect.New(f.more.one.typ)
+		reflect.NewAt(f.more.one.in, q).Elem().Set(wrapper)
 		q = wrapper.UnsafePointer()
 	}
-	return f.decodeValue(d, i, end, q, depth)
+	return f.decodeValue(d, i, end, q)
 }
 
 // decodeList decodes what comes of a list at d.data[i:end], behind its tag, and what follows of the
 // same list. It returns where that ends, or -1 if something is wrong with it.
-func (f *field) decodeList(d *decoder, i, end int, tag uint64, q unsafe.Pointer, depth int) int {
+func (f *field) decodeList(d *decoder, i, end int, tag uint64, q unsafe.Pointer) int {
 	data := d.data[:end]
 	for {
 		switch f.kind {
@@ -218,11 +249,11 @@ func (f *field) decodeList(d *decoder, i, end int, tag uint64, q unsafe.Pointer,
 		case kindSint64:
 			i = appendNumbers(f, data, i, tag, (*[]uint64)(q), func(v uint64) uint64 { return uint64(protowire.DecodeZigZag(v)) })
 		case kindString:
-			i = appendValue(f, d, i, end, (*[]string)(q), depth)
+			i = appendValue(f, d, i, end, (*[]string)(q))
 		case kindBytes:
-			i = appendValue(f, d, i, end, (*[][]byte)(q), depth)
+			i = appendValue(f, d, i, end, (*[][]byte)(q))
 		case kindMessage:
-			i = appendValue(f, d, i, end, (*[]unsafe.Pointer)(q), depth)
+			i = appendValue(f, d, i, end, (*[]unsafe.Pointer)(q))
 		}
 		if i < 0 || i == end {
 			return i
@@ -237,10 +268,10 @@ func (f *field) decodeList(d *decoder, i, end int, tag uint64, q unsafe.Pointer,
 
 // appendValue appends the value at d.data[i:end] to a slice. It returns where the value ends, or -1
 // if there is none.
-func appendValue[T any](f *field, d *decoder, i, end int, to *[]T, depth int) int {
+func appendValue[T any](f *field, d *decoder, i, end int, to *[]T) int {
 	var none T
 	*to = append(*to, none)
-	return f.decodeValue(d, i, end, unsafe.Pointer(&(*to)[len(*to)-1]), depth)
+	return f.decodeValue(d, i, end, unsafe.Pointer(&(*to)[len(*to)-1]))
 }
 
 // appendNumbers appends the numbers at data[i] to a slice: all that come in one, or one. It returns
@@ -288,7 +319,7 @@ func (f *field) count(data []byte) int {
 
 // decodeValue decodes the value at d.data[i:end] to v. It returns where the value ends, or -1 if there
 // is none.
-func (f *field) decodeValue(d *decoder, i, end int, v unsafe.Pointer, depth int) int {
+func (f *field) decodeValue(d *decoder, i, end int, v unsafe.Pointer) int {
 	data := d.data[:end]
 	if f.kind < kindString {
 		u, i := f.number(data, i)
@@ -307,7 +338,7 @@ func (f *field) decodeValue(d *decoder, i, end int, v unsafe.Pointer, depth int)
 		return -1
 	}
 	if f.kind == kindMessage {
-		if !f.sub.decode(d, start, stop, (*unsafe.Pointer)(v), depth) {
+		if !f.more.sub.decode(d, start, stop, (*unsafe.Pointer)(v)) {
 			return -1
 		}
 		return stop
@@ -356,14 +387,14 @@ func (f *field) bits(data []byte, i int) (v uint64, next int) {
 }
 
 // decode decodes d.data[i:end] into the message that to points to, which is made if there is none.
-func (m *message) decode(d *decoder, i, end int, to *unsafe.Pointer, depth int) bool {
+func (m *message) decode(d *decoder, i, end int, to *unsafe.Pointer) bool {
 	if *to == nil {
 		*to = reflect.New(m.typ).UnsafePointer()
 	}
 	if m.table != nil {
-		return m.table.decode(d, i, end, *to, depth+1)
+		return m.table.decode(d, i, end, *to)
 	}
-	o := proto.UnmarshalOptions{Merge: true, AllowPartial: true, RecursionLimit: maxDepth - depth}
+	o := proto.UnmarshalOptions{Merge: true, AllowPartial: true, RecursionLimit: maxDepth - d.depth}
 	// Zero would mean the default.
 	return o.RecursionLimit > 0 && o.Unmarshal(d.data[i:end], m.at(*to)) == nil
 }
@@ -374,11 +405,11 @@ func (d *decoder) copy(start, end int) []byte {
 	if n > maxShared || n == 0 {
 		return clone(d.data[start:end])
 	}
-	at := start - d.from
-	if at+n > len(d.copied) {
-		d.copied, d.from, at = clone(d.data[start:min(start+maxCopy, len(d.data))]), start, 0
+	if end > d.until {
+		d.from, d.until = start, min(start+maxCopy, len(d.data))
+		d.piece = unsafe.Pointer(unsafe.SliceData(clone(d.data[d.from:d.until])))
 	}
-	return d.copied[at : at+n : at+n]
+	return unsafe.Slice((*byte)(unsafe.Add(d.piece, start-d.from)), n)
 }
 
 // clone returns a copy of b, never nil.
@@ -403,10 +434,8 @@ func newValue(k kind) unsafe.Pointer {
 
 // varint decodes the varint at data[i]. It returns where the next thing is, or -1 if there is none.
 func varint(data []byte, i int) (v uint64, next int) {
-	if i < len(data) {
-		if b := data[i]; b < 0x80 {
-			return uint64(b), i + 1
-		}
+	if i < len(data) && data[i] < 0x80 {
+		return uint64(data[i]), i + 1
 	}
 	return longVarint(data, i)
 }

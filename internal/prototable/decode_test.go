@@ -123,11 +123,10 @@ func TestUnmarshal(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			table := prototable.For(tt.typ)
-			if table == nil {
+			if prototable.For(tt.typ) == nil {
 				return
 			}
-			ok, protoOK := checkUnmarshal(t, table, tt.typ, []byte(tt.data))
+			ok, protoOK := checkUnmarshal(t, tt.typ, []byte(tt.data))
 			if ok != protoOK || ok != tt.ok {
 				t.Errorf("decodes: %v, package proto: %v; want %v", ok, protoOK, tt.ok)
 			}
@@ -138,11 +137,11 @@ func TestUnmarshal(t *testing.T) {
 // What a message held before is gone, the unknown fields too.
 func TestUnmarshalReplaces(t *testing.T) {
 	r := seeded(t, 10, oddities{unknown: true})
-	eachTable(t, func(t *testing.T, table *prototable.Table, typ proto.Message) {
+	eachTable(t, func(t *testing.T, typ proto.Message) {
 		used, want := r.message(typ), fresh(typ)
 		for range 30 {
 			data := encoded(t, r, typ, 1000)
-			if !table.Unmarshal(data, used) || proto.Unmarshal(data, want) != nil {
+			if !prototable.Unmarshal(data, used) || proto.Unmarshal(data, want) != nil {
 				t.Fatalf("%T does not decode %x", typ, data)
 			}
 			if err := same(used, want); err != nil {
@@ -160,10 +159,9 @@ func TestUTF8(t *testing.T) {
 				b := bytes.Repeat([]byte("a"), n)
 				copy(b[at:], char) // whose rest may be cut off
 				m := &testpb.Small{Id: string(b)}
-				table := prototable.For(m)
-				checkAppend(t, table, m)
+				checkAppend(t, m)
 				data := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), b)
-				if ok, protoOK := checkUnmarshal(t, table, m, data); ok != protoOK {
+				if ok, protoOK := checkUnmarshal(t, m, data); ok != protoOK {
 					t.Fatalf("%q decodes: %v, want %v", b, ok, protoOK)
 				}
 			}
@@ -174,11 +172,10 @@ func TestUTF8(t *testing.T) {
 // To package proto a nil pointer is an empty message to read, and none to write to.
 func TestNilPointer(t *testing.T) {
 	var none *testpb.Small
-	table := prototable.For(none)
-	if table.Unmarshal(nil, none) {
+	if prototable.Unmarshal(nil, none) {
 		t.Error("decodes into a nil pointer")
 	}
-	if b, ok := table.Append([]byte("before"), none); string(b) != "before" {
+	if b, ok := prototable.Append([]byte("before"), none); string(b) != "before" {
 		t.Errorf("nothing encodes to %q, %v", b, ok)
 	}
 }
@@ -187,11 +184,11 @@ func TestNilPointer(t *testing.T) {
 // proto does not.
 func TestTruncated(t *testing.T) {
 	r := seeded(t, 6, oddities{unknown: true})
-	eachTable(t, func(t *testing.T, table *prototable.Table, typ proto.Message) {
+	eachTable(t, func(t *testing.T, typ proto.Message) {
 		for range 5 {
 			data := encoded(t, r, typ, 600)
 			for n := range len(data) {
-				checkUnmarshal(t, table, typ, data[:n])
+				checkUnmarshal(t, typ, data[:n])
 			}
 		}
 	})
@@ -200,7 +197,7 @@ func TestTruncated(t *testing.T) {
 // Bytes changed, put in and taken away.
 func TestFlipped(t *testing.T) {
 	r := seeded(t, 7, oddities{unknown: true})
-	eachTable(t, func(t *testing.T, table *prototable.Table, typ proto.Message) {
+	eachTable(t, func(t *testing.T, typ proto.Message) {
 		decoded := 0
 		for range many {
 			data := encoded(t, r, typ, 300)
@@ -217,7 +214,7 @@ func TestFlipped(t *testing.T) {
 					}
 				}
 			}
-			if ok, _ := checkUnmarshal(t, table, typ, data); ok {
+			if ok, _ := checkUnmarshal(t, typ, data); ok {
 				decoded++
 			}
 		}
@@ -231,13 +228,13 @@ func TestFlipped(t *testing.T) {
 // most of them, and the table the same.
 func TestRewritten(t *testing.T) {
 	r := seeded(t, 8, oddities{unknown: true})
-	eachTable(t, func(t *testing.T, table *prototable.Table, typ proto.Message) {
+	eachTable(t, func(t *testing.T, typ proto.Message) {
 		for _, bad := range []bool{false, true} {
 			decoded, judged := 0, 0
 			for range many {
 				w := rewriter{r, bad}
 				data := w.message(encoded(t, r, typ, 1000), typ.ProtoReflect().Descriptor())
-				ok, protoOK := checkUnmarshal(t, table, typ, data)
+				ok, protoOK := checkUnmarshal(t, typ, data)
 				if ok {
 					decoded++
 				}

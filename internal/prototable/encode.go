@@ -3,7 +3,9 @@ package prototable
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"reflect"
+	"slices"
 	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -13,13 +15,19 @@ import (
 // maxDepth is how deep messages may lie in each other, as for package proto's decoding.
 const maxDepth = protowire.DefaultRecursionLimit
 
-// Append appends m's encoding to dst; m is of the table's type. If it reports false, as for a nil
-// pointer, only package proto can say what m is: dst comes back as it was then, but for what lies
+// Append appends the encoding of the message v to dst. If it reports false, as for a nil
+// pointer, only package proto can say what v is, if anybody can: dst comes back as it was then, but for what lies
 // beyond its length.
 //
-// m is only read, and may be in use elsewhere.
-func (t *Table) Append(dst []byte, m proto.Message) (_ []byte, ok bool) {
-	p := pointerOf(m)
+// v is only read, and may be in use elsewhere.
+func Append(dst []byte, v any) (_ []byte, ok bool) {
+	t := near(v)
+	if t == nil {
+		if t = tableFor(v); t == nil {
+			return dst, false
+		}
+	}
+	p := pointerOf(v)
 	if p == nil {
 		return dst, false
 	}
@@ -54,95 +62,127 @@ func (e *encoder) message(b []byte, t *Table, p unsafe.Pointer) ([]byte, bool) {
 	if e.depth++; e.depth > maxDepth {
 		return b, false
 	}
-	var ok bool
-	for i := range t.fields {
-		f := &t.fields[i]
-		q := inside(p, f.off)
+	for f := t.first(); ; f = f.next() {
+		q := f.in(p)
+		var v uint64 // of a varint, which is most numbers
 		switch f.code {
+		case none:
+			e.depth--
+			if unknown := *(*[]byte)(unsafe.Add(p, t.unknown)); len(unknown) != 0 {
+				b = append(b, unknown...)
+			}
+			return b, true
 		case plain + code(kindBool):
-			if *(*bool)(q) {
-				b = append(appendVarint(b, uint64(f.tag)), 1)
-			}
+			v = uint64(*(*uint8)(q))
 		case plain + code(kindInt32):
-			if v := *(*int32)(q); v != 0 {
-				b = appendVarint(appendVarint(b, uint64(f.tag)), uint64(v))
-			}
+			v = uint64(*(*int32)(q))
 		case plain + code(kindUint32):
-			if v := *(*uint32)(q); v != 0 {
-				b = appendVarint(appendVarint(b, uint64(f.tag)), uint64(v))
-			}
+			v = uint64(*(*uint32)(q))
 		case plain + code(kindSint32):
-			if v := *(*int32)(q); v != 0 {
-				b = appendVarint(appendVarint(b, uint64(f.tag)), protowire.EncodeZigZag(int64(v)))
-			}
+			v = protowire.EncodeZigZag(int64(*(*int32)(q)))
 		case plain + code(kindInt64):
-			if v := *(*uint64)(q); v != 0 {
-				b = appendVarint(appendVarint(b, uint64(f.tag)), v)
-			}
+			v = *(*uint64)(q)
 		case plain + code(kindSint64):
-			if v := *(*int64)(q); v != 0 {
-				b = appendVarint(appendVarint(b, uint64(f.tag)), protowire.EncodeZigZag(v))
-			}
+			v = protowire.EncodeZigZag(*(*int64)(q))
 		case plain + code(kindFixed32): // a float that is minus zero has a bit
 			if v := *(*uint32)(q); v != 0 {
-				b = binary.LittleEndian.AppendUint32(appendVarint(b, uint64(f.tag)), v)
+				b = binary.LittleEndian.AppendUint32(f.appendTag(b), v)
 			}
+			continue
 		case plain + code(kindFixed64):
 			if v := *(*uint64)(q); v != 0 {
-				b = binary.LittleEndian.AppendUint64(appendVarint(b, uint64(f.tag)), v)
+				b = binary.LittleEndian.AppendUint64(f.appendTag(b), v)
 			}
-		case plain + code(kindString):
-			if s := *(*string)(q); s != "" {
-				if e.tooLong(len(s)) || f.utf8 && !validString(s) {
+			continue
+		case plain + code(kindString), plain + code(kindBytes):
+			s := *(*string)(q) // a slice begins as a string does
+			if s == "" {
+				continue
+			}
+			if len(s) < 0x80 && cap(b)-len(b) >= room+len(s) {
+				if f.utf8 && !shortASCII(unsafe.Pointer(unsafe.StringData(s)), len(s)) && !validString(s) {
 					return b, false
 				}
-				b = f.appendString(b, s)
+				b = f.putTag(b)
+				*(*byte)(tail(b)) = byte(len(s))
+				n := len(b) + 1
+				b = b[:n+len(s)]
+				copy(b[n:], s)
+				continue
 			}
-		case plain + code(kindBytes):
-			if s := *(*[]byte)(q); len(s) != 0 {
-				if e.tooLong(len(s)) {
-					return b, false
-				}
-				b = f.appendString(b, unsafe.String(unsafe.SliceData(s), len(s)))
+			var ok bool
+			if b, ok = e.value(f.appendTag(b), f, q); !ok {
+				return b, false
 			}
+			continue
 		case plain + code(kindMessage):
 			if m := *(*unsafe.Pointer)(q); m != nil {
+				var ok bool
 				if b, ok = e.field(b, f, m); !ok {
 					return b, false
 				}
 			}
-		case pointer + code(kindBytes):
-			if s := *(*[]byte)(q); s != nil {
-				if e.tooLong(len(s)) {
-					return b, false
-				}
-				b = f.appendString(b, unsafe.String(unsafe.SliceData(s), len(s)))
-			}
+			continue
 		default:
+			var ok bool
 			if b, ok = e.other(b, f, q); !ok {
 				return b, false
 			}
+			continue
 		}
+		if v == 0 {
+			continue
+		}
+		if cap(b)-len(b) < room {
+			b = slices.Grow(b, room)
+		}
+		b = putVarint(f.putTag(b), v)
 	}
-	e.depth--
-	return append(b, *(*[]byte)(inside(p, t.unknown))...), true
 }
 
-// appendString appends s with the field's tag.
-func (f *field) appendString(b []byte, s string) []byte {
-	n := len(b)
-	// Nearly always there is room for all of it, and tag and length take a byte each.
-	if f.tag < 0x80 && len(s) < 0x80 && cap(b)-n >= len(s)+2 {
-		b = b[:n+2+len(s)]
-		b[n] = byte(f.tag)
-		b[n+1] = byte(len(s))
-		copy(b[n+2:], s)
-		return b
-	}
-	return append(appendVarint(appendVarint(b, uint64(f.tag)), uint64(len(s))), s...)
+// room is how much is needed behind a buffer's end for a tag and any number, with some to spare for what is written in
+// whole words.
+const room = 16
+
+// tail points behind b's end, where there is room.
+func tail(b []byte) unsafe.Pointer {
+	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), len(b))
 }
 
-// other appends what is neither plain nor bytes: q points to what the struct holds.
+// putTag appends the field's tag to what has room for it.
+func (f *field) putTag(b []byte) []byte {
+	*(*[len(f.head)]byte)(tail(b)) = f.head // of which the tag's bytes stay
+	return b[:len(b)+int(f.size)]
+}
+
+// appendTag appends the field's tag.
+func (f *field) appendTag(b []byte) []byte {
+	if f.size == 1 {
+		return append(b, f.head[0])
+	}
+	return append(b, f.head[:f.size]...)
+}
+
+// putVarint appends a varint to what has room for it.
+func putVarint(b []byte, v uint64) []byte {
+	if v < 0x80 {
+		*(*byte)(tail(b)) = byte(v)
+		return b[:len(b)+1]
+	}
+	if v >= 1<<56 {
+		return binary.AppendUvarint(b, v)
+	}
+	// Eight groups of seven bits move apart: first by fours, then by twos, then each of them.
+	w := v&0xfff_ffff | v<<4&(0xfff_ffff<<32)
+	w = w&(0x3fff*0x0000_0001_0000_0001) | w<<2&(0x3fff*0x0000_0001_0000_0001<<16)
+	w = w&(0x7f*0x0001_0001_0001_0001) | w<<1&(0x7f*0x0001_0001_0001_0001<<8)
+	n := (bits.Len64(v) + 6) / 7
+	w |= 0x80 * everyByte & (1<<(8*n-8) - 1) // all but the last of them say that more follows
+	binary.LittleEndian.PutUint64((*[8]byte)(tail(b))[:], w)
+	return b[:len(b)+n]
+}
+
+// other appends what is not plain: q points to what the struct holds.
 func (e *encoder) other(b []byte, f *field, q unsafe.Pointer) ([]byte, bool) {
 	switch f.code - code(f.kind) {
 	case pointer:
@@ -150,29 +190,32 @@ func (e *encoder) other(b []byte, f *field, q unsafe.Pointer) ([]byte, bool) {
 		if v == nil {
 			return b, true
 		}
-		return e.value(appendVarint(b, uint64(f.tag)), f, v)
+		if f.kind == kindBytes { // which the struct itself holds
+			v = q
+		}
+		return e.value(f.appendTag(b), f, v)
 	case inOneof:
 		in := *(*[2]unsafe.Pointer)(q)
 		// Each case of the oneof looks; a nil wrapper is as none.
-		if uintptr(in[0]) != f.one.word || in[1] == nil {
+		if uintptr(in[0]) != f.more.one.word || in[1] == nil {
 			return b, true
 		}
 		if f.kind == kindMessage {
 			return e.field(b, f, *(*unsafe.Pointer)(in[1]))
 		}
-		return e.value(appendVarint(b, uint64(f.tag)), f, in[1])
+		return e.value(f.appendTag(b), f, in[1])
 	case packed:
 		return f.encodePacked(b, q), true
 	}
 	s := *(*slice)(q)
 	size := sizes[f.kind]
 	for i := range s.len {
-		v := inside(s.data, uintptr(i)*size)
+		v := unsafe.Add(s.data, uintptr(i)*size)
 		var ok bool
 		if f.kind == kindMessage {
 			b, ok = e.field(b, f, *(*unsafe.Pointer)(v))
 		} else {
-			b, ok = e.value(appendVarint(b, uint64(f.tag)), f, v)
+			b, ok = e.value(f.appendTag(b), f, v)
 		}
 		if !ok {
 			return b, false
@@ -232,7 +275,7 @@ func (f *field) encodePacked(b []byte, q unsafe.Pointer) []byte {
 	if s.len == 0 {
 		return b
 	}
-	b = appendVarint(b, uint64(f.tag))
+	b = f.appendTag(b)
 	switch f.kind {
 	case kindFixed32:
 		b = appendVarint(b, uint64(s.len)*4)
@@ -242,12 +285,12 @@ func (f *field) encodePacked(b []byte, q unsafe.Pointer) []byte {
 		b = append(b, 0)
 		start, size := len(b), sizes[f.kind]
 		for i := range s.len {
-			b = f.appendNumber(b, inside(s.data, uintptr(i)*size))
+			b = f.appendNumber(b, unsafe.Add(s.data, uintptr(i)*size))
 		}
 		return setLength(b, start)
 	}
 	for i := range s.len {
-		b = f.appendNumber(b, inside(s.data, uintptr(i)*sizes[f.kind]))
+		b = f.appendNumber(b, unsafe.Add(s.data, uintptr(i)*sizes[f.kind]))
 	}
 	return b
 }
@@ -255,18 +298,18 @@ func (f *field) encodePacked(b []byte, q unsafe.Pointer) []byte {
 // field appends the message at m as the field's value; a nil pointer is an empty one.
 func (e *encoder) field(b []byte, f *field, m unsafe.Pointer) ([]byte, bool) {
 	// Most are short, so that their length takes the one byte that it gets before it is known.
-	b = append(appendVarint(b, uint64(f.tag)), 0)
+	b = append(f.appendTag(b), 0)
 	if m == nil {
 		return b, true
 	}
 	start := len(b)
-	if t := f.sub.table; t != nil {
+	if t := f.more.sub.table; t != nil {
 		var ok bool
 		if b, ok = e.message(b, t, m); !ok {
 			return b, false
 		}
 	} else {
-		out, err := proto.MarshalOptions{AllowPartial: true}.MarshalAppend(b, f.sub.at(m))
+		out, err := proto.MarshalOptions{AllowPartial: true}.MarshalAppend(b, f.more.sub.at(m))
 		if err != nil {
 			return b, false
 		}
@@ -298,12 +341,6 @@ func setLength(b []byte, start int) []byte {
 	copy(b[start-1+more:], b[start:start+n])
 	copy(b[start-1:], length[:more])
 	return b
-}
-
-// slice is how Go holds a slice.
-type slice struct {
-	data     unsafe.Pointer
-	len, cap int
 }
 
 // sizes has the size of a value of each kind in a slice.

@@ -39,16 +39,15 @@ func FuzzUnmarshal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
 		typ := types[int(which)%len(types)]
-		table := prototable.For(typ)
-		if ok, _ := checkUnmarshal(t, table, typ, data); !ok {
+		if ok, _ := checkUnmarshal(t, typ, data); !ok {
 			return
 		}
 		m := fresh(typ)
-		if !table.Unmarshal(data, m) {
+		if !prototable.Unmarshal(data, m) {
 			t.Fatalf("%T decodes %x once only", typ, data)
 		}
 		if !manyEntries(m.ProtoReflect()) {
-			checkAppend(t, table, m)
+			checkAppend(t, m)
 		}
 	})
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/hull-go/hull/internal/prototable"
 )
 
-// checkAppend compares the table's encoding of m with package proto's.
-func checkAppend(t *testing.T, table *prototable.Table, m proto.Message) {
+// checkAppend compares the encoding of m with package proto's.
+func checkAppend(t *testing.T, m proto.Message) {
 	t.Helper()
 	const prefix = "before"
 	want, err := proto.MarshalOptions{}.MarshalAppend([]byte(prefix), m)
 	for _, room := range []int{0, 3, 1000} {
 		dst := append(make([]byte, 0, len(prefix)+room), prefix...)
-		got, ok := table.Append(dst, m)
+		got, ok := prototable.Append(dst, m)
 		switch {
 		case err != nil && ok:
 			t.Fatalf("%T encodes, against package proto: %v", m, err)
@@ -34,14 +34,14 @@ func checkAppend(t *testing.T, table *prototable.Table, m proto.Message) {
 	}
 }
 
-// checkUnmarshal compares what the table decodes from data with what package
+// checkUnmarshal compares what is decoded from data with what package
 // proto does. It reports whether each of them decodes it.
-func checkUnmarshal(t *testing.T, table *prototable.Table, typ proto.Message, data []byte) (ok, protoOK bool) {
+func checkUnmarshal(t *testing.T, typ proto.Message, data []byte) (ok, protoOK bool) {
 	t.Helper()
 	want, got := fresh(typ), fresh(typ)
 	err := proto.Unmarshal(data, want)
 	own := bytes.Clone(data)
-	ok = table.Unmarshal(own, got)
+	ok = prototable.Unmarshal(own, got)
 	if !bytes.Equal(own, data) {
 		t.Fatalf("%T: decoding changes %x to %x", typ, data, own)
 	}

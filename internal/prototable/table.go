@@ -2,15 +2,14 @@ package prototable
 
 import (
 	"reflect"
-
-	"google.golang.org/protobuf/proto"
+	"unsafe"
 )
 
 // A Table encodes and decodes messages of one generated type. Any number of
 // goroutines may use it.
 type Table struct {
-	words  int     // of the struct
-	fields []field // in the order in which they are encoded
+	words  uintptr // of the struct
+	fields []field // in the order in which they are encoded; one more, with the code none, is behind them
 	// byNumber has a field's place in fields, plus one, at its number, for
 	// numbers up to its length; further has the others.
 	byNumber []uint16
@@ -19,15 +18,36 @@ type Table struct {
 	unknown uintptr
 }
 
-// A field is what a table knows of one field.
+// A field is what a table knows of one field. Two fit a cache line.
 type field struct {
-	off  uintptr // in the struct; of a oneof's case, of the interface that holds it
+	head [8]byte // the tag's bytes
+	more *more   // of a message, or of what is in a oneof
 	tag  uint32  // as it is encoded: number and wire type
+	off  uint32  // in the struct; of a oneof's case, of the interface that holds it
+	size uint8   // of the tag
 	code code
 	kind kind // of what a case of a oneof holds
 	utf8 bool // a string that must be valid
-	one  *oneof
-	sub  *message
+}
+
+// wordSize is that of a word of memory.
+const wordSize = unsafe.Sizeof(uintptr(0))
+
+// first returns the first field, or what is behind the last.
+func (t *Table) first() *field { return unsafe.SliceData(t.fields) }
+
+// next returns the field behind f, which is one.
+func (f *field) next() *field {
+	return (*field)(unsafe.Add(unsafe.Pointer(f), unsafe.Sizeof(*f)))
+}
+
+// in returns a pointer to what the struct at p holds of the field.
+func (f *field) in(p unsafe.Pointer) unsafe.Pointer { return unsafe.Add(p, uintptr(f.off)) }
+
+// more is what few fields have.
+type more struct {
+	sub message
+	one oneof
 }
 
 // A oneof is what holds one case of a oneof: a generated struct with that one
@@ -67,20 +87,26 @@ const (
 // code is a field's kind, and how the struct holds it.
 type code uint8
 
+// none is the code of what is behind the last field.
+const none code = 0
+
 // How a struct holds a field: the first of its codes, one for each kind.
 const (
-	plain    code = iota * kinds // the value, absent if zero; a message's pointer
-	pointer                      // a pointer to the value; bytes are absent if nil
-	repeated                     // a slice of values, each with a tag
-	packed                       // a slice of values in one
-	inOneof                      // a wrapper in an interface
+	plain    code = 1 + iota*kinds // the value, absent if zero; a message's pointer
+	pointer                        // a pointer to the value; bytes are absent if nil
+	repeated                       // a slice of values, each with a tag
+	packed                         // a slice of values in one
+	inOneof                        // a wrapper in an interface
 )
 
-// For returns the table of m's type, or nil if only package proto can code its
-// messages. m may be a nil pointer.
-func For(m proto.Message) *Table {
-	if t, ok := cache.tables.Load().find(typeOf(m)); ok {
-		return t
+// text is how Go holds a string, and slice how it holds a slice, which begins as a string does.
+type (
+	text struct {
+		data unsafe.Pointer
+		len  int
 	}
-	return learn(m)
-}
+	slice struct {
+		text
+		cap int
+	}
+)

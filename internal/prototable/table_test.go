@@ -54,18 +54,18 @@ func TestRing(t *testing.T) {
 		&testpb.Link{Name: "a", Ring: full, Rings: []*testpb.Ring{full}, Hub: &testpb.Hub{Ring: full}, Next: &testpb.Link{Ring: full}},
 		&testpb.Hub{Ring: full},
 	} {
-		if table := prototable.For(m); table != nil {
-			checkBoth(t, table, m)
+		if prototable.For(m) != nil {
+			checkBoth(t, m)
 		}
 	}
 }
 
 // checkBoth encodes m, and decodes what that gives.
-func checkBoth(t *testing.T, table *prototable.Table, m proto.Message) {
+func checkBoth(t *testing.T, m proto.Message) {
 	t.Helper()
-	checkAppend(t, table, m)
+	checkAppend(t, m)
 	if data, err := proto.Marshal(m); err == nil {
-		if ok, _ := checkUnmarshal(t, table, m, data); !ok {
+		if ok, _ := checkUnmarshal(t, m, data); !ok {
 			t.Fatalf("%T does not decode %x", m, data)
 		}
 	}
@@ -174,14 +174,14 @@ func TestMovedTooOften(t *testing.T) {
 		deep,
 	} {
 		dst := []byte("before")
-		if got, ok := prototable.For(m).Append(dst, m); ok || string(got) != "before" {
+		if got, ok := prototable.Append(dst, m); ok || string(got) != "before" {
 			t.Errorf("%T is encoded: %t, %d bytes", m, ok, len(got))
 		}
 		data, err := proto.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok, _ := checkUnmarshal(t, prototable.For(m), m, data); !ok {
+		if ok, _ := checkUnmarshal(t, m, data); !ok {
 			t.Errorf("%T does not decode", m)
 		}
 	}
@@ -190,8 +190,8 @@ func TestMovedTooOften(t *testing.T) {
 func TestMessages(t *testing.T) {
 	for i, m := range messages() {
 		t.Run(fmt.Sprintf("%02d-%s", i, m.ProtoReflect().Descriptor().Name()), func(t *testing.T) {
-			if table := prototable.For(m); table != nil {
-				checkBoth(t, table, m)
+			if prototable.For(m) != nil {
+				checkBoth(t, m)
 			}
 		})
 	}
@@ -199,10 +199,10 @@ func TestMessages(t *testing.T) {
 
 func TestRandomMessages(t *testing.T) {
 	r := seeded(t, 2, oddities{nils: true, unknown: true})
-	eachTable(t, func(t *testing.T, table *prototable.Table, typ proto.Message) {
+	eachTable(t, func(t *testing.T, typ proto.Message) {
 		for i := range many {
 			r.odd.text = i%4 == 0
-			checkBoth(t, table, r.message(typ))
+			checkBoth(t, r.message(typ))
 		}
 	})
 }
@@ -210,17 +210,16 @@ func TestRandomMessages(t *testing.T) {
 // What a message keeps of unknown fields is what the other side reads.
 func TestUnknownFieldsPassThrough(t *testing.T) {
 	r := seeded(t, 3, oddities{})
-	older, newer := prototable.For(&testpb.Old{}), prototable.For(&testpb.New{})
 	for range 200 {
 		m := r.message(&testpb.New{})
-		data, ok := newer.Append(nil, m)
+		data, ok := prototable.Append(nil, m)
 		var old testpb.Old
-		if !ok || !older.Unmarshal(data, &old) {
+		if !ok || !prototable.Unmarshal(data, &old) {
 			t.Fatalf("%x passes: %v", data, ok)
 		}
-		data, ok = older.Append(nil, &old)
+		data, ok = prototable.Append(nil, &old)
 		back := &testpb.New{}
-		if !ok || !newer.Unmarshal(data, back) || !proto.Equal(back, m) {
+		if !ok || !prototable.Unmarshal(data, back) || !proto.Equal(back, m) {
 			t.Fatalf("%v came back as %v", m, back)
 		}
 	}
@@ -230,14 +229,14 @@ func TestUnknownFieldsPassThrough(t *testing.T) {
 // the rest of the message stays what it was.
 func TestBytesAreTheirOwn(t *testing.T) {
 	r := seeded(t, 4, oddities{unknown: true})
-	eachTable(t, func(t *testing.T, table *prototable.Table, typ proto.Message) {
+	eachTable(t, func(t *testing.T, typ proto.Message) {
 		for range 30 {
 			data, err := proto.Marshal(r.message(typ))
 			if err != nil {
 				t.Fatal(err)
 			}
 			got, want := fresh(typ), fresh(typ)
-			if !table.Unmarshal(data, got) || proto.Unmarshal(data, want) != nil {
+			if !prototable.Unmarshal(data, got) || proto.Unmarshal(data, want) != nil {
 				t.Fatalf("does not decode %x", data)
 			}
 			gots, wants := bytesOf(reflect.ValueOf(got)), bytesOf(reflect.ValueOf(want))
@@ -286,14 +285,14 @@ func bytesOf(v reflect.Value) [][]byte {
 // Encoding reads the message only: it may be somebody else's, too.
 func TestAppendLeavesMessage(t *testing.T) {
 	r := seeded(t, 5, oddities{unknown: true})
-	eachTable(t, func(t *testing.T, table *prototable.Table, typ proto.Message) {
+	eachTable(t, func(t *testing.T, typ proto.Message) {
 		for range 20 {
 			data, err := proto.Marshal(r.message(typ))
 			m, before := fresh(typ), fresh(typ)
 			if err != nil || proto.Unmarshal(data, m) != nil || proto.Unmarshal(data, before) != nil {
 				t.Fatalf("package proto does not decode its %x, %v", data, err)
 			}
-			if _, ok := table.Append(nil, m); !ok {
+			if _, ok := prototable.Append(nil, m); !ok {
 				t.Fatalf("%v does not encode", m)
 			}
 			if err := same(m, before); err != nil {
@@ -330,21 +329,20 @@ func TestDepth(t *testing.T) {
 	for _, tt := range tests {
 		for _, depth := range tt.depths {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, depth), func(t *testing.T) {
-				table := prototable.For(tt.typ)
-				if table == nil {
+				if prototable.For(tt.typ) == nil {
 					return
 				}
 				data := nested(tt.tags, depth)
 				m := fresh(tt.typ)
 				protoOK := proto.Unmarshal(data, m) == nil
-				if ok := table.Unmarshal(data, fresh(tt.typ)); ok != protoOK {
+				if ok := prototable.Unmarshal(data, fresh(tt.typ)); ok != protoOK {
 					t.Errorf("decodes: %v, want %v", ok, protoOK)
 				}
 				// Encoding knows no bound, but the table may leave what is deep to package proto.
 				if err := (proto.UnmarshalOptions{RecursionLimit: depth + 1}).Unmarshal(data, m); err != nil {
 					t.Fatal(err)
 				}
-				if got, ok := table.Append(nil, m); ok && !bytes.Equal(got, data) {
+				if got, ok := prototable.Append(nil, m); ok && !bytes.Equal(got, data) {
 					t.Errorf("encodes to %d bytes that are not the %d decoded", len(got), len(data))
 				}
 			})
@@ -372,7 +370,7 @@ func TestDepthOfUnknownGroups(t *testing.T) {
 		data := bytes.Repeat(protowire.AppendTag(nil, 99, protowire.StartGroupType), depth)
 		data = append(data, bytes.Repeat(protowire.AppendTag(nil, 99, protowire.EndGroupType), depth)...)
 		typ := &testpb.Small{}
-		ok, protoOK := checkUnmarshal(t, prototable.For(typ), typ, data)
+		ok, protoOK := checkUnmarshal(t, typ, data)
 		if ok != protoOK {
 			t.Errorf("%d groups: decodes: %v, want %v", depth, ok, protoOK)
 		}

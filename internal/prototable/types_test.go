@@ -78,10 +78,10 @@ func withTable(t testing.TB) []proto.Message {
 }
 
 // eachTable runs a test for every type that has a table.
-func eachTable(t *testing.T, test func(t *testing.T, table *prototable.Table, typ proto.Message)) {
+func eachTable(t *testing.T, test func(t *testing.T, typ proto.Message)) {
 	t.Helper()
 	for _, typ := range withTable(t) {
-		t.Run(string(typ.ProtoReflect().Descriptor().Name()), func(t *testing.T) { test(t, prototable.For(typ), typ) })
+		t.Run(string(typ.ProtoReflect().Descriptor().Name()), func(t *testing.T) { test(t, typ) })
 	}
 }
 

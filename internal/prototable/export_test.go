@@ -1,0 +1,4 @@
+package prototable
+
+// For returns the table of v's type, or nil if it has none.
+func For(v any) *Table { return tableFor(v) }
