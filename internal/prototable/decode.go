@@ -122,10 +122,14 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer) bool {
 				return false
 			}
 			var s unsafe.Pointer // nil if empty, which is as none
-			if v-1 < maxShared && i <= d.until {
+			switch {
+			case v-1 < maxShared:
+				if i > d.until {
+					d.refill(start)
+				}
 				s = unsafe.Add(d.piece, start-d.from)
-			} else if v != 0 {
-				s = unsafe.Pointer(unsafe.SliceData(d.copy(start, i)))
+			case v != 0:
+				s = clone(data[start:i])
 			}
 			*(*text)(q) = text{s, int(v)}
 			if f.kind == kindBytes {
@@ -403,20 +407,25 @@ func (m *message) decode(d *decoder, i, end int, to *unsafe.Pointer) bool {
 func (d *decoder) copy(start, end int) []byte {
 	n := end - start
 	if n > maxShared || n == 0 {
-		return clone(d.data[start:end])
+		return unsafe.Slice((*byte)(clone(d.data[start:end])), n)
 	}
 	if end > d.until {
-		d.from, d.until = start, min(start+maxCopy, len(d.data))
-		d.piece = unsafe.Pointer(unsafe.SliceData(clone(d.data[d.from:d.until])))
+		d.refill(start)
 	}
 	return unsafe.Slice((*byte)(unsafe.Add(d.piece, start-d.from)), n)
 }
 
+// refill makes a new piece, which begins with d.data[start], and holds what is short there.
+func (d *decoder) refill(start int) {
+	d.from, d.until = start, min(start+maxCopy, len(d.data))
+	d.piece = clone(d.data[d.from:d.until])
+}
+
 // clone returns a copy of b, never nil.
-func clone(b []byte) []byte {
+func clone(b []byte) unsafe.Pointer {
 	c := make([]byte, len(b)) // which is not cleared first, since all of it is written
 	copy(c, b)
-	return c
+	return unsafe.Pointer(unsafe.SliceData(c))
 }
 
 // newValue returns a pointer to a new value of a kind of numbers, or strings.

@@ -86,32 +86,39 @@ func (e *encoder) message(b []byte, t *Table, p unsafe.Pointer) ([]byte, bool) {
 			v = protowire.EncodeZigZag(*(*int64)(q))
 		case plain + code(kindFixed32): // a float that is minus zero has a bit
 			if v := *(*uint32)(q); v != 0 {
-				b = binary.LittleEndian.AppendUint32(f.appendTag(b), v)
+				b = withRoom(b, room)
+				b = binary.LittleEndian.AppendUint32(upTo(b, f.putTag(tail(b))), v)
 			}
 			continue
 		case plain + code(kindFixed64):
 			if v := *(*uint64)(q); v != 0 {
-				b = binary.LittleEndian.AppendUint64(f.appendTag(b), v)
+				b = withRoom(b, room)
+				b = binary.LittleEndian.AppendUint64(upTo(b, f.putTag(tail(b))), v)
 			}
 			continue
 		case plain + code(kindString), plain + code(kindBytes):
-			s := *(*string)(q) // a slice begins as a string does
-			if s == "" {
+			s := *(*text)(q) // as a slice begins
+			if s.len == 0 {
 				continue
 			}
-			if len(s) < 0x80 && cap(b)-len(b) >= room+len(s) {
-				if f.utf8 && !shortASCII(unsafe.Pointer(unsafe.StringData(s)), len(s)) && !validString(s) {
-					return b, false
+			if e.tooLong(s.len) {
+				return b, false
+			}
+			b = withRoom(b, room+s.len)
+			at := putVarint(f.putTag(tail(b)), uint64(s.len))
+			b = upTo(b, unsafe.Add(at, s.len))
+			if minShort <= s.len && s.len <= maxShort {
+				bits := copyEnds(at, s.data, s.len)
+				if s.len > 16 {
+					bits |= copyEnds(unsafe.Add(at, 8), unsafe.Add(s.data, 8), s.len-16)
 				}
-				b = f.putTag(b)
-				*(*byte)(tail(b)) = byte(len(s))
-				n := len(b) + 1
-				b = b[:n+len(s)]
-				copy(b[n:], s)
-				continue
+				if bits&highBits == 0 {
+					continue
+				}
+			} else {
+				copy(unsafe.Slice((*byte)(at), s.len), unsafe.Slice((*byte)(s.data), s.len))
 			}
-			var ok bool
-			if b, ok = e.value(f.appendTag(b), f, q); !ok {
+			if f.utf8 && !valid(unsafe.Slice((*byte)(s.data), s.len)) {
 				return b, false
 			}
 			continue
@@ -133,10 +140,8 @@ func (e *encoder) message(b []byte, t *Table, p unsafe.Pointer) ([]byte, bool) {
 		if v == 0 {
 			continue
 		}
-		if cap(b)-len(b) < room {
-			b = slices.Grow(b, room)
-		}
-		b = putVarint(f.putTag(b), v)
+		b = withRoom(b, room)
+		b = upTo(b, putVarint(f.putTag(tail(b)), v))
 	}
 }
 
@@ -144,15 +149,32 @@ func (e *encoder) message(b []byte, t *Table, p unsafe.Pointer) ([]byte, bool) {
 // whole words.
 const room = 16
 
-// tail points behind b's end, where there is room.
+// withRoom returns b with room for n bytes.
+func withRoom(b []byte, n int) []byte {
+	if cap(b)-len(b) < n {
+		return grow(b, n)
+	}
+	return b
+}
+
+// grow keeps what is rare, and long when inlined, out of the way.
+//
+//go:noinline
+func grow(b []byte, n int) []byte { return slices.Grow(b, n) }
+
+// tail points behind b's end, where there is room, and upTo returns b with its end there.
 func tail(b []byte) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), len(b))
 }
 
-// putTag appends the field's tag to what has room for it.
-func (f *field) putTag(b []byte) []byte {
-	*(*[len(f.head)]byte)(tail(b)) = f.head // of which the tag's bytes stay
-	return b[:len(b)+int(f.size)]
+func upTo(b []byte, at unsafe.Pointer) []byte {
+	return b[:uintptr(at)-uintptr(unsafe.Pointer(unsafe.SliceData(b)))]
+}
+
+// putTag writes the field's tag to where there is room, and returns where it ends.
+func (f *field) putTag(at unsafe.Pointer) unsafe.Pointer {
+	*(*[len(f.head)]byte)(at) = f.head // of which the tag's bytes stay
+	return unsafe.Add(at, f.size)
 }
 
 // appendTag appends the field's tag.
@@ -163,23 +185,27 @@ func (f *field) appendTag(b []byte) []byte {
 	return append(b, f.head[:f.size]...)
 }
 
-// putVarint appends a varint to what has room for it.
-func putVarint(b []byte, v uint64) []byte {
+// putVarint writes a varint to where there is room, and returns where it ends.
+func putVarint(at unsafe.Pointer, v uint64) unsafe.Pointer {
 	if v < 0x80 {
-		*(*byte)(tail(b)) = byte(v)
-		return b[:len(b)+1]
+		*(*byte)(at) = byte(v)
+		return unsafe.Add(at, 1)
 	}
+	return putLong(at, v)
+}
+
+// putLong is putVarint for any length.
+func putLong(at unsafe.Pointer, v uint64) unsafe.Pointer {
 	if v >= 1<<56 {
-		return binary.AppendUvarint(b, v)
+		return unsafe.Add(at, binary.PutUvarint((*[binary.MaxVarintLen64]byte)(at)[:], v))
 	}
 	// Eight groups of seven bits move apart: first by fours, then by twos, then each of them.
 	w := v&0xfff_ffff | v<<4&(0xfff_ffff<<32)
 	w = w&(0x3fff*0x0000_0001_0000_0001) | w<<2&(0x3fff*0x0000_0001_0000_0001<<16)
 	w = w&(0x7f*0x0001_0001_0001_0001) | w<<1&(0x7f*0x0001_0001_0001_0001<<8)
-	n := (bits.Len64(v) + 6) / 7
-	w |= 0x80 * everyByte & (1<<(8*n-8) - 1) // all but the last of them say that more follows
-	binary.LittleEndian.PutUint64((*[8]byte)(tail(b))[:], w)
-	return b[:len(b)+n]
+	n := (bits.Len64(v|1) + 6) / 7
+	putWord(at, 0, w|0x80*everyByte&(1<<(8*n-8)-1)) // all but the last of them say that more follows
+	return unsafe.Add(at, n)
 }
 
 // other appends what is not plain: q points to what the struct holds.

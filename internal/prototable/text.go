@@ -33,20 +33,39 @@ func valid(s []byte) bool {
 	return bits&highBits == 0 || utf8.Valid(s)
 }
 
-// shortASCII reports whether the n bytes at p are ASCII, and between 8 and 32, as those of most strings. It
-// looks at some of them twice, and needs no loop.
+// Most strings are this long, and looked at in whole words, and copied so, without a loop.
+const (
+	minShort = 8
+	maxShort = 32
+)
+
+// shortASCII reports whether the n bytes at p are ASCII, and as many as of a short string.
 func shortASCII(p unsafe.Pointer, n int) bool {
-	if n < 8 || n > 32 {
+	if n < minShort || n > maxShort {
 		return false
 	}
-	bits := word(p, 0) | word(p, n-8)
+	bits := word(p, 0) | word(p, n-8) // which may be the same in part
 	if n > 16 {
 		bits |= word(p, 8) | word(p, n-16)
 	}
 	return bits&highBits == 0
 }
 
-// word returns the eight bytes at off in what p points to, in an order of no matter.
+// copyEnds copies the first and the last eight of n bytes, which may be the same in part, and returns all bits that
+// any of them has.
+func copyEnds(to, from unsafe.Pointer, n int) uint64 {
+	first, last := word(from, 0), word(from, n-8)
+	putWord(to, 0, first)
+	putWord(to, n-8, last)
+	return first | last
+}
+
+// word returns the eight bytes at off in what p points to, of which the first is the lowest.
 func word(p unsafe.Pointer, off int) uint64 {
 	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, off))[:])
+}
+
+// putWord writes them.
+func putWord(p unsafe.Pointer, off int, w uint64) {
+	binary.LittleEndian.PutUint64((*[8]byte)(unsafe.Add(p, off))[:], w)
 }
