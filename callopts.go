@@ -164,6 +164,7 @@ type VerdictInfo struct {
 
 // callOptions are the options of one call, sorted.
 type callOptions struct {
+	said                       bool // there were any
 	idempotent, sideEffectFree bool
 	timeout                    time.Duration
 	info                       *CallInfo
@@ -247,6 +248,7 @@ func (c *callOptions) apply(opts []CallOption) {
 			c.codec = grpcCodecV2{o.CodecV2}
 		}
 	}
+	c.said = c.said || len(opts) > 0
 }
 
 // both calls f and g. Either may be nil.

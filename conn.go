@@ -34,7 +34,7 @@ type Conn struct {
 	begin   StreamInvoker
 	warned  atomic.Bool // that the service of a fallback is not there
 	mu      sync.Mutex
-	methods atomic.Pointer[map[string]*clientMethod]
+	methods atomic.Pointer[methodTable]
 	chosen  map[string]*Conn // for calls with a selector of their own, by its text
 }
 
@@ -100,16 +100,20 @@ func CallElse[Rep any](ctx context.Context, c grpc.ClientConnInterface, name str
 
 // prepared is a call whose options, deadline and method are settled.
 type prepared struct {
+	opt   *callOptions // what holds for the call: its Conn's, or its own, see change
+	own   *callOptions // room for options of its own; nil = it has never had any
+	m     *clientMethod
+	now   policy.Time // when it began, or went on after it had to wait
+	call  policy.Call
+	codec codec.Codec
+
+	// plain: no option, context or document says anything of the call that is nobody else's. Then the rest is zero, and of call all but names,
+	// deadline and what may be repeated.
+	plain bool
+
 	keyed    bool   // it may be repeated because of its key only, where that is known
 	borrowed bool   // its baggage is that of the call above
 	instead  string // what answered when it had failed
-
-	opt      *callOptions // what holds for the call: its Conn's, or its own, see change
-	own      *callOptions // room for options of its own; nil = it has never had any
-	m        *clientMethod
-	now      policy.Time // when it began, or went on after it had to wait
-	call     policy.Call
-	codec    codec.Codec
 	md       transport.Metadata
 	parent   *incoming
 	alt      *alternative // nil: a failure is a failure
@@ -128,7 +132,51 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	if len(opts) > 0 {
 		p.change().apply(opts)
 	}
-	p.watch(ctx)
+	parent, told := surroundings(ctx)
+	md, _ := metadata.FromOutgoingContext(ctx)
+	p.plain = !p.opt.said && parent == nil && told == nil && len(md) == 0 && !stream
+	p.now = policy.Now()
+	p.call.Service, p.call.Method = c.s.name, method
+	chosen := c
+	if !p.plain {
+		if err := p.begin(parent, told, stream); err != nil {
+			return err
+		}
+		if p.opt.sel != c.base.sel {
+			chosen = c.selecting(p.opt.sel)
+		}
+	}
+	var err *status.Error
+	if p.m, err = chosen.method(method); err != nil {
+		return err
+	}
+	if p.call.Deadline = p.deadline(ctx, stream); p.m.Else != nil && !stream {
+		p.plain, p.alt = false, newAlternative(ctx, c, p, message, p.now)
+	}
+	var unknown *status.Error
+	if !c.s.known() {
+		if unknown = c.discover(ctx, p); unknown != nil && p.alt == nil {
+			return unknown
+		}
+	}
+	said := p.m.published(c.s)
+	p.call.Idempotent, p.call.SideEffectFree = said.idempotent, said.sideEffectFree
+	if _, ok := message.(proto.Message); ok || (stream && message == nil) {
+		p.codec = codec.Proto{}
+	} else {
+		p.codec = codec.JSON{}
+	}
+	if !p.plain {
+		if err := c.complete(ctx, p, fromMD(md), said.keyed); err != nil {
+			return err
+		}
+	}
+	return unknown
+}
+
+// begin notes where a call that is not plain comes from.
+func (p *prepared) begin(parent *incoming, told *Explanation, stream bool) *status.Error {
+	p.watch(told)
 	if p.opt.err != nil {
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent, Cause: p.opt.err}
 	}
@@ -136,80 +184,46 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 		return &status.Error{Code: status.InvalidArgument, Kind: status.Refused, Fate: status.NotSent,
 			Message: "a stream has no idempotency key: leave the option out, or make what must not happen twice a unary call"}
 	}
-	p.now = policy.Now()
-	p.parent = above(ctx)
-	p.call.Service, p.call.Method, p.call.Hash = c.s.name, method, p.opt.hash
-	p.call.Criticality = p.opt.inherits(p.parent)
-	if p.parent != nil {
-		p.call.PathAttempt = int(p.parent.pathAttempt)
+	p.parent = parent
+	p.call.Hash = p.opt.hash
+	p.call.Criticality = p.opt.inherits(parent)
+	if parent != nil {
+		p.call.PathAttempt = int(parent.pathAttempt)
 	}
 	if p.opt.from != nil && p.opt.from.again {
 		p.call.PathAttempt = max(p.call.PathAttempt, 2)
 	}
-	chosen := c
-	if p.opt.sel != c.base.sel {
-		chosen = c.selecting(p.opt.sel)
-	}
-	var err *status.Error
-	if p.m, err = chosen.method(method); err != nil {
-		return err
-	}
-	if !stream {
-		p.call.Deadline = p.deadline(ctx)
-	}
-	if p.opt.timeout != 0 {
-		p.call.Deadline = policy.Earliest(p.call.Deadline, p.now.Add(p.opt.timeout))
-	}
-	if p.m.Else != nil && !stream {
-		p.alt = newAlternative(ctx, c, p, message, p.now)
-	}
-	until := p.call.Deadline
-	if d, ok := ctx.Deadline(); ok {
-		until = policy.Earliest(until, policy.At(d))
-	}
-	unknown := c.s.discover(ctx, &p.now, policy.Earliest(until, p.now.Add(spec.DefaultTimeout)), p.opt.patient)
-	if unknown != nil && p.alt == nil {
-		return unknown
-	}
-	said := c.s.published(method)
-	if p.m.Idempotent != nil {
-		said.Idempotent = *p.m.Idempotent
-	}
-	if p.m.SideEffectFree != nil {
-		said.SideEffectFree = *p.m.SideEffectFree
-	}
-	p.call.Idempotent = said.Idempotent || p.opt.idempotent || said.SideEffectFree
-	p.call.SideEffectFree = said.SideEffectFree || p.opt.sideEffectFree
-	if p.codec = p.opt.codec; p.codec == nil {
-		if _, ok := message.(proto.Message); ok || (stream && message == nil) {
-			p.codec = codec.Proto{}
-		} else {
-			p.codec = codec.JSON{}
-		}
+	return nil
+}
+
+// complete settles what remains of a call that is not plain: keyed, its method remembers keys.
+func (c *Conn) complete(ctx context.Context, p *prepared, md transport.Metadata, keyed bool) *status.Error {
+	p.call.Idempotent = p.call.Idempotent || p.opt.idempotent
+	p.call.SideEffectFree = p.call.SideEffectFree || p.opt.sideEffectFree
+	if p.opt.codec != nil {
+		p.codec = p.opt.codec
 	}
 	if p.opt.maxSend > 0 {
 		p.codec = limitedCodec{p.codec, p.opt.maxSend}
 	}
-	if md, ok := metadata.FromOutgoingContext(ctx); ok {
-		p.md = fromMD(md)
-	}
+	p.md = md
 	p.inherit()
 	if p.opt.once != "" {
 		p.md = slices.DeleteFunc(p.md, func(f transport.Field) bool { return f.Key == idempotency.Header }) // a handler may pass on what it was sent
 		p.md = append(p.md, transport.Field{Key: idempotency.Header, Value: p.opt.once})
-		if !p.call.Idempotent && said.Keyed {
+		if !p.call.Idempotent && keyed {
 			p.call.Idempotent, p.keyed = true, true
 		}
 	}
 	p.explainOn()
 	if p.opt.creds != nil {
-		if err := c.authenticate(ctx, p, method); err != nil {
+		if err := c.authenticate(ctx, p, p.call.Method); err != nil {
 			return err
 		}
 		p.now = policy.Now() // that may have taken its time
 	}
 	p.fit()
-	return unknown
+	return nil
 }
 
 // change returns the options to be changed for this call alone.
@@ -225,35 +239,60 @@ func (p *prepared) change() *callOptions {
 
 // saysNothing reports whether an option changes nothing: generated code has one with every call, and streams of Go values have another.
 func saysNothing(o CallOption) bool {
-	switch o.(type) {
-	case grpc.StaticMethodCallOption, messageOption:
+	if _, ok := o.(grpc.StaticMethodCallOption); ok {
 		return true
 	}
-	return false
+	_, ok := o.(messageOption)
+	return ok
 }
 
-// deadline is the method's own timeout if the document names one; else what the caller has left, or the default.
-func (p *prepared) deadline(ctx context.Context) policy.Time {
-	if t := time.Duration(p.m.Timeout); t > 0 {
-		return p.now.Add(t)
+// deadline is the method's own timeout if the document names one; else what the caller has left, or the default. The call's own bounds it.
+func (p *prepared) deadline(ctx context.Context, stream bool) (d policy.Time) {
+	switch t := time.Duration(p.m.Timeout); {
+	case stream:
+	case t > 0:
+		d = p.now.Add(t)
+	case p.opt.timeout != 0:
+	default:
+		if _, ok := ctx.Deadline(); !ok {
+			d = p.now.Add(spec.DefaultTimeout)
+		}
 	}
-	if _, ok := ctx.Deadline(); ok || p.opt.timeout != 0 {
-		return 0
+	if p.opt.timeout != 0 {
+		d = policy.Earliest(d, p.now.Add(p.opt.timeout))
 	}
-	return p.now.Add(spec.DefaultTimeout)
+	return d
+}
+
+// discover has the service find out where its nodes are.
+func (c *Conn) discover(ctx context.Context, p *prepared) *status.Error {
+	until := p.call.Deadline
+	if d, ok := ctx.Deadline(); ok {
+		until = policy.Earliest(until, policy.At(d))
+	}
+	return c.s.discover(ctx, &p.now, policy.Earliest(until, p.now.Add(spec.DefaultTimeout)), p.opt.patient)
 }
 
 // method returns how a method is called, made anew when the specification has changed.
 func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 	gen := c.s.c.book.Generation()
-	if ms := c.methods.Load(); ms != nil {
-		if m := (*ms)[name]; m != nil && m.gen == gen {
+	if t := c.methods.Load(); t != nil && t.gen == gen {
+		m := t.quick[quickSlot(name)]
+		if m == nil || m.name != name {
+			m = t.byName[name]
+		}
+		if m != nil {
 			if !m.used.Load() { // a look spares other cores the write
 				m.used.Store(true)
 			}
 			return m, nil
 		}
 	}
+	return c.newMethod(name, gen)
+}
+
+// newMethod makes a method, and a table with it.
+func (c *Conn) newMethod(name string, gen uint64) (*clientMethod, *status.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.s.err != nil {
@@ -269,12 +308,12 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 	if err != nil {
 		return nil, &status.Error{Code: status.Internal, Kind: status.Refused, Fate: status.NotSent, Cause: err}
 	}
-	m := &clientMethod{Method: sm, gen: gen}
+	m := &clientMethod{Method: sm, name: name, budget: c.s.budget.current()}
 	next := map[string]*clientMethod{name: m}
-	if old := c.methods.Load(); old != nil {
-		full := len(*old) >= maxMethods
-		for k, v := range *old {
-			if k != name && v.gen == gen && (!full || v.used.Swap(false)) {
+	if old := c.methods.Load(); old != nil && old.gen == gen {
+		full := len(old.byName) >= maxMethods
+		for k, v := range old.byName {
+			if k != name && (!full || v.used.Swap(false)) {
 				next[k] = v
 			}
 		}
@@ -282,8 +321,31 @@ func (c *Conn) method(name string) (*clientMethod, *status.Error) {
 			next = map[string]*clientMethod{name: m}
 		}
 	}
-	c.methods.Store(&next)
+	c.methods.Store(newMethodTable(gen, next))
 	return m, nil
+}
+
+// methodTable are the methods of a Conn that are at hand, made under one specification. It is not changed.
+type methodTable struct {
+	gen    uint64
+	byName map[string]*clientMethod
+	quick  [16]*clientMethod // most of them, where quickSlot says: to compare one name is quicker than to search
+}
+
+func newMethodTable(gen uint64, methods map[string]*clientMethod) *methodTable {
+	t := &methodTable{gen: gen, byName: methods}
+	for name, m := range methods {
+		t.quick[quickSlot(name)] = m
+	}
+	return t
+}
+
+// quickSlot is where a method is looked for first. Methods of one service begin alike; length and end tell them apart.
+func quickSlot(name string) int {
+	if name == "" {
+		return 0
+	}
+	return (len(name) + int(name[len(name)-1])) % len(methodTable{}.quick)
 }
 
 // maxSelectors is how many selectors of single calls a Conn keeps at hand.

@@ -42,8 +42,8 @@ func (c *Conn) Methods() map[string]MethodState {
 }
 
 func (c *Conn) methodsInto(now policy.Time, out map[string]MethodState) {
-	if ms := c.methods.Load(); ms != nil {
-		for name, m := range *ms {
+	if t := c.methods.Load(); t != nil {
+		for name, m := range t.byName {
 			out[name] = MethodState{Breaker: m.Breaker.Snapshot(now), Unary: m.Unary.Snapshot(), Stream: m.Stream.Snapshot()}
 		}
 	}

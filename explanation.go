@@ -12,15 +12,37 @@ import (
 // ended: what Explained tells of one. If the context is of another Explain, they are told there too. A call that a handler makes so tells its own caller too, if
 // that asks.
 func Explain(ctx context.Context) (context.Context, *Explanation) {
-	e := &Explanation{outer: explanationOf(ctx)}
-	return context.WithValue(ctx, explanationKey{}, e), e
+	parent, outer := surroundings(ctx)
+	e := &Explanation{outer: outer}
+	return context.WithValue(ctx, incomingKey{}, &surrounding{parent, e}), e
 }
 
-type explanationKey struct{}
+// surrounding is what a context of Explain has for incomingKey.
+type surrounding struct {
+	parent *incoming
+	told   *Explanation
+}
 
-func explanationOf(ctx context.Context) *Explanation {
-	e, _ := ctx.Value(explanationKey{}).(*Explanation)
-	return e
+// surroundings returns the call that is being served with ctx, nil at the root of a call tree, and who is to hear the stories of calls that are made with
+// it, nil = nobody. Every call asks, so that a walk through the context tells both.
+func surroundings(ctx context.Context) (parent *incoming, told *Explanation) {
+	switch v := ctx.Value(incomingKey{}).(type) {
+	case *incoming:
+		return v, v.explanation()
+	case *surrounding:
+		return v.parent, v.told
+	}
+	return nil, nil
+}
+
+// explanation returns who hears the stories of calls for c, if the context that a transport made for it says so.
+func (c *incoming) explanation() *Explanation {
+	base := c.base()
+	if base == context.Context(&c.own) {
+		return nil
+	}
+	_, told := surroundings(base)
+	return told
 }
 
 const (
@@ -84,8 +106,7 @@ func (e *Explanation) add(i *CallInfo) {
 }
 
 // watch has the story of a call told to the Explanation of its context, if there is one. A call that stands in for another is part of that one's.
-func (p *prepared) watch(ctx context.Context) {
-	e := explanationOf(ctx)
+func (p *prepared) watch(e *Explanation) {
 	if e == nil || p.opt.from != nil {
 		return
 	}

@@ -27,8 +27,8 @@ func (c *Client) Services() int {
 
 // KeptMethods returns how many methods a Conn keeps at hand.
 func (c *Conn) KeptMethods() int {
-	if ms := c.methods.Load(); ms != nil {
-		return len(*ms)
+	if t := c.methods.Load(); t != nil {
+		return len(t.byName)
 	}
 	return 0
 }

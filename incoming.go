@@ -229,7 +229,7 @@ func unreadable(method string, err error) *status.Error {
 
 // above returns the incoming call that ctx belongs to, or nil at the root of a call tree.
 func above(ctx context.Context) *incoming {
-	c, _ := ctx.Value(incomingKey{}).(*incoming)
+	c, _ := surroundings(ctx)
 	return c
 }
 

@@ -102,8 +102,17 @@ func (s *service) close() *registry.View {
 	return s.view.Load()
 }
 
-// discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer; after
-// that it is one comparison. A patient caller waits for a node until deadline. now is set anew if that takes its time.
+// known reports whether the picker knows what discovery knows, and calls have only to be made: discover would do nothing.
+func (s *service) known() bool {
+	v := s.view.Load()
+	if v == nil || s.resting.Load() || !s.used.Load() {
+		return false
+	}
+	snap := v.Snapshot()
+	return snap == s.seen.Load() && len(snap.Nodes) > 0
+}
+
+// discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer. A patient caller waits for a node until deadline. now is set anew if that takes its time.
 func (s *service) discover(ctx context.Context, now *policy.Time, deadline policy.Time, patient bool) *status.Error {
 	if !s.used.Load() { // a look spares other cores the write
 		s.used.Store(true)
@@ -263,14 +272,6 @@ func (s *service) linked(now policy.Time, which *pool.Node) (found bool) {
 	return found
 }
 
-// published returns what discovery says of a method.
-func (s *service) published(method string) (m registry.Method) {
-	if f := s.flags.Load(); f != nil {
-		m = (*f)[method]
-	}
-	return m
-}
-
 // node returns the pool's side of a node that was picked.
 func (s *service) node(n *balance.Node) *pool.Node {
 	// It is not kept with the node: another service may have had a node at the same address, and had it forgotten.
@@ -288,6 +289,40 @@ func (s *service) report(n *registry.Node, found registry.Sighting) {
 // clientMethod is one method as a Conn calls it.
 type clientMethod struct {
 	*spec.Method
-	gen  uint64
-	used atomic.Bool // since there were too many
+	name   string
+	budget *retry.Budget // of the service, as the same document has it
+	used   atomic.Bool   // since there were too many
+	said   atomic.Pointer[published]
+}
+
+// published is what the nodes and the document say together of what callers may do with a method.
+type published struct {
+	by                                *map[string]registry.Method // what the nodes say of all of them
+	idempotent, sideEffectFree, keyed bool
+}
+
+// published returns what holds now.
+func (m *clientMethod) published(s *service) *published {
+	by := s.flags.Load()
+	if p := m.said.Load(); p != nil && p.by == by {
+		return p
+	}
+	return m.publish(by)
+}
+
+// publish notes what the nodes say.
+func (m *clientMethod) publish(by *map[string]registry.Method) *published {
+	var said registry.Method
+	if by != nil {
+		said = (*by)[m.name]
+	}
+	if m.Idempotent != nil {
+		said.Idempotent = *m.Idempotent
+	}
+	if m.SideEffectFree != nil {
+		said.SideEffectFree = *m.SideEffectFree
+	}
+	p := &published{by: by, idempotent: said.Idempotent || said.SideEffectFree, sideEffectFree: said.SideEffectFree, keyed: said.Keyed}
+	m.said.Store(p)
+	return p
 }

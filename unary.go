@@ -31,7 +31,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	if u.m.Unary.Concurrent(&u.call) {
 		return c.hedged(ctx, u)
 	}
-	quiet := u.quiet() // found out now: if many calls are under way, u has left the caches by then
+	quiet := u.plain || u.quiet() // found out now: if many calls are under way, u has left the caches by then
 	winner, failed := u.m.Unary.DriveAt(ctx, u.now, &u.call, u.runner())
 	if failed != nil || !quiet {
 		failed = u.ended(winner, failed)
@@ -58,7 +58,11 @@ func (u *unaryCall) ended(winner int, err error) error {
 // request fills in what goes out. It does so one by one: there is no copy then.
 func (u *unaryCall) request(method string) {
 	r := &u.req
-	r.Method, r.Codec, r.Metadata, r.Criticality = method, u.codec, u.md, u.call.Criticality
+	r.Method, r.Codec = method, u.codec
+	if u.plain {
+		return
+	}
+	r.Metadata, r.Criticality = u.md, u.call.Criticality
 	r.MaxReply, r.MaxRequest, r.Authority, r.Compressor = u.opt.maxReply, u.opt.maxSend, u.opt.authority, u.opt.compressor
 }
 
@@ -102,7 +106,14 @@ type unaryCall struct {
 	node policy.Node // of the last attempt
 }
 
+// release keeps u for another call, with nothing in it. After a plain call that is little, see prepared.
 func (u *unaryCall) release(c *Client) {
+	if u.plain {
+		u.opt, u.m, u.s, u.node, u.req.Message = nil, nil, nil, nil, nil
+		u.rep = transport.Reply{}
+		c.calls.Put(u)
+		return
+	}
 	own := u.own
 	if own != nil && u.opt == own {
 		*own = callOptions{}
