@@ -41,7 +41,7 @@ func (p *prepared) sameAgain(ctx context.Context, s *service, a policy.Attempt, 
 		again.PathAttempt = req.PathAttempt + k
 		*rep = transport.Reply{Message: message}
 		p.repeated++
-		at := s.node(n)
+		at := s.node(n, n.Info())
 		var conn transport.Conn
 		if conn, last = at.Get(ctx, a.Deadline); last == nil {
 			last = conn.Call(ctx, &again, rep)

@@ -49,7 +49,7 @@ func newService(c *Client, name string) *service {
 		s.picker, s.err = c.book.Picker(name)
 	}
 	if s.err == nil {
-		s.picker.Knock(func(n *balance.Node) bool { return s.node(n).Ask() })
+		s.picker.Knock(func(n *balance.Node) bool { return s.node(n, n.Info()).Ask() })
 		s.budget, s.err = newBudget(c.book, name)
 	}
 	return s
@@ -87,9 +87,6 @@ func (b *budget) current() *retry.Budget {
 	}
 	return b.now.Load().Budget
 }
-
-// Peak tells how many attempts are in flight to one node.
-func (b *budget) Peak(now policy.Time, inFlight int) { b.current().Peak(now, inFlight) }
 
 // Snapshot reads the budget.
 func (b *budget) Snapshot(now policy.Time) retry.BudgetSnapshot { return b.current().Snapshot(now) }
@@ -272,10 +269,21 @@ func (s *service) linked(now policy.Time, which *pool.Node) (found bool) {
 	return found
 }
 
-// node returns the pool's side of a node that was picked.
-func (s *service) node(n *balance.Node) *pool.Node {
-	// It is not kept with the node: another service may have had a node at the same address, and had it forgotten.
-	return s.c.reach(n.Info())
+// reached is the pool's side of a node, as it was described then.
+type reached struct {
+	info *registry.Node
+	at   *pool.Node
+}
+
+// node returns the pool's side of a node that was picked, of which info is known. It is kept with the node, but another service may have had a node at the
+// same address, and had it forgotten.
+func (s *service) node(n *balance.Node, info *registry.Node) *pool.Node {
+	if r, ok := n.Handle().(*reached); ok && r.info == info && !r.at.Forgotten() {
+		return r.at
+	}
+	at := s.c.reach(info)
+	n.SetHandle(&reached{info, at})
+	return at
 }
 
 // report tells discovery what calls experience, where it matters: that a node cannot be reached, or that it is certain who

@@ -118,7 +118,7 @@ func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 	if s.doubted = s.s.doubts(n.Info()); s.doubted {
 		req = addressed(req, n.Info())
 	}
-	conn, err := s.s.node(n).Get(ctx, a.Deadline)
+	conn, err := s.s.node(n, n.Info()).Get(ctx, a.Deadline)
 	if err == nil && strays(conn, n.Info()) {
 		err = elsewhere(nil)
 	}

@@ -131,8 +131,9 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 		u.rep = transport.Reply{Message: u.rep.Message}
 	}
 	attempt(&u.req, &u.call, &a)
+	u.m.budget.Peak(a.Start, n.InFlight())
 	info := n.Info() // another process may have taken the name by the time the connection breaks
-	if err := u.s.send(ctx, n, info, a.Start, &u.req, &u.rep); err != nil {
+	if err := u.s.send(ctx, n, info, &u.req, &u.rep); err != nil {
 		return u.failed(ctx, &a, info, err)
 	}
 	return nil
@@ -155,15 +156,20 @@ func attempt(req *transport.Request, c *policy.Call, a *policy.Attempt) {
 func pathAttempt(c *policy.Call, n int) int { return max(c.PathAttempt, n+1) }
 
 // send makes one attempt on the node that was picked for it, of which info is known.
-func (s *service) send(ctx context.Context, n *balance.Node, info *registry.Node, began policy.Time, req *transport.Request, rep *transport.Reply) *status.Error {
-	s.budget.Peak(began, n.InFlight())
+func (s *service) send(ctx context.Context, n *balance.Node, info *registry.Node, req *transport.Request, rep *transport.Reply) *status.Error {
 	if s.doubts(info) {
 		return s.sendTo(ctx, n, info, req, rep)
 	}
-	at := s.node(n)
-	conn, err := connection(ctx, at, info, req.Deadline)
+	at := s.node(n, info)
+	conn, err := at.Get(ctx, req.Deadline)
+	if err == nil && strays(conn, info) {
+		err = elsewhere(nil)
+	}
 	if err == nil {
-		err = conn.Call(ctx, req, rep)
+		if err = conn.Call(ctx, req, rep); err == nil && !req.WantLoad {
+			at.Answered() // which is all that heard would note
+			return nil
+		}
 		heard(n, at, req, rep, err)
 	}
 	if err != nil && err.Kind == status.Dial {
@@ -175,7 +181,7 @@ func (s *service) send(ctx context.Context, n *balance.Node, info *registry.Node
 // sendTo is send for a node that may not be there any more: the request says whom it is meant for.
 func (s *service) sendTo(ctx context.Context, n *balance.Node, info *registry.Node, plain *transport.Request, rep *transport.Reply) *status.Error {
 	found, req := registry.Unsure, addressed(plain, info)
-	at := s.node(n)
+	at := s.node(n, info)
 	conn, err := connection(ctx, at, info, req.Deadline)
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
@@ -324,7 +330,8 @@ func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
 	req := h.req
 	attempt(&req, &h.call, &a)
 	n := a.Node.(*balance.Node)
-	err := h.s.send(ctx, n, n.Info(), a.Start, &req, &at.rep)
+	h.m.budget.Peak(a.Start, n.InFlight())
+	err := h.s.send(ctx, n, n.Info(), &req, &at.rep)
 	h.mu.Lock()
 	h.attempts[a.N] = at
 	h.mu.Unlock()

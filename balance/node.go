@@ -171,6 +171,9 @@ func (n *Node) Handle() any {
 	return nil
 }
 
+// SetHandle stores h in place of what is stored.
+func (n *Node) SetHandle(h any) { n.handle.Store(&h) }
+
 // HandleOrStore stores h unless something is stored already, and returns what is stored and whether it was there before.
 func (n *Node) HandleOrStore(h any) (stored any, loaded bool) {
 	for {

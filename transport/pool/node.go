@@ -34,8 +34,9 @@ type Node struct {
 	steady atomic.Bool
 	serves atomic.Bool // an answer has come since a connection was lost
 
+	gone atomic.Bool // the pool has forgotten it; set under mu
+
 	mu       sync.Mutex
-	gone     bool
 	told     condition
 	dialing  *attempt
 	draining []*entry    // retired, until their calls have ended
@@ -80,6 +81,9 @@ func (n *Node) Addr() string { return n.addr }
 
 // Via returns the way that connections are made, see Pool.Node. It must not be changed.
 func (n *Node) Via() []string { return n.via }
+
+// Forgotten reports whether the pool has forgotten the node: its handle is of no use any more, and Pool.Node returns another.
+func (n *Node) Forgotten() bool { return n.gone.Load() }
 
 // Down returns the error of the last dial if it failed and no connection is left; nil = there is one, or nobody has tried yet.
 func (n *Node) Down() *status.Error {
@@ -197,7 +201,7 @@ func (n *Node) ask(now policy.Time) (*attempt, *status.Error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case n.gone:
+	case n.gone.Load():
 		return nil, n.forgotten()
 	case n.conns.Load() != nil:
 		return nil, nil
@@ -222,7 +226,7 @@ func (n *Node) ask(now policy.Time) (*attempt, *status.Error) {
 func (n *Node) grow() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.gone && n.dialing == nil && !n.steady.Load() {
+	if !n.gone.Load() && n.dialing == nil && !n.steady.Load() {
 		n.dialLocked(nil)
 	}
 }
@@ -260,7 +264,7 @@ func (n *Node) replaceLocked(e *entry) {
 		n.short, n.lostAt = n.short+1, now
 	}
 	switch {
-	case n.gone || n.dialing != nil || (n.next != 0 && n.conns.Load() != nil):
+	case n.gone.Load() || n.dialing != nil || (n.next != 0 && n.conns.Load() != nil):
 	case n.short <= 1:
 		n.dialLocked(nil)
 	case n.conns.Load() == nil && n.servedAt != 0 && now.Sub(n.servedAt) < n.p.opt.MaxBackoff:
@@ -353,7 +357,7 @@ func (n *Node) settle(a *attempt, c transport.Conn, err *status.Error) {
 	now := policy.Now()
 	was := n.told
 	switch {
-	case n.gone:
+	case n.gone.Load():
 		if c != nil {
 			defer c.Close()
 		}
@@ -372,7 +376,7 @@ func (n *Node) settle(a *attempt, c transport.Conn, err *status.Error) {
 		n.fails, n.err, n.told = 0, nil, up
 		n.p.wg.Go(func() { n.watch(e) })
 	}
-	told, gone := n.told, n.gone
+	told, gone := n.told, n.gone.Load()
 	n.mu.Unlock()
 
 	if err == nil {
@@ -390,7 +394,7 @@ func (n *Node) settle(a *attempt, c transport.Conn, err *status.Error) {
 		n.backOffLocked()
 	} else {
 		n.steady.Store(len(n.listLocked()) >= n.p.opt.PerNode)
-		if !n.gone && n.conns.Load() == nil {
+		if !n.gone.Load() && n.conns.Load() == nil {
 			n.dialLocked(nil) // lost while OnState was told
 		}
 	}
@@ -399,7 +403,7 @@ func (n *Node) settle(a *attempt, c transport.Conn, err *status.Error) {
 
 // backOffLocked plans the dial after a failed one.
 func (n *Node) backOffLocked() {
-	if n.gone {
+	if n.gone.Load() {
 		return
 	}
 	o := &n.p.opt
@@ -429,7 +433,7 @@ func (n *Node) sleepLocked(now, next policy.Time) {
 func (n *Node) wake() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.gone || n.dialing != nil || n.next == 0 || policy.Now() < n.next {
+	if n.gone.Load() || n.dialing != nil || n.next == 0 || policy.Now() < n.next {
 		return
 	}
 	n.timer, n.next = nil, 0
@@ -448,7 +452,7 @@ func (n *Node) watch(e *entry) {
 		n.replaceLocked(e)
 	}
 	n.draining = slices.DeleteFunc(n.draining, func(d *entry) bool { return d == e })
-	over := n.gone && len(n.draining) == 0
+	over := n.gone.Load() && len(n.draining) == 0
 	n.mu.Unlock()
 	if over {
 		n.p.left(n)
@@ -485,7 +489,7 @@ func (n *Node) sweep() bool {
 // leave lets a forgotten node's connections drain.
 func (n *Node) leave() {
 	n.mu.Lock()
-	n.gone = true
+	n.gone.Store(true)
 	list := n.listLocked()
 	n.draining = append(n.draining, list...)
 	n.storeLocked(nil)

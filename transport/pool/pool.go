@@ -149,7 +149,8 @@ func (p *Pool) Node(addr string, via ...string) *Node {
 	if n := find(old[addr], via); n != nil {
 		return n
 	}
-	n := &Node{p: p, addr: addr, via: via, gone: p.closed}
+	n := &Node{p: p, addr: addr, via: via}
+	n.gone.Store(p.closed)
 	if !p.closed {
 		nodes := maps.Clone(old)
 		nodes[addr] = append(slices.Clone(old[addr]), n)
