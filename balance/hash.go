@@ -32,7 +32,7 @@ func (consistentHash) String() string { return "consistent-hash" }
 
 func (s consistentHash) Choose(now policy.Time, rnd rand.Source, c *policy.Call, nodes []*Node) *Node {
 	if c.Hash == 0 {
-		return p2c{}.Choose(now, rnd, c, nodes)
+		return new(p2c).Choose(now, rnd, c, nodes)
 	}
 	inflight, shares := 1, 0.0
 	for _, n := range nodes {

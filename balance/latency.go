@@ -35,26 +35,32 @@ func since(now policy.Time, stamp uint32) time.Duration {
 
 // observe takes a sample in nanoseconds.
 func (e *estimate) observe(now policy.Time, sample float32, decay time.Duration) {
-	sample = max(sample, 1)
+	if sample < 1 {
+		sample = 1
+	}
 	for {
 		old := e.bits.Load()
 		v, stamp := unpack(old)
 		next := sample
 		if v > sample {
-			x := float64(since(now, stamp)) / float64(decay)
-			switch {
-			case x == 0:
+			age := since(now, stamp)
+			if age == 0 {
 				return
-			case x < 1.0/64:
-				next = sample + (v-sample)*float32(1-x+x*x/2)
-			default:
-				next = sample + (v-sample)*float32(math.Exp(-x))
 			}
+			next = sample + (v-sample)*faded(float64(age)/float64(decay))
 		}
 		if e.bits.CompareAndSwap(old, pack(next, stampOf(now))) {
 			return
 		}
 	}
+}
+
+// faded is e^-x.
+func faded(x float64) float32 {
+	if x < 1.0/64 {
+		return float32(1 - x + x*x/2)
+	}
+	return float32(math.Exp(-x))
 }
 
 // set replaces the estimate.

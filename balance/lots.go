@@ -46,6 +46,11 @@ func (s *set) from(rnd rand.Source, c *policy.Call) []*Node {
 	if s.lots == nil {
 		return s.pool
 	}
+	return s.lot(rnd, c)
+}
+
+// lot is from for a pool that is divided.
+func (s *set) lot(rnd rand.Source, c *policy.Call) []*Node {
 	var u uint64
 	if c.Hash != 0 {
 		u = mix(c.Hash^salt) >> 32

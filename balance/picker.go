@@ -191,46 +191,45 @@ func (p *Picker) Update(now policy.Time, s *registry.Service) (gone []*Node) {
 // slotProbe marks the permit of a probe.
 const slotProbe = 1
 
+// maxHung is how many nodes that turn out to have been silent for too long one Pick passes over.
+const maxHung = 3
+
 // Pick chooses a node. A refusal's State is "empty" (discovery knows no node), "unmatched" (none matches the selector
 // or filter) or "tried" (every node has been tried twice and cannot be reached).
 func (p *Picker) Pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) (policy.Node, policy.Verdict) {
-	return p.pick(now, rnd, c, tried, 3)
-}
-
-// pick passes over at most hung nodes that turn out to have been silent for too long.
-func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node, hung int) (policy.Node, policy.Verdict) {
 	k := p.core
-	s := p.cur.Load()
-	if s == nil || s.gen != k.gen.Load() || int64(now) >= k.due.Load() {
-		s = p.refresh(now, rnd)
-	}
-	if lacked := k.lacked.Load(); lacked != nil || s.methods != nil {
-		s = s.serving(lacked, c.Method)
-	}
-	if len(s.pool) == 0 {
-		return nil, policy.Verdict{Decision: policy.Refuse, State: s.state, Reason: s.reason}
-	}
-	var n *Node
-	var slot uint32
-	switch {
-	case len(tried) > 0:
-		if n = s.further(now, rnd, c, tried); n == nil {
-			return nil, policy.Verdict{Decision: policy.Refuse, State: "tried", Reason: "no node can be reached, and this call has tried each of them twice"}
+	for hung := 0; ; hung++ {
+		s := p.cur.Load()
+		if s == nil || s.gen != k.gen.Load() || int64(now) >= k.due.Load() {
+			s = p.refresh(now, rnd)
 		}
-	case s.probeDue(now, c):
-		if n = k.probe(now, rnd, c, s); n != nil && k.connects(n) {
-			slot = slotProbe
-			break
+		if lacked := k.lacked.Load(); lacked != nil || s.methods != nil {
+			s = s.serving(lacked, c.Method)
 		}
-		fallthrough
-	default:
-		n = s.strategy.Choose(now, rnd, c, s.from(rnd, c))
+		if len(s.pool) == 0 {
+			return nil, policy.Verdict{Decision: policy.Refuse, State: s.state, Reason: s.reason}
+		}
+		var n *Node
+		switch {
+		case len(tried) > 0:
+			if n = s.further(now, rnd, c, tried); n == nil {
+				return nil, policy.Verdict{Decision: policy.Refuse, State: "tried", Reason: "no node can be reached, and this call has tried each of them twice"}
+			}
+		case s.probeDue(now, c):
+			if n = k.probe(now, rnd, c, s); n != nil && k.connects(n) {
+				n.begin(now)
+				return n, policy.Verdict{Permit: policy.Permit{Start: now, Slot: slotProbe}}
+			}
+			fallthrough
+		default:
+			n = s.strategy.Choose(now, rnd, c, s.from(rnd, c))
+		}
+		if hung < maxHung && n.stalled(now) && n.flags.Load() == 0 && k.suspect(now, rnd, n) {
+			continue
+		}
+		n.begin(now)
+		return n, policy.Verdict{Permit: policy.Permit{Start: now}}
 	}
-	if slot == 0 && hung > 0 && n.stalled(now) && n.flags.Load() == 0 && k.suspect(now, rnd, n) {
-		return p.pick(now, rnd, c, tried, hung-1)
-	}
-	n.begin(now)
-	return n, policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
 }
 
 // further chooses for a further attempt: outside of a zone in which two have failed, else among the untried in the call's part of the pool and then in all of it, then the untried beyond it that may be
@@ -315,8 +314,36 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 	if !ok || n == nil {
 		return
 	}
-	k := n.core
 	n.inflight.Add(-1)
+	if e.Class == policy.ClassOK {
+		n.heard.Store(int64(now))
+		n.succeeded(now, &e)
+		if n.streak.Load() == 0 && n.flags.Load() == 0 { // nearly always; there is nothing to be changed or judged then
+			return
+		}
+	}
+	n.ended(now, rnd, permit, e)
+}
+
+// succeeded counts an attempt that does the node credit.
+func (n *Node) succeeded(now policy.Time, e *policy.Ended) {
+	if n.ok.Add(1) == 1 && n.Info().Absent {
+		n.core.gen.Add(1) // it has proved to be there
+	}
+	if e.Untimed {
+		return
+	}
+	n.took[bucketOf(e.Took)].Add(1)
+	n.ewma.observe(now, float32(e.Took), time.Duration(n.core.decay.Load()))
+	if n.core.median.Load() == noMedian {
+		// The others may be as quick as the first one to answer.
+		n.core.median.CompareAndSwap(noMedian, math.Float32bits(max(1, float32(e.Took))))
+	}
+}
+
+// ended draws the consequences of an attempt; if it is ClassOK it has been counted.
+func (n *Node) ended(now policy.Time, rnd rand.Source, permit policy.Permit, e policy.Ended) {
+	k := n.core
 	if e.Class == policy.ClassRefused {
 		if permit.Slot == slotProbe {
 			k.unprobe(now, n)
@@ -332,21 +359,11 @@ func (p *Picker) Done(now policy.Time, rnd rand.Source, node policy.Node, permit
 	if heard {
 		n.heard.Store(int64(now))
 	}
-	switch counts.Rate {
-	case policy.Success:
-		if n.ok.Add(1) == 1 && n.Info().Absent {
-			k.gen.Add(1) // it has proved to be there
-		}
-		if e.Untimed {
-			break
-		}
-		n.took[bucketOf(e.Took)].Add(1)
-		n.ewma.observe(now, float32(e.Took), time.Duration(k.decay.Load()))
-		if k.median.Load() == noMedian {
-			// The others may be as quick as the first one to answer.
-			k.median.CompareAndSwap(noMedian, math.Float32bits(max(1, float32(e.Took))))
-		}
-	case policy.Failure:
+	switch {
+	case e.Class == policy.ClassOK:
+	case counts.Rate == policy.Success:
+		n.succeeded(now, &e)
+	case counts.Rate == policy.Failure:
 		n.failed.Add(1)
 		n.charge(now, e.Took)
 	default:
