@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/hull-go/hull/idempotency"
@@ -31,6 +32,26 @@ func (c *Conn) KeptMethods() int {
 		return len(t.byName)
 	}
 	return 0
+}
+
+// Leftover returns what a call that is kept for the next one still has of the last, apart from what every call sets; nil = nothing.
+func (c *Client) Leftover() any {
+	kept, _ := c.calls.Get().(*unaryCall)
+	if kept == nil {
+		return nil
+	}
+	u := *kept
+	c.calls.Put(kept)
+	if u.own != nil && reflect.ValueOf(*u.own).IsZero() {
+		u.own = nil
+	}
+	u.plain, u.now, u.codec = false, 0, nil
+	u.call.Service, u.call.Method, u.call.Deadline, u.call.Idempotent, u.call.SideEffectFree = "", "", 0, false, false
+	u.req.Method, u.req.Codec, u.req.Deadline, u.req.PathAttempt, u.req.WantLoad = "", nil, 0, 0, false
+	if reflect.ValueOf(u).IsZero() {
+		return nil
+	}
+	return u
 }
 
 // KeysShown returns what the admin page shows of a window of keys, as text and as JSON.

@@ -95,6 +95,15 @@ func TestForeignContext(t *testing.T) {
 	if c.Value(key{}) != 1 || c.Err() != nil || above(c) != c {
 		t.Error("the transport's context is not there")
 	}
+	explained, e := Explain(ctx)
+	c = trusting().newIncoming(explained, &transport.Incoming{Method: "a.B/C"})
+	if parent, told := surroundings(c); parent != c || told != e {
+		t.Errorf("calls made to serve one whose context is explained: for %p, told to %p", parent, told)
+	}
+	again, inner := Explain(context.WithValue(c, key{}, 2))
+	if parent, told := surroundings(context.WithoutCancel(again)); parent != c || told != inner || inner.outer != e {
+		t.Errorf("calls made with its context, explained again: for %p, told to %p", parent, told)
+	}
 	cancel()
 	<-c.Done()
 	if !errors.Is(c.Err(), context.Canceled) {
