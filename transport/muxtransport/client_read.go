@@ -131,10 +131,11 @@ func (c *clientConn) deliver(ca *call, f *frame) error {
 	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head); err != nil {
 		return c.broken(ca, err)
 	}
-	size := len(cur.rest())
+	msg := cur.rest()
+	size := len(msg)
 	if ca.inPacked = f.packed; f.packed {
 		var err error
-		if size, err = packedSize(cur.rest()); err != nil || ca.head.status != nil {
+		if size, err = packedSize(msg); err != nil || ca.head.status != nil {
 			return c.broken(ca, errors.Join(err, errMalformed))
 		}
 	}
@@ -146,7 +147,7 @@ func (c *clientConn) deliver(ca *call, f *frame) error {
 		ca.complete(c.answerTooLarge(size, unpacked, ca.limit))
 		return nil
 	}
-	ca.in = append(ca.in[:0], cur.rest()...)
+	ca.in = append(ca.in[:0], msg...)
 	if ca.head.status != nil {
 		ca.excuse()
 	}

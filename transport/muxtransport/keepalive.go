@@ -35,7 +35,13 @@ func (l *link) startKeepalive(now policy.Time) {
 
 // hurryKeepalive sets the timer for a connection with calls. mu is held.
 func (l *link) hurryKeepalive() {
-	if l.slow.Load() && l.cause == nil {
+	if l.slow.Load() {
+		l.hurry()
+	}
+}
+
+func (l *link) hurry() {
+	if l.cause == nil {
 		l.slow.Store(false)
 		now := policy.Now()
 		l.setTimer(now, now.Add(l.sh.opts.KeepaliveSilent))
