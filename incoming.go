@@ -114,7 +114,8 @@ func (s *handler) FindMethod(name string) any {
 	return nil
 }
 
-// CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask.
+// CallContext makes the context of a call and all that hangs on it in one piece, for transports that ask. These use an Incoming again, and what decodes its
+// request with it.
 func (s *handler) CallContext(info, found any, in *transport.Incoming) *callctx.Context {
 	m, _ := found.(*method)
 	if m == nil { // the connection has given the method no number
@@ -123,6 +124,9 @@ func (s *handler) CallContext(info, found any, in *transport.Incoming) *callctx.
 	from := info.(*caller)
 	if from.stranger || len(in.Metadata) > 0 { // others may say what they like
 		s.heed(from, in, m)
+	}
+	if in.Scratch == nil {
+		in.Scratch = newDecoder()
 	}
 	c := makeIncoming(from, m, in)
 	c.own.Init(in.Deadline, c)
@@ -188,19 +192,12 @@ type decoder struct {
 	over   bool // the call was over when its request had been read, so that its handler must not begin
 }
 
-// decoder returns what decodes in, until release.
-func (s *Server) decoder(c *incoming, cd codec.Codec, in *transport.Incoming) *decoder {
-	d, _ := s.decoders.Get().(*decoder)
-	if d == nil {
-		d = newDecoder()
+// spareDecoder returns a decoder for a call whose Incoming has none.
+func (s *Server) spareDecoder() *decoder {
+	if d, _ := s.decoders.Get().(*decoder); d != nil {
+		return d
 	}
-	d.c, d.codec, d.in, d.over = c, cd, in, false
-	return d
-}
-
-func (s *Server) release(d *decoder) {
-	d.c, d.in = nil, nil
-	s.decoders.Put(d)
+	return newDecoder()
 }
 
 func newDecoder() *decoder {

@@ -62,7 +62,7 @@ type Server struct {
 	failures     atomic.Int64
 	faults       atomic.Int64 // failures that are not what a caller asked for, such as NotFound
 	streams      atomic.Int64 // under way
-	decoders     sync.Pool    // of *decoder
+	decoders     sync.Pool    // of *decoder, for calls whose Incoming has none
 
 	desk    *admission.Desk
 	asks    sync.Pool                 // of *admission.Ask
@@ -431,10 +431,17 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) (out transp
 			s.ended.Add(1)
 		}
 	}()
-	d := s.decoder(c, cd, in)
+	d, own := in.Scratch.(*decoder)
+	if !own {
+		d = s.spareDecoder()
+	}
+	d.c, d.codec, d.in, d.over = c, cd, in, false
 	v, err := m.serve(m.impl, c, d.decode, mw)
 	over := d.over
-	s.release(d)
+	d.c, d.in = nil, nil
+	if !own {
+		s.decoders.Put(d)
+	}
 	out.Codec = cd
 	c.speak(&out)
 	switch {

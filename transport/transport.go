@@ -138,6 +138,8 @@ type Incoming struct {
 	Peer               net.Addr
 	// TLS is the state of the connection's TLS, which must not be changed; nil without.
 	TLS *tls.ConnectionState
+	// Scratch is the handler's, for what it would otherwise make for each call: a transport that uses an Incoming again leaves it as it is.
+	Scratch any
 }
 
 // Outgoing is a handler's answer.

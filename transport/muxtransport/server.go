@@ -227,7 +227,7 @@ func (s *Server) Wait(ctx context.Context) error {
 // recycle keeps ca for another call. Nobody may know it any more.
 func (s *Server) recycle(ca *serverCall) {
 	ca.out, ca.buf, ca.spare = s.sh.keep(ca.out), s.sh.keep(ca.buf), s.sh.keep(ca.spare)
-	ca.ctx, ca.m, ca.stream, ca.in, ca.head = nil, nil, nil, transport.Incoming{}, answerHead{}
+	ca.ctx, ca.m, ca.stream, ca.in, ca.head = nil, nil, nil, transport.Incoming{Scratch: ca.in.Scratch}, answerHead{}
 	ca.state.Store(callWaiting)
 	s.calls.Put(ca)
 }
