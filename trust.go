@@ -125,20 +125,16 @@ func ofStrangers(f transport.Field) bool {
 	return false
 }
 
-// heed takes from a call what its caller has no right to say. That of a trusted caller without headers it leaves as it is; one with headers that says nothing
-// unusual costs him three comparisons, and a look at their names.
+// heed takes from a call what its caller has no right to say. That of a trusted caller without headers it leaves as it is.
 func (s *Server) heed(from *caller, in *transport.Incoming, m *method) {
-	most := s.strangersTime(in, m)
-	late := most != 0 && (in.Deadline == 0 || in.Deadline > most)
-	if !from.stranger && (in.PathAttempt <= 1 && in.Criticality != policy.CriticalPlus && !late && !slices.ContainsFunc(in.Metadata, ofStrangers) ||
-		from.trusts(in.Metadata)) {
+	if from.trusts(in.Metadata) {
 		return
 	}
 	in.PathAttempt = 1
 	if in.Criticality == policy.CriticalPlus {
 		in.Criticality = policy.Critical
 	}
-	if late {
+	if most := s.strangersTime(in, m); most != 0 && (in.Deadline == 0 || in.Deadline > most) {
 		in.Deadline = most
 	}
 	if slices.ContainsFunc(in.Metadata, ofStrangers) {
