@@ -108,13 +108,11 @@ func (m *method) punish(now policy.Time) {
 }
 
 // call takes in CALL.
-func (c *serverConn) call(f frame) (keep bool, err error) {
-	cur := cursor{in: f.payload}
-	ca, err := c.begin(f, &cur)
+func (c *serverConn) call(f *frame, t *turn) (keep bool, err error) {
+	ca, msg, err := c.begin(f)
 	if ca == nil {
 		return true, err
 	}
-	msg := cur.rest()
 	if f.packed || f.more || len(msg) > c.sh.opts.MaxMessage {
 		return true, c.callApart(ca, f, msg)
 	}
@@ -124,7 +122,7 @@ func (c *serverConn) call(f frame) (keep bool, err error) {
 			return true, nil
 		} else if !waits {
 			ca.in.Payload = msg
-			return c.runInline(ca), nil
+			return c.runInline(ca, t), nil
 		}
 	}
 	ca.buf = append(ca.buf[:0], msg...)
@@ -132,7 +130,7 @@ func (c *serverConn) call(f frame) (keep bool, err error) {
 }
 
 // callApart takes in CALL with a message that the reader does not run: it is compressed, which takes its time, not complete or too large.
-func (c *serverConn) callApart(ca *serverCall, f frame, msg []byte) error {
+func (c *serverConn) callApart(ca *serverCall, f *frame, msg []byte) error {
 	var err error
 	switch {
 	case f.packed && !c.unpackable(ca, msg, &err):
@@ -192,72 +190,95 @@ func (c *serverConn) unpack(ca *serverCall) *status.Error {
 	return nil
 }
 
-// begin reads the head of CALL or OPEN into a call. It returns nil if there is nothing to be done: the call was refused,
-// or the frame makes no sense, which is the error.
-func (c *serverConn) begin(f frame, cur *cursor) (*serverCall, error) {
+// begin reads the head of CALL or OPEN into a call, and returns what follows it. The call is nil if there is nothing to be done: it was
+// refused, or the frame makes no sense, which is the error.
+func (c *serverConn) begin(f *frame) (ca *serverCall, msg []byte, err error) {
 	c.accepted.Add(1)
-	if len(f.payload) == 0 || int(f.id&0xffff) >= c.sh.opts.MaxCalls {
-		return nil, fmt.Errorf("call %#x: %w", f.id, errMalformed)
+	if int(f.id&0xffff) >= c.sh.opts.MaxCalls {
+		return nil, nil, malformedCall(f.id, errMalformed)
 	}
 	if c.slow.Load() {
-		c.mu.Lock()
-		c.hurryKeepalive()
-		c.mu.Unlock()
+		c.hurry()
 	}
-	ca := c.ready
+	ca = c.ready
 	if c.ready = nil; ca == nil {
 		ca = c.s.calls.Get().(*serverCall)
 	}
-	ca.id, ca.pack, ca.progress = f.id, c.pack, progress{}
-	ca.opening = f.typ == typeOpen
+	ca.progress = progress{}
+	ca.id, ca.pack, ca.opening = f.id, c.pack, f.typ == typeOpen
+	cur := cursor{in: f.payload}
 	var h rawCall
-	if err := parseCall(cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h); err != nil {
-		return nil, c.badHead(ca, &h, err)
+	if err := parseCall(&cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h); err != nil {
+		return nil, nil, c.badHead(ca, &h, err)
 	}
-	m, name, err := c.method(&h)
+	m, err := c.method(&h)
 	if err != nil {
-		return nil, err
-	}
-	if h.rawCodec != nil {
-		h.codec = string(h.rawCodec)
+		return nil, nil, err
 	}
 	ca.m, ca.total = m, h.total
 	if h.hasReply {
-		if ca.pack = packNone; c.sh.opts.unpacks() != 0 && h.reply.in(c.peer.unpacks) {
-			ca.pack = h.reply
-		}
+		ca.pack = c.replyPack(h.reply)
 	}
 	now := c.rd.now
 	ca.age = c.age.of(h.sent, now)
 	in := &ca.in
-	in.Method, in.Codec, in.Metadata, in.Payload, in.Peer, in.TLS = name, h.codec, h.metadata, nil, c.remoteAddr, c.tls
+	in.Method, in.Codec, in.Metadata, in.Payload, in.Peer, in.TLS = m.name, h.codec, h.metadata, nil, c.remoteAddr, c.tls
 	in.Received, in.Deadline, in.PathAttempt, in.Criticality = now, 0, max(h.attempt, 1), h.criticality
+	if m.name == "" {
+		in.Method = string(h.rawName)
+	}
+	if h.rawCodec != nil {
+		in.Codec = string(h.rawCodec)
+	}
 	if h.hasDeadline {
 		in.Deadline = now.Add(h.timeout - ca.age)
 	}
-	switch {
-	case c.draining.Load():
-		c.refuse(ca, draining("the server is shutting down"))
-	case in.Deadline != 0 && in.Deadline <= c.clock:
-		c.refuse(ca, c.expired())
-	case c.s.contexts != nil:
-		ca.ctx = c.s.contexts.CallContext(c.info, m.found, in)
-		return ca, nil
-	default:
-		ca.ctx = callctx.New(in.Deadline, nil)
-		return ca, nil
+	if c.draining.Load() || in.Deadline != 0 && in.Deadline <= c.clock {
+		c.refuseNew(ca)
+		return nil, nil, nil
 	}
-	return nil, nil
+	if c.s.contexts != nil {
+		ca.ctx = c.s.contexts.CallContext(c.info, m.found, in)
+	} else {
+		ca.ctx = callctx.New(in.Deadline, nil)
+	}
+	return ca, cur.rest(), nil
+}
+
+func malformedCall(id uint32, err error) error { return fmt.Errorf("call %#x: %w", id, err) }
+
+// hurry has the peer looked after sooner, now that there are calls.
+func (c *serverConn) hurry() {
+	c.mu.Lock()
+	c.hurryKeepalive()
+	c.mu.Unlock()
+}
+
+// replyPack returns how to compress what is sent in return for a call that asks for that.
+func (c *serverConn) replyPack(asked compression) compression {
+	if c.sh.opts.unpacks() != 0 && asked.in(c.peer.unpacks) {
+		return asked
+	}
+	return packNone
+}
+
+// refuseNew refuses a call that came too late: for this connection, or for its caller.
+func (c *serverConn) refuseNew(ca *serverCall) {
+	if c.draining.Load() {
+		c.refuse(ca, draining("the server is shutting down"))
+	} else {
+		c.refuse(ca, c.expired())
+	}
 }
 
 // badHead refuses a call whose head does not parse, if nothing is wrong with it but its size; else it returns the error.
 func (c *serverConn) badHead(ca *serverCall, h *rawCall, err error) error {
 	var large headerTooLargeError
 	if !errors.As(err, &large) {
-		return fmt.Errorf("call %#x: %w", ca.id, err)
+		return malformedCall(ca.id, err)
 	}
 	// The name that came with it, if any, still has to be remembered.
-	if _, _, err := c.method(h); err != nil {
+	if _, err := c.method(h); err != nil {
 		return err
 	}
 	c.sh.tooLarge.Add(1)
@@ -283,26 +304,30 @@ func (c *serverConn) shedding(what string) *status.Error {
 		Message: "the connection has too many " + what + " under way"}
 }
 
-// method finds the method that h means, and its name, and remembers it when it is new.
-func (c *serverConn) method(h *rawCall) (*method, string, error) {
+// method finds the method that h means, and remembers it when it is new.
+func (c *serverConn) method(h *rawCall) (*method, error) {
 	switch {
 	case h.rawName == nil && h.method > 0 && int(h.method) <= len(c.methods):
-		m := c.methods[h.method-1]
-		return m, m.name, nil
+		return c.methods[h.method-1], nil
 	case h.method == 0 && h.rawName != nil:
-		return c.anonymous(h.rawName), string(h.rawName), nil
+		return c.anonymous(h.rawName), nil
 	case h.rawName != nil && int(h.method) == len(c.methods)+1:
-		if c.nameBytes += len(h.rawName); c.nameBytes > maxMethodBytes {
-			return nil, "", fmt.Errorf("more than %d bytes of names of methods to be remembered: %w", maxMethodBytes, errMalformed)
-		}
-		m := &method{name: string(h.rawName)}
-		if c.s.contexts != nil {
-			m.found = c.s.contexts.FindMethod(m.name)
-		}
-		c.methods = append(c.methods, m)
-		return m, m.name, nil
+		return c.newMethod(h.rawName)
 	}
-	return nil, "", fmt.Errorf("method number %d out of order: %w", h.method, errMalformed)
+	return nil, fmt.Errorf("method number %d out of order: %w", h.method, errMalformed)
+}
+
+// newMethod remembers a method under the next number.
+func (c *serverConn) newMethod(name []byte) (*method, error) {
+	if c.nameBytes += len(name); c.nameBytes > maxMethodBytes {
+		return nil, fmt.Errorf("more than %d bytes of names of methods to be remembered: %w", maxMethodBytes, errMalformed)
+	}
+	m := &method{name: string(name)}
+	if c.s.contexts != nil {
+		m.found = c.s.contexts.FindMethod(m.name)
+	}
+	c.methods = append(c.methods, m)
+	return m, nil
 }
 
 // unnumbered is how many records a connection keeps of the methods that have no number. Those whose names hash alike share one: it says how their
@@ -317,45 +342,51 @@ func (c *serverConn) anonymous(name []byte) *method {
 	return &c.unnumbered[maphash.Bytes(c.s.seed, name)%unnumbered]
 }
 
+// turn is a handler that a reader runs. It belongs to the reader's goroutine: by the time the handler returns, the role may be another's.
+type turn struct {
+	ca    *serverCall // nil = none is running
+	seq   uint64      // of inline meanwhile
+	began policy.Time
+}
+
 // runInline runs the handler on the reader's own goroutine. It returns false when the role was taken over meanwhile.
-func (c *serverConn) runInline(ca *serverCall) (keep bool) {
-	began := c.clock
+func (c *serverConn) runInline(ca *serverCall, t *turn) (keep bool) {
 	c.current = ca
-	seq := c.inline.Add(1)
+	t.ca, t.began = ca, c.clock
+	t.seq = c.inline.Add(1) // from here on the role may be taken over
 	if !c.entry.hot.Load() {
 		c.sh.watch.add(&c.entry)
 	}
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		cause := recover()
-		out := c.panicked(ca, cause, debug.Stack())
-		c.encodeAnswer(ca, &out)
-		if keep = c.finishInline(ca, seq, began); keep && cause == nil {
-			c.rd = c.rd.fork() // Goexit ends this goroutine; the role must not end with it
-			go c.read()
-		}
-	}()
 	out := c.s.handler.Unary(ca.ctx, &ca.in)
 	c.encodeAnswer(ca, &out)
-	returned = true
-	return c.finishInline(ca, seq, began)
+	t.ca = nil
+	return c.finishInline(ca, t)
+}
+
+// unreturned ends a turn whose handler did not return, and with it the goroutine that had the role: it panicked with cause, or called
+// runtime.Goexit.
+func (c *serverConn) unreturned(rd *reader, t turn, cause any) {
+	out := c.panicked(t.ca, cause, debug.Stack())
+	c.encodeAnswer(t.ca, &out)
+	if c.finishInline(t.ca, &t) {
+		go c.read()
+	} else {
+		rd.release()
+	}
 }
 
 // finishInline answers a call that the reader ran, and finds out whether it is still the reader.
-func (c *serverConn) finishInline(ca *serverCall, seq uint64, began policy.Time) (keep bool) {
+func (c *serverConn) finishInline(ca *serverCall, t *turn) (keep bool) {
 	ca.ctx.End()
 	if len(ca.out) > partSize { // may have to wait, so the role can be lost over it
 		c.sendAnswer(ca, false)
 	}
-	if !c.inline.CompareAndSwap(seq, seq+1) {
+	if !c.inline.CompareAndSwap(t.seq, t.seq+1) {
 		c.finish(ca)
 		return false
 	}
 	c.clock = policy.Now()
-	ca.m.note(c.clock.Sub(began))
+	ca.m.note(c.clock.Sub(t.began))
 	if !ca.answered {
 		c.mu.Lock()
 		c.appendAnswer(ca, typeAnswer, ca.out, 0)

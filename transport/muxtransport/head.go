@@ -263,6 +263,23 @@ func (h *answerHead) append(b []byte, names *sentNames) []byte {
 	at := len(b)
 	b = append(b, 0)
 	var flags byte
+	if h.status != nil || len(h.header)+len(h.trailer) > 0 {
+		b, flags = h.appendFirst(b, names)
+	}
+	if h.load != (transport.Load{}) {
+		flags |= answerLoad
+		b = appendUvarint(b, uint64(h.load.InFlight))
+	}
+	if h.total > 0 {
+		flags |= answerTotal
+		b = binary.AppendUvarint(b, uint64(h.total))
+	}
+	b[at] = flags
+	return b
+}
+
+// appendFirst appends what comes before the load, of which most answers have nothing.
+func (h *answerHead) appendFirst(b []byte, names *sentNames) (_ []byte, flags byte) {
 	if h.status != nil {
 		flags |= answerStatus
 		b = appendStatus(b, h.status)
@@ -275,16 +292,7 @@ func (h *answerHead) append(b []byte, names *sentNames) []byte {
 		flags |= answerTrailer
 		b = appendMetadata(b, h.trailer, names, 0)
 	}
-	if h.load != (transport.Load{}) {
-		flags |= answerLoad
-		b = binary.AppendUvarint(b, uint64(h.load.InFlight))
-	}
-	if h.total > 0 {
-		flags |= answerTotal
-		b = binary.AppendUvarint(b, uint64(h.total))
-	}
-	b[at] = flags
-	return b
+	return b, flags
 }
 
 // parseAnswer reads the head of ANSWER or END into h, which is zero, and leaves the message in c.

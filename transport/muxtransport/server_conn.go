@@ -76,12 +76,18 @@ func (c *serverConn) busy() bool { return c.running > 0 || c.inline.Load()&1 == 
 // read holds the reader's role until the connection ends or the role is taken over.
 func (c *serverConn) read() {
 	rd := c.rd
+	var f frame
+	var t turn
+	defer func() {
+		if t.ca != nil {
+			c.unreturned(rd, t, recover())
+		}
+	}()
 	for {
-		var f frame
 		ok, err := rd.buffered(&f)
 		if err == nil && ok {
 			var keep bool
-			if keep, err = c.handle(f); !keep {
+			if keep, err = c.handle(&f, &t); !keep {
 				rd.release()
 				return
 			}
@@ -163,32 +169,32 @@ func (c *serverConn) refuseConn(err error) {
 }
 
 // handle takes in one frame. It returns false when the role was taken over meanwhile. An error ends the connection.
-func (c *serverConn) handle(f frame) (keep bool, err error) {
+func (c *serverConn) handle(f *frame, t *turn) (keep bool, err error) {
 	switch {
 	case f.packed && (f.typ&^withdrawn != typeCall && f.typ != typeData || c.sh.opts.unpacks() == 0):
 		return true, fmt.Errorf("a frame of type %d from a client: %w", f.typ|flagPacked, errMalformed)
 	case f.typ == typeCall:
-		return c.call(f)
+		return c.call(f, t)
 	}
 	switch f.typ {
 	case typeOpen:
 		return true, c.open(f)
 	case typePart:
-		return true, c.part(f)
+		return true, c.part(*f)
 	case typeCall | withdrawn, typeOpen | withdrawn:
-		return true, c.callWithdrawn(f)
+		return true, c.callWithdrawn(*f)
 	case typeData:
-		return true, c.data(f)
+		return true, c.data(*f)
 	case typeHalf:
-		return true, c.half(f)
+		return true, c.half(*f)
 	case typeCancel, typePart | withdrawn:
-		return true, c.cancel(f)
+		return true, c.cancel(*f)
 	case typeWindow:
-		return true, c.window(f)
+		return true, c.window(*f)
 	case typePing:
-		return true, c.rd.ping(f)
+		return true, c.rd.ping(*f)
 	case typePong:
-		return true, c.pong(f)
+		return true, c.pong(*f)
 	}
 	return true, fmt.Errorf("a frame of type %d from a client: %w", f.typ, errMalformed)
 }
@@ -256,7 +262,7 @@ func (c *serverConn) callWithdrawn(f frame) error {
 	var large headerTooLargeError
 	err := parseCall(&cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h)
 	if err == nil || errors.As(err, &large) {
-		_, _, err = c.method(&h)
+		_, err = c.method(&h)
 	}
 	if err != nil {
 		return fmt.Errorf("call %#x, withdrawn: %w", f.id, err)

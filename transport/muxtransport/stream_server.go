@@ -73,13 +73,12 @@ func (s *serverStream) Send(v any) *status.Error {
 }
 
 // open takes in OPEN.
-func (c *serverConn) open(f frame) error {
-	cur := cursor{in: f.payload}
-	ca, err := c.begin(f, &cur)
+func (c *serverConn) open(f *frame) error {
+	ca, msg, err := c.begin(f)
 	if ca == nil {
 		return err
 	}
-	if len(cur.rest()) > 0 || f.more {
+	if len(msg) > 0 || f.more {
 		return fmt.Errorf("OPEN of stream %#x with a message: %w", f.id, errMalformed)
 	}
 	late := c.late(ca)
