@@ -3,6 +3,7 @@ package muxtransport
 import (
 	"context"
 	"reflect"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -55,6 +56,36 @@ func TestReusedCall(t *testing.T) {
 				if rep.Message = nil; !reflect.DeepEqual(rep, transport.Reply{}) || string(msg) != method {
 					t.Errorf("after %q: %+v and %q, want only the message %q", first, rep, msg, method)
 				}
+			}
+		}
+	})
+}
+
+// A server hands the record of a call on to the next one that came with it, and keeps nothing of the last one while it waits for more.
+func TestNothingKeptWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sayingHandler{}, Options{}, memnet.Options{})
+		defer r.stop()
+		c := r.dial(t, Options{})
+		defer c.Close()
+		var calls sync.WaitGroup
+		for range 10 {
+			calls.Go(func() {
+				var msg []byte
+				rep := transport.Reply{Message: &msg}
+				if err := c.Call(t.Context(), &transport.Request{Method: "header", Codec: codec.Bytes{}, Message: &[]byte{}}, &rep); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		synctest.Wait()
+		for _, sc := range r.server.all() {
+			if sc.ready != nil {
+				t.Errorf("the connection keeps %+v", sc.ready)
+			}
+			if ca := r.server.calls.Get().(*serverCall); ca.ctx != nil || ca.m != nil || ca.in.Peer != nil || ca.head.header != nil {
+				t.Errorf("the pool keeps %+v", ca)
 			}
 		}
 	})
