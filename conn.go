@@ -125,20 +125,20 @@ type prepared struct {
 
 // prepare settles everything about a call but its outcome.
 func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message any, opts []CallOption, stream bool) *status.Error {
-	p.opt = &c.base
-	for len(opts) > 0 && saysNothing(opts[0]) {
-		opts = opts[1:]
-	}
-	if len(opts) > 0 {
-		p.change().apply(opts)
-	}
 	parent, told := surroundings(ctx)
 	md, _ := metadata.FromOutgoingContext(ctx)
-	p.plain = !p.opt.said && parent == nil && told == nil && len(md) == 0 && !stream
+	p.opt, p.call.Service, p.call.Method = &c.base, c.s.name, method
+	for i, o := range opts {
+		if !saysNothing(o) {
+			p.change().apply(opts[i:])
+			break
+		}
+	}
 	p.now = policy.Now()
-	p.call.Service, p.call.Method = c.s.name, method
 	chosen := c
-	if !p.plain {
+	p.plain = true
+	if p.opt.said || parent != nil || told != nil || len(md) != 0 || stream {
+		p.plain = false
 		if err := p.begin(parent, told, stream); err != nil {
 			return err
 		}
@@ -146,11 +146,24 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 			chosen = c.selecting(p.opt.sel)
 		}
 	}
-	var err *status.Error
-	if p.m, err = chosen.method(method); err != nil {
+	m, err := chosen.method(method)
+	if err != nil {
 		return err
 	}
-	if p.call.Deadline = p.deadline(ctx, stream); p.m.Else != nil && !stream {
+	p.m, p.call.Deadline = m, 0
+	switch t := time.Duration(m.Timeout); {
+	case stream:
+	case t > 0: // the document's word; else what the caller has left holds, or the default
+		p.call.Deadline = p.now.Add(t)
+	case p.opt.timeout == 0:
+		if _, ok := ctx.Deadline(); !ok {
+			p.call.Deadline = p.now.Add(spec.DefaultTimeout)
+		}
+	}
+	if p.opt.timeout != 0 {
+		p.call.Deadline = policy.Earliest(p.call.Deadline, p.now.Add(p.opt.timeout))
+	}
+	if m.Else != nil && !stream {
 		p.plain, p.alt = false, newAlternative(ctx, c, p, message, p.now)
 	}
 	var unknown *status.Error
@@ -159,7 +172,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 			return unknown
 		}
 	}
-	said := p.m.published(c.s)
+	said := m.published(c.s)
 	p.call.Idempotent, p.call.SideEffectFree = said.idempotent, said.sideEffectFree
 	if _, ok := message.(proto.Message); ok || (stream && message == nil) {
 		p.codec = codec.Proto{}
@@ -244,24 +257,6 @@ func saysNothing(o CallOption) bool {
 	}
 	_, ok := o.(messageOption)
 	return ok
-}
-
-// deadline is the method's own timeout if the document names one; else what the caller has left, or the default. The call's own bounds it.
-func (p *prepared) deadline(ctx context.Context, stream bool) (d policy.Time) {
-	switch t := time.Duration(p.m.Timeout); {
-	case stream:
-	case t > 0:
-		d = p.now.Add(t)
-	case p.opt.timeout != 0:
-	default:
-		if _, ok := ctx.Deadline(); !ok {
-			d = p.now.Add(spec.DefaultTimeout)
-		}
-	}
-	if p.opt.timeout != 0 {
-		d = policy.Earliest(d, p.now.Add(p.opt.timeout))
-	}
-	return d
 }
 
 // discover has the service find out where its nodes are.
