@@ -83,7 +83,7 @@ var arrows = []struct {
 
 	{"internal/invariant", "status policy", ""}, // judges what was observed of calls
 
-	{"internal/prototable", "", "internal/prototable/testpb"},
+	{"internal/prototable", "internal/varint", "internal/prototable/testpb"},
 	{"internal/prototable/testpb", "", ""},
 
 	// Small parts used by several packages: leaves, which any package but the

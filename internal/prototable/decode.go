@@ -3,13 +3,14 @@ package prototable
 import (
 	"encoding/binary"
 	"math"
-	"math/bits"
 	"reflect"
 	"slices"
 	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/hull-go/hull/internal/varint"
 )
 
 const (
@@ -75,7 +76,7 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer) bool {
 		tag := uint64(data[i])
 		if tag < 0x80 {
 			i++
-		} else if tag, i = longVarint(data, i); i < 0 {
+		} else if tag, i = varint.Read(data, i); i < 0 {
 			return false
 		}
 		f := expected
@@ -94,7 +95,7 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer) bool {
 			if i < len(data) && data[i] < 0x80 {
 				v = uint64(data[i])
 				i++
-			} else if v, i = longVarint(data, i); i < 0 {
+			} else if v, i = varint.Read(data, i); i < 0 {
 				return false
 			}
 		}
@@ -262,7 +263,7 @@ func (f *field) decodeList(d *decoder, i, end int, tag uint64, q unsafe.Pointer)
 		if i < 0 || i == end {
 			return i
 		}
-		again, next := varint(data, i)
+		again, next := uvarint(data, i)
 		if again != tag {
 			return i
 		}
@@ -387,7 +388,7 @@ func (f *field) bits(data []byte, i int) (v uint64, next int) {
 		}
 		return binary.LittleEndian.Uint64(data[i:]), i + 8
 	}
-	return varint(data, i)
+	return uvarint(data, i)
 }
 
 // decode decodes d.data[i:end] into the message that to points to, which is made if there is none.
@@ -441,38 +442,18 @@ func newValue(k kind) unsafe.Pointer {
 	return unsafe.Pointer(new(uint64))
 }
 
-// varint decodes the varint at data[i]. It returns where the next thing is, or -1 if there is none.
-func varint(data []byte, i int) (v uint64, next int) {
+// uvarint decodes the varint at data[i]. It returns where the next thing is, or -1 if there is none.
+func uvarint(data []byte, i int) (v uint64, next int) {
 	if i < len(data) && data[i] < 0x80 {
 		return uint64(data[i]), i + 1
 	}
-	return longVarint(data, i)
-}
-
-// longVarint is varint for one of any length. With eight bytes left, as nearly always, one of up to eight is put together without a loop.
-func longVarint(data []byte, i int) (v uint64, next int) {
-	if i <= len(data)-8 {
-		w := binary.LittleEndian.Uint64(data[i:])
-		if last := ^w & (0x80 * everyByte); last != 0 {
-			n := bits.TrailingZeros64(last) // of its last byte the highest bit
-			w &= 1<<n - 1
-			w = w&(0x7f*0x0001_0001_0001_0001) | w>>1&(0x7f*0x0001_0001_0001_0001<<7)
-			w = w&(0x3fff*0x0000_0001_0000_0001) | w>>2&(0x3fff*0x0000_0001_0000_0001<<14)
-			w = w&0xfff_ffff | w>>4&(0xfff_ffff<<28)
-			return w, i + n/8 + 1
-		}
-	}
-	v, n := binary.Uvarint(data[i:])
-	if n <= 0 {
-		return 0, -1
-	}
-	return v, i + n
+	return varint.Read(data, i)
 }
 
 // span decodes the length at data[i] of what follows it, which is there. It returns where that
 // begins and ends; the end is -1 if there is none, or too little follows.
 func span(data []byte, i int) (start, end int) {
-	v, i := varint(data, i)
+	v, i := uvarint(data, i)
 	if i < 0 || v > uint64(len(data)-i) {
 		return 0, -1
 	}
