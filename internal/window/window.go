@@ -62,21 +62,40 @@ func (r *Ring) epoch(now int64) uint64 {
 	return e
 }
 
+// tag is what a counter of the generation and the bucket carries above its count.
 func tag(gen uint32, epoch uint64) uint64 {
-	return uint64(gen&genMask)<<epochBits | epoch&epochMask
+	return uint64(gen)<<(countBits+epochBits) | (epoch&epochMask)<<countBits
 }
 
 // Add counts one event of the kind at now in generation gen. Times that come in slightly out of order are counted where they belong.
 func (r *Ring) Add(now int64, gen uint32, kind int) {
 	e := r.epoch(now)
-	t := tag(gen, e) << countBits
-	if spread := r.spread.Load(); spread != nil {
-		who := stripe.Here()
-		if !spread[r.choice.Of(who)][e&r.mask][kind].add(t) {
-			r.choice.Met(who)
-		}
-	} else if !r.cells[e&r.mask][kind].add(t) {
+	t := tag(gen, e)
+	if r.spread.Load() != nil {
+		r.addApart(e, t, kind)
+		return
+	}
+	w := &r.cells[e&r.mask][kind]
+	if v := w.Load(); v-t >= full || !w.CompareAndSwap(v, v+1) {
+		r.addOther(w, t, v)
+	}
+}
+
+// full is how many events a counter counts: 4 billion.
+const full = math.MaxUint32
+
+// addOther is Add for a counter that is another's, full, or, having been v, no longer so.
+func (r *Ring) addOther(w *word, t, v uint64) {
+	if !w.add(t) || v-t < full {
 		r.spreadOut()
+	}
+}
+
+// addApart is Add where each stripe has cells of its own.
+func (r *Ring) addApart(e, t uint64, kind int) {
+	who := stripe.Here()
+	if !r.spread.Load()[r.choice.Of(who)][e&r.mask][kind].add(t) {
+		r.choice.Met(who)
 	}
 }
 
@@ -85,10 +104,10 @@ func (w *word) add(t uint64) (alone bool) {
 	for alone = true; ; alone = false {
 		v := w.Load()
 		next := v + 1
-		if v>>countBits<<countBits != t {
+		if v-t > full { // it carries another tag
 			next = t | 1
-		} else if uint32(v) == math.MaxUint32 {
-			return true // 4 billion in one bucket: full is full
+		} else if v-t == full {
+			return true // full is full
 		}
 		if w.CompareAndSwap(v, next) {
 			return alone
@@ -122,8 +141,8 @@ func (r *Ring) sum(cells []cell, now int64, gen uint32, s *[Kinds]int64) {
 		c := &cells[e&r.mask]
 		t := tag(gen, e)
 		for k := range r.kinds {
-			if v := c[k].Load(); v>>countBits == t {
-				s[k&(Kinds-1)] += int64(uint32(v))
+			if n := c[k].Load() - t; n <= full {
+				s[k&(Kinds-1)] += int64(n)
 			}
 		}
 		e--
