@@ -100,6 +100,11 @@ type slice struct {
 	met    atomic.Uint32
 }
 
+// holds reports whether now is in its part of time, which is so long.
+func (s *slice) holds(now policy.Time, length int64) bool {
+	return uint64(int64(now)-s.from.Load()) < uint64(length)
+}
+
 // noTime is before all times, and so far that the distance from it to any is longer than a slice.
 const noTime = math.MinInt64
 
@@ -118,12 +123,7 @@ const leastMark = 1 << 16
 // count counts a sample in t, or in the list while there is no table.
 func (s *slice) count(t *atomic.Pointer[table], b int, mark uint32) {
 	if have := t.Load(); have != nil {
-		if v := have[b].Load(); !have[b].CompareAndSwap(v, v+1) {
-			have[b].Add(1)
-			if t == &s.seen && s.met.Add(1) == often {
-				s.spread.CompareAndSwap(nil, new([stripe.N]table))
-			}
-		}
+		have[b].Add(1)
 		return
 	}
 	if i := s.listed.Add(1) - 1; i < few {
@@ -218,22 +218,43 @@ func New(o Options) (*Estimator, error) {
 	for i := range e.ring {
 		e.ring[i].from.Store(noTime)
 	}
+	e.latest.Store(&e.ring[0])
 	return e, nil
 }
 
 // Observe records a latency.
 func (e *Estimator) Observe(now policy.Time, d time.Duration) {
-	if s := e.at(now); s == nil {
+	s := e.latest.Load()
+	t := s.seen.Load()
+	if !s.holds(now, e.length) || t == nil || s.spread.Load() != nil {
+		e.observeOther(now, d)
 		return
-	} else if spread := s.spread.Load(); spread != nil {
-		who := stripe.Here()
-		n := &spread[e.choice.Of(who)][bucket(d)]
-		if v := n.Load(); !n.CompareAndSwap(v, v+1) {
-			n.Add(1)
-			e.choice.Met(who)
+	}
+	n := &t[bucket(d)]
+	if v := n.Load(); !n.CompareAndSwap(v, v+1) {
+		n.Add(1)
+		if s.met.Add(1) == often {
+			s.spread.CompareAndSwap(nil, new([stripe.N]table))
 		}
-	} else {
+	}
+}
+
+// observeOther is Observe for samples that go elsewhere than into the one table of the latest slice.
+func (e *Estimator) observeOther(now policy.Time, d time.Duration) {
+	s := e.at(now)
+	if s == nil {
+		return
+	}
+	spread := s.spread.Load()
+	if spread == nil {
 		s.count(&s.seen, bucket(d), 0)
+		return
+	}
+	who := stripe.Here()
+	n := &spread[e.choice.Of(who)][bucket(d)]
+	if v := n.Load(); !n.CompareAndSwap(v, v+1) {
+		n.Add(1)
+		e.choice.Met(who)
 	}
 }
 
@@ -258,7 +279,7 @@ func (e *Estimator) Never(now policy.Time, d time.Duration) {
 
 // at returns the slice of now, wiped if it held an older part of time, or nil if now is before the window.
 func (e *Estimator) at(now policy.Time) *slice {
-	if s := e.latest.Load(); s != nil && uint64(int64(now)-s.from.Load()) < uint64(e.length) {
+	if s := e.latest.Load(); s.holds(now, e.length) {
 		return s
 	}
 	return e.find(now)
