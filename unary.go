@@ -32,7 +32,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 		return c.hedged(ctx, u)
 	}
 	quiet := u.plain || u.quiet() // found out now: if many calls are under way, u has left the caches by then
-	winner, failed := u.m.Unary.DriveAt(ctx, u.now, &u.call, u.runner())
+	winner, failed := u.m.Unary.DriveIn(ctx, u.now, &u.lane, &u.call, u.runner())
 	if failed != nil || !quiet {
 		failed = u.ended(winner, failed)
 	}
@@ -104,6 +104,7 @@ type unaryCall struct {
 	req  transport.Request
 	rep  transport.Reply
 	node policy.Node // of the last attempt
+	lane policy.Lane // no call leaves anything in it
 }
 
 // release keeps u for another call, with nothing in it. After a plain call that is little, see prepared.
@@ -118,8 +119,7 @@ func (u *unaryCall) release(c *Client) {
 	if own != nil && u.opt == own {
 		*own = callOptions{}
 	}
-	*u = unaryCall{}
-	u.own = own
+	u.prepared, u.s, u.req, u.rep, u.node = prepared{own: own}, nil, transport.Request{}, transport.Reply{}, nil
 	c.calls.Put(u)
 }
 

@@ -32,31 +32,22 @@ type Runner interface {
 //
 // c.Deadline is tightened by ctx's.
 func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err error) {
-	return p.DriveAt(ctx, Now(), &c, r)
-}
-
-// DriveAt is Drive for those who have just read the clock: a call that needs no more than one attempt at once begins at now, another when the clock is read
-// again. It neither changes nor keeps c.
-func (p *Pipeline) DriveAt(ctx context.Context, now Time, c *Call, r Runner) (winner int, err error) {
-	until := c.Deadline
-	if d, ok := ctx.Deadline(); ok {
-		until = Earliest(until, At(d))
+	l, ok := p.lanes.Get().(*Lane)
+	if !ok {
+		l = new(Lane)
 	}
-	if _, own := r.(Observer); p.lane && !own && ctx.Err() == nil {
-		return p.driveStraight(ctx, now, c, until, r)
-	}
-	return p.driveOther(ctx, c, until, r)
+	winner, err = p.DriveIn(ctx, Now(), l, &c, r)
+	p.lanes.Put(l)
+	return winner, err
 }
 
 // driveOther is Drive for a call that cannot go straight.
-func (p *Pipeline) driveOther(ctx context.Context, c *Call, until Time, r Runner) (winner int, err error) {
-	own := *c
-	own.Deadline = until
-	if p.Concurrent(&own) {
-		return p.driveConcurrent(ctx, own, r, false)
+func (p *Pipeline) driveOther(ctx context.Context, c *Call, r Runner) (winner int, err error) {
+	if p.Concurrent(c) {
+		return p.driveConcurrent(ctx, *c, r, false)
 	}
 	d := p.get()
-	winner, err = d.plain(ctx, own, r, false)
+	winner, err = d.plain(ctx, *c, r, false)
 	p.put(d)
 	return winner, err
 }

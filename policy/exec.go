@@ -149,6 +149,9 @@ const tagCall = MaxAttempts
 // concurrencyBit marks the concurrency slot in Steps.Release; lower bits are call-level gates.
 const concurrencyBit = maxGates
 
+// throttleBit marks the throttle where concurrencyBit marks the concurrency slot. Nobody waits in it.
+const throttleBit = concurrencyBit + 1
+
 // Begin starts the call. w is told the verdicts of waits; it may be nil if no gate is a Line. detached means that
 // attempts may outlive their deadline: then Wake events end them, and their Results arrive whenever they really end.
 func (x *Exec) Begin(now Time, rnd rand.Source, p *Pipeline, c Call, w Waiter, detached bool) Steps {
@@ -627,9 +630,16 @@ func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
 func (x *Exec) Release(now Time, rnd rand.Source, p *Pipeline, set Set) { p.release(now, rnd, set) }
 
 func (p *Pipeline) release(now Time, rnd rand.Source, set Set) {
-	if set == 0 {
-		return
+	for ; set != 0; set &= set - 1 {
+		if w := p.waiters[bits.TrailingZeros8(uint8(set))]; w == nil || w.Waits() {
+			p.handOut(now, rnd, set)
+			return
+		}
 	}
+}
+
+// handOut is release for lines of which the first may have somebody who waits.
+func (p *Pipeline) handOut(now Time, rnd rand.Source, set Set) {
 	if rest := set & (set - 1); rest != 0 {
 		defer p.release(now, rnd, rest) // also if this line panics
 	}

@@ -2,39 +2,47 @@ package policy
 
 import "context"
 
-// lane is a straight call of Drive.
-type lane struct {
+// Lane is the room that a call of DriveIn needs, in memory that is its caller's and that serves one call after the other. Its zero value is ready.
+// It must not be copied.
+type Lane struct {
 	straight
 	story Story
 }
 
-// driveStraight is Drive for a call that probably goes straight.
-func (p *Pipeline) driveStraight(ctx context.Context, now Time, c *Call, until Time, r Runner) (int, error) {
-	l, ok := p.lanes.Get().(*lane)
-	if !ok {
-		l = new(lane)
-		l.p, l.shown = p, &l.c
-	}
+// DriveIn is Drive for those who have room for calls, and have just read the clock: a call that needs no more than one attempt at once begins at now, another
+// when the clock is read again. It neither changes nor keeps c. l is not to be used again if a panic passes through.
+func (p *Pipeline) DriveIn(ctx context.Context, now Time, l *Lane, c *Call, r Runner) (winner int, err error) {
 	l.c = *c
-	l.c.Deadline = until
-	defer l.over(r)
+	if d, ok := ctx.Deadline(); ok {
+		l.c.Deadline = Earliest(l.c.Deadline, At(d))
+	}
+	if _, own := r.(Observer); own || !p.lane || ctx.Err() != nil {
+		return p.driveOther(ctx, &l.c, r)
+	}
+	l.p, l.shown, l.node, l.d, l.straightState = p, &l.c, nil, nil, straightState{}
+	defer func() {
+		if !l.left || l.ended != 0 {
+			l.crashed(r)
+		}
+	}()
 	if d := l.enter(now); d != nil {
 		return l.leaves(ctx, d, r)
 	}
-	err := r.Run(ctx, Attempt{Node: l.node, Start: l.began, Deadline: l.deadline})
+	err = r.Run(ctx, Attempt{Node: l.node, Start: now, Deadline: l.deadline})
 	now = Now()
 	if err != nil {
 		return l.leaves(ctx, l.stumbled(ctx, now, err), r)
 	}
-	l.left = true
-	l.ended = now
+	l.left, l.ended = true, now
 	l.tell()
-	l.observed(now, ClassOK, nil)
+	if o := p.selective; o != nil && o.Wants(now, &l.c, ClassOK, now.Sub(l.began)) {
+		l.observed(now, ClassOK, nil)
+	}
 	return 0, nil
 }
 
 // stumbled makes the call an Exec whose first attempt has failed.
-func (l *lane) stumbled(ctx context.Context, now Time, err error) *drive {
+func (l *Lane) stumbled(ctx context.Context, now Time, err error) *drive {
 	d := l.started()
 	d.x.forsaken = ctx.Err() != nil
 	d.now = now
@@ -43,35 +51,28 @@ func (l *lane) stumbled(ctx context.Context, now Time, err error) *drive {
 }
 
 // leaves drives the Exec that the call has become to its end.
-func (l *lane) leaves(ctx context.Context, d *drive, r Runner) (int, error) {
+func (l *Lane) leaves(ctx context.Context, d *drive, r Runner) (int, error) {
 	l.left = true
 	return d.goOn(ctx, r)
 }
 
-// observed tells the pipeline's Observer of the call, whose attempt has succeeded, if it wants to hear of it.
-func (l *lane) observed(now Time, cl Class, err error) {
-	p, took := l.p, now.Sub(l.began)
-	if p.opt.Observer == nil || p.selective != nil && !p.selective.Wants(now, &l.c, cl, took) {
-		return
-	}
-	s := &l.story
+// observed tells the pipeline's Observer of the call, whose attempt has succeeded.
+func (l *Lane) observed(now Time, cl Class, err error) {
+	s, took := &l.story, now.Sub(l.began)
 	s.Class, s.Err, s.Took = cl, err, took
 	s.Attempts = append(s.Attempts[:0], AttemptStory{Node: l.node, Start: l.began, Took: took, Ended: true, Class: ClassOK})
-	p.opt.Observer.Call(now, &l.c, s)
+	l.p.opt.Observer.Call(now, &l.c, s)
 	clear(s.Attempts)
 }
 
-// over is the end of driveStraight. l is used again, unless a panic came in between.
-func (l *lane) over(r Runner) {
-	if !l.left || l.ended != 0 {
-		if l.left { // a policy that was told of the success has panicked, which is what becomes of the call
-			defer l.observed(l.ended, ClassInternal, errPanicked)
-		}
-		l.mend(r)
-		return
+// crashed ends a call in which something has panicked. If that is a policy that was told of its success, it is what becomes of the call.
+func (l *Lane) crashed(r Runner) {
+	if now := l.ended; l.left {
+		defer func() {
+			if o := l.p.selective; o != nil && o.Wants(now, &l.c, ClassInternal, now.Sub(l.began)) {
+				l.observed(now, ClassInternal, errPanicked)
+			}
+		}()
 	}
-	l.node, l.d = nil, nil
-	l.gate, l.told, l.probe, l.running, l.left = 0, 0, false, false, false
-	l.hasThrottle, l.hasPick, l.hasPlace = false, false, false
-	l.p.lanes.Put(l)
+	l.mend(r)
 }

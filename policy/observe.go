@@ -30,6 +30,12 @@ type Selective interface {
 	Wants(now Time, c *Call, class Class, took time.Duration) bool
 }
 
+// curious is an Observer that wants to hear of all calls.
+type curious struct{ Observer }
+
+// Wants implements Selective.
+func (curious) Wants(Time, *Call, Class, time.Duration) bool { return true }
+
 // Story is what happened to one call.
 type Story struct {
 	// Class is the call's final class, Err its error or nil.

@@ -177,28 +177,28 @@ const maxGates = 6
 // Pipeline is a validated, immutable arrangement of policies. It is safe for concurrent use; its state lives in the
 // policies.
 type Pipeline struct {
-	opt    Options
-	gates  []Slot // call level, in order, without those that are off
-	brk    int    // index of the breaker in gates, or −1
-	max    int    // attempts
-	lines  Set    // the gates in which calls can wait: bits as in Steps.Release
-	line   [maxGates + 1]Line
-	lane   bool // calls of Drive can go straight
-	plain  bool // and those of Do
-	pass   [maxGates + 1]passer
-	shows  bool      // policies look at calls
-	blind  bool      // the timeouts do not
-	grows  Growing   // the timeouts, if they are a guess
-	seeks  Exploring // the same, if they know when waiting does not help
-	expect Expecting // the same, if they know what an attempt takes at least
+	opt     Options
+	gates   []Slot // call level, in order, without those that are off
+	brk     int    // index of the breaker in gates, or −1
+	max     int    // attempts
+	lines   Set    // the gates in which calls can wait: bits as in Steps.Release
+	line    [maxGates + 1]Line
+	lane    bool                  // calls of Drive can go straight
+	plain   bool                  // and those of Do
+	waiters [maxGates + 1]waiters // those of line that tell quickly if nobody waits
+	pass    [throttleBit + 1]passer
+	shows   bool      // policies look at calls
+	grows   Growing   // the timeouts, if they are a guess
+	seeks   Exploring // the same, if they know when waiting does not help
+	expect  Expecting // the same, if they know what an attempt takes at least
 
 	acquits Acquitting // the nodes, if they hear of calls that fail everywhere
 	dry     *dryRun
 	n       *Counters
 	pool    sync.Pool // of *drive
-	lanes   sync.Pool // of *lane
+	lanes   sync.Pool // of *Lane
 	hedged  sync.Pool // of *concurrent
-	// selective is opt.Observer if it is one, else nil.
+	// selective is opt.Observer, made one that wants to hear of all calls if it is none.
 	selective Selective
 }
 
@@ -208,7 +208,11 @@ func New(o Options) (*Pipeline, error) {
 	if p.n == nil {
 		p.n = new(Counters)
 	}
-	p.selective, _ = o.Observer.(Selective)
+	if s, ok := o.Observer.(Selective); ok {
+		p.selective = s
+	} else if o.Observer != nil {
+		p.selective = curious{o.Observer}
+	}
 	var errs []error
 	if o.Classify == nil {
 		p.opt.Classify = Classify

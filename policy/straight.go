@@ -18,16 +18,22 @@ type straight struct {
 	own      time.Duration
 	node     Node
 
-	gate                                  uint8 // call-level gates that have admitted it
-	probe, hasThrottle, hasPick, hasPlace bool
-	running                               bool   // the function was begun
-	left                                  bool   // it is over, or another's to end
-	told                                  uint8  // how many have been told of its success
-	ended                                 Time   // when it succeeded
-	d                                     *drive // what it became
+	d *drive // what it became
+
+	straightState
+	ended Time // when it succeeded
 
 	throttle, pick, place Permit
 	held                  [maxGates]Permit
+}
+
+// straightState is how far a straight call has come.
+type straightState struct {
+	gate, settled                         uint8 // call-level gates that have admitted it, and that were told of its success
+	probe, hasThrottle, hasPick, hasPlace bool
+	running                               bool // the function was begun
+	left                                  bool // it is over, or another's to end
+	timed, earned                         bool // timeouts and budget were told of its success
 }
 
 // shownCall is a call that is shown to somebody, with its context: one piece of memory instead of two.
@@ -41,14 +47,20 @@ func (p *Pipeline) straightens() bool {
 	return p.opt.Classify(nil) == ClassOK && p.opt.Hedging == nil && p.dry == nil
 }
 
-// passer is a Gate that lets most calls pass without looking at them and without a Verdict, which is too large to be handed over
-// quickly. Nothing has happened if it does not, and Admit is asked.
+// passer is a Gate that lets most calls pass with no more than a look at them and without a Verdict, which is too large to be handed
+// over quickly. Nothing has happened if it does not, and Admit is asked.
 type passer interface {
-	// Pass is Admit for a call that goes at once and is no probe. It is given none.
-	Pass(now Time, none *Call) (Permit, bool)
+	// Pass is Admit for a call that goes at once and is no probe. The deadline is the call's, 0 = none.
+	Pass(now, deadline Time, c Criticality) (Permit, bool)
 	// Passer returns the gate itself, or nil if it has to look at calls. In a gate that embeds this one and has an Admit of its own it
 	// returns another, and is not used.
 	Passer() Gate
+}
+
+// waiters is a Line, and a passer, that tells quickly that nobody waits.
+type waiters interface {
+	// Waits reports whether Next may have somebody. It says false only if Next would.
+	Waits() bool
 }
 
 // blind is Timeouts that do not look at calls: Attempt may be given none.
@@ -57,11 +69,14 @@ type blind interface {
 	Blind() Timeouts
 }
 
-// findPassers fills in pass, bits as in Steps.Release, and finds out whether any policy looks at calls.
+// findPassers fills in pass and waiters, bits as in Steps.Release, and finds out whether any policy looks at calls.
 func (p *Pipeline) findPassers() {
 	find := func(bit int, g Gate) {
 		if f, ok := g.(passer); ok && f.Passer() == g {
 			p.pass[bit] = f
+			if p.lines.Has(bit) {
+				p.waiters[bit], _ = g.(waiters)
+			}
 		} else if g != nil {
 			p.shows = true
 		}
@@ -70,11 +85,10 @@ func (p *Pipeline) findPassers() {
 		find(i, s.Gate)
 	}
 	find(concurrencyBit, p.opt.Concurrency.Gate)
-	p.shows = p.shows || p.opt.Throttle.Gate != nil
+	find(throttleBit, p.opt.Throttle.Gate)
 	if t := p.opt.Timeouts; t != nil {
 		b, ok := t.(blind)
-		p.blind = ok && b.Blind() == t
-		p.shows = p.shows || !p.blind
+		p.shows = p.shows || !ok || b.Blind() != t
 	}
 }
 
@@ -101,17 +115,13 @@ func (s *straight) begin(ctx context.Context, p *Pipeline, c []Call) *drive {
 // enter asks the policies. nil means that the attempt may run; else the call needs the drive that is returned.
 func (s *straight) enter(now Time) *drive {
 	p := s.p
-	o := &p.opt
 	s.began = now
 	if s.c.Deadline != 0 && now >= s.c.Deadline {
-		d := s.becomes()
-		d.x.begin(now, Source{})
-		d.now, d.steps = now, d.x.take(now)
-		return d
+		return s.late(now)
 	}
 	for i := range p.gates {
 		if f := p.pass[i]; f != nil {
-			if permit, ok := f.Pass(now, nil); ok {
+			if permit, ok := f.Pass(now, s.c.Deadline, s.c.Criticality); ok {
 				s.held[i] = permit
 				s.gate++
 				continue
@@ -121,35 +131,48 @@ func (s *straight) enter(now Time) *drive {
 			return d
 		}
 	}
-	if o.Throttle.Gate != nil {
+	if f := p.pass[throttleBit]; f != nil {
+		s.throttle, s.hasThrottle = f.Pass(now, s.c.Deadline, s.c.Criticality)
+	}
+	if !s.hasThrottle && p.opt.Throttle.Gate != nil {
 		if d := s.askThrottle(now); d != nil {
 			return d
 		}
 	}
-	if o.Nodes != nil {
-		if d := s.choose(now); d != nil {
+	if p.opt.Nodes != nil {
+		n, v := p.opt.Nodes.Pick(now, Source{}, s.shown, nil) // only lanes have nodes, and those show their calls
+		if !v.Decision.Admits() || n == nil {
+			return s.goesNowhere(now, v)
+		}
+		s.node, s.pick, s.hasPick = n, v.Permit, true
+	}
+	if f := p.pass[concurrencyBit]; f != nil {
+		s.place, s.hasPlace = f.Pass(now, s.c.Deadline, s.c.Criticality)
+	}
+	if !s.hasPlace && p.opt.Concurrency.Gate != nil {
+		if d := s.askForPlace(now); d != nil {
 			return d
 		}
 	}
-	if o.Concurrency.Gate != nil {
-		if f := p.pass[concurrencyBit]; f != nil {
-			s.place, s.hasPlace = f.Pass(now, nil)
-		}
-		if !s.hasPlace {
-			if d := s.askForPlace(now); d != nil {
-				return d
-			}
-		}
-	}
 	s.deadline = s.c.Deadline
-	if o.Timeouts != nil {
-		if s.own = s.timeout(now); s.own > 0 {
-			s.deadline = Earliest(s.c.Deadline, now.Add(s.own))
+	if p.opt.Timeouts != nil {
+		left, _ := s.c.Left(now)
+		// Timeouts that are not blind look at the call, which is shown then.
+		if s.own = p.opt.Timeouts.Attempt(now, s.shown, left, p.last(&s.c, 1, s.probe)); s.own > 0 {
+			s.deadline = Earliest(s.deadline, now.Add(s.own))
 		}
 	}
 	p.n.straight.Add(1)
 	s.running = true
 	return nil
+}
+
+// late ends a call whose time is up before any policy is asked.
+func (s *straight) late(now Time) *drive {
+	d := s.becomes()
+	d.x.begin(now, Source{})
+	d.now, d.steps = now, d.x.take(now)
+	return d
 }
 
 // show returns the call for somebody who looks at it.
@@ -184,13 +207,8 @@ func (s *straight) askThrottle(now Time) *drive {
 	return nil
 }
 
-// choose has a node chosen. nil means that there is one.
-func (s *straight) choose(now Time) *drive {
-	n, v := s.p.opt.Nodes.Pick(now, Source{}, s.show(), nil)
-	if v.Decision.Admits() && n != nil {
-		s.node, s.pick, s.hasPick = n, v.Permit, true
-		return nil
-	}
+// goesNowhere makes the call an Exec for whose first attempt no node was chosen.
+func (s *straight) goesNowhere(now Time, v Verdict) *drive {
 	d := s.becomes()
 	x := &d.x
 	x.phase, x.n = phaseAttempts, 1
@@ -217,16 +235,6 @@ func (s *straight) askForPlace(now Time) *drive {
 	return nil
 }
 
-// timeout asks how long the attempt may take.
-func (s *straight) timeout(now Time) time.Duration {
-	left, _ := s.c.Left(now)
-	c := s.shown
-	if !s.p.blind {
-		c = s.show()
-	}
-	return s.p.opt.Timeouts.Attempt(now, c, left, s.p.last(&s.c, 1, s.probe))
-}
-
 // succeeded ends the call whose function has returned without an error.
 func (s *straight) succeeded() {
 	s.ctx.end()
@@ -237,29 +245,29 @@ func (s *straight) succeeded() {
 // tell tells the policies of the success, each once: if one panics, another call goes on after it.
 func (s *straight) tell() {
 	now, p := s.ended, s.p
-	o, c := &p.opt, &counts[ClassOK]
+	o, c, took := &p.opt, &counts[ClassOK], now.Sub(s.began)
 	if s.hasThrottle {
 		s.hasThrottle = false
 		o.Throttle.Gate.Done(now, Source{}, s.throttle, c.Throttle)
 	}
 	if s.hasPick {
 		s.hasPick = false
-		o.Nodes.Done(now, Source{}, s.node, s.pick, Ended{Class: ClassOK, Took: now.Sub(s.began)})
+		o.Nodes.Done(now, Source{}, s.node, s.pick, Ended{Class: ClassOK, Took: took})
 	}
 	if s.hasPlace {
 		s.hasPlace = false
 		o.Concurrency.Gate.Done(now, Source{}, s.place, c.Limit)
 	}
-	if o.Timeouts != nil && s.told == 0 {
-		s.told = 1
-		o.Timeouts.Done(now, Ended{Class: ClassOK, Took: now.Sub(s.began)})
+	if o.Timeouts != nil && !s.timed {
+		s.timed = true
+		o.Timeouts.Done(now, Ended{Class: ClassOK, Took: took})
 	}
-	if o.Budget != nil && s.told <= 1 {
-		s.told = 2
+	if o.Budget != nil && !s.earned {
+		s.earned = true
 		o.Budget.Earn(now, c.Earn)
 	}
-	for i := max(int(s.told)-2, 0); i < len(p.gates); i++ {
-		s.told = uint8(i + 3)
+	for i := int(s.settled); i < len(p.gates); i++ {
+		s.settled++
 		p.gates[i].Gate.Done(now, Source{}, s.held[i], c.Breaker)
 	}
 	s.ended = 0

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -227,3 +228,149 @@ func (c *counting) Done(policy.Time, rand.Source, policy.Permit, policy.Outcome)
 type observerFunc func(*policy.Story)
 
 func (f observerFunc) Call(_ policy.Time, _ *policy.Call, s *policy.Story) { f(s) }
+
+// usher is a Gate that lets all calls pass, and notes what it is told of them.
+type usher struct {
+	counting
+	deadline policy.Time
+	class    policy.Criticality
+}
+
+func (u *usher) Pass(now, deadline policy.Time, c policy.Criticality) (policy.Permit, bool) {
+	u.deadline, u.class = deadline, c
+	return policy.Permit{Start: now}, true
+}
+
+func (u *usher) Passer() policy.Gate { return u }
+
+// Gates that let calls pass quickly are told what they would see of the call, wherever they stand.
+func TestPassersAreTold(t *testing.T) {
+	slots := map[string]*usher{"breaker": {}, "throttle": {}, "concurrency": {}}
+	slot := func(name string) policy.Slot { return policy.Slot{Name: name, Gate: slots[name]} }
+	p, err := policy.New(policy.Options{Breaker: slot("breaker"), Throttle: slot("throttle"), Concurrency: slot("concurrency")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := policy.Call{Deadline: policy.Now().Add(time.Hour), Criticality: policy.Sheddable}
+	if _, err := policy.Do(t.Context(), p, func(context.Context) (int, error) { return 1, nil }, c); err != nil {
+		t.Error(err)
+	}
+	for name, u := range slots {
+		if u.asked != 0 || u.told != 1 || u.deadline != c.Deadline || u.class != c.Criticality {
+			t.Errorf("%s: asked %d times, told %d times, of a %v call until %v", name, u.asked, u.told, u.class, u.deadline)
+		}
+	}
+}
+
+// ownLine embeds a limiter, and has a line of its own.
+type ownLine struct {
+	*concurrency.Limiter
+	asked int
+}
+
+func (o *ownLine) Next(policy.Time, rand.Source) (policy.Waiting, policy.Verdict, bool) {
+	o.asked++
+	return policy.Waiting{}, policy.Verdict{}, false
+}
+
+// A Line with a Next of its own is asked who waits, whatever it embeds.
+func TestEmbeddedLinesAreAsked(t *testing.T) {
+	l, err := concurrency.New(concurrency.Options{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &ownLine{Limiter: l}
+	p, err := policy.New(policy.Options{Concurrency: policy.Slot{Gate: o}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policy.Do(t.Context(), p, func(context.Context) (int, error) { return 1, nil }); err != nil {
+		t.Error(err)
+	}
+	if o.asked != 1 {
+		t.Errorf("asked who waits %d times, want once", o.asked)
+	}
+}
+
+// Who waits gets the place of a call that went straight.
+func TestAStraightCallHandsItsPlaceOn(t *testing.T) {
+	l, err := concurrency.New(concurrency.Options{Limit: 1, Queue: 1, MaxWait: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.New(policy.Options{Concurrency: policy.Slot{Gate: l}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := make(chan error)
+	if _, err := policy.Do(t.Context(), p, func(context.Context) (int, error) {
+		go func() {
+			_, err := policy.Do(t.Context(), p, func(context.Context) (int, error) { return 2, nil })
+			second <- err
+		}()
+		for l.Snapshot().Waiting == 0 {
+			runtime.Gosched()
+		}
+		return 1, nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+}
+
+// A Lane serves calls of one pipeline after the other, however they end, and leaves nothing of one to the next.
+func TestALaneServesCallAfterCall(t *testing.T) {
+	with, err := policy.New(policy.Options{Nodes: lonely{}, Breaker: policy.Slot{Gate: &counting{}}, Throttle: policy.Slot{Gate: &counting{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	breaker := &counting{}
+	without, err := policy.New(policy.Options{Breaker: policy.Slot{Gate: breaker}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l policy.Lane
+	var seen []policy.Node
+	fail := false
+	run := attempts(func(_ context.Context, a policy.Attempt) error {
+		seen = append(seen, a.Node)
+		if fail {
+			return errPlain
+		}
+		return nil
+	})
+	for range 2 {
+		for _, fail = range []bool{false, true} {
+			for _, p := range []*policy.Pipeline{with, without} {
+				if _, err := p.DriveIn(t.Context(), policy.Now(), &l, &policy.Call{}, run); (err != nil) != fail {
+					t.Errorf("failing %t: %v", fail, err)
+				}
+			}
+		}
+	}
+	if want := []policy.Node{corner(1), nil, corner(1), nil, corner(1), nil, corner(1), nil}; !slices.Equal(seen, want) {
+		t.Errorf("attempts at %v, want %v", seen, want)
+	}
+	if breaker.asked != 4 || breaker.told != 4 {
+		t.Errorf("the breaker was asked %d times and told %d times, want 4", breaker.asked, breaker.told)
+	}
+	allocs := testing.AllocsPerRun(100, func() {
+		fail = false
+		seen = seen[:0]
+		_, _ = without.DriveIn(t.Context(), policy.Now(), &l, &policy.Call{}, run)
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations, want none", allocs)
+	}
+}
+
+// lonely is Nodes with one node.
+type lonely struct{}
+
+func (lonely) Pick(now policy.Time, _ rand.Source, _ *policy.Call, _ []policy.Node) (policy.Node, policy.Verdict) {
+	return corner(1), policy.Verdict{Permit: policy.Permit{Start: now}}
+}
+
+func (lonely) Done(policy.Time, rand.Source, policy.Node, policy.Permit, policy.Ended) {}

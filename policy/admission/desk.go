@@ -220,7 +220,7 @@ func (d *Desk) Pass(now, deadline policy.Time, m *Method, s *Seat) bool {
 	if r.rate != nil || r.Limit.Mode != policy.On || d.press.level.Load() != 0 {
 		return false
 	}
-	p, ok := r.hall.line.PassUntil(now, deadline)
+	p, ok := r.hall.line.Pass(now, deadline, policy.Critical)
 	if !ok {
 		return false
 	}

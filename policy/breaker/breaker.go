@@ -25,6 +25,7 @@ type Breaker struct {
 	opt    Options
 	window *window.Ring // or nil
 	last   *last        // if there is no window
+	plain  bool         // a success is only counted in the window, however long it took
 
 	// word is generation and state: one load tells whether a call may go and whether a result still counts.
 	word atomic.Uint64
@@ -67,6 +68,7 @@ func New(o Options) (*Breaker, error) {
 		b.last = newLast(o.LastCalls)
 	} else {
 		b.window = window.New(int64(o.Window), o.Buckets, kinds)
+		b.plain = o.Slow == 0 && o.Consecutive == 0
 	}
 	b.log.Add(policy.Event{To: Closed.String(), Reason: "created"})
 	return b, nil
@@ -98,8 +100,8 @@ func (b *Breaker) Admit(now policy.Time, rnd rand.Source, _ *policy.Call) policy
 	return b.admitSlow(now, rnd)
 }
 
-// Pass is Admit for calls of policy.Do that simply go.
-func (b *Breaker) Pass(now policy.Time, _ *policy.Call) (policy.Permit, bool) {
+// Pass is Admit for calls that simply go.
+func (b *Breaker) Pass(now, _ policy.Time, _ policy.Criticality) (policy.Permit, bool) {
 	gen, s := split(b.word.Load())
 	return policy.Permit{Start: now, Gen: gen}, s == Closed || s == ForcedClosed || s == Disabled
 }
@@ -165,13 +167,13 @@ func (b *Breaker) admitSlow(now policy.Time, rnd rand.Source) policy.Verdict {
 // Done implements policy.Gate.
 func (b *Breaker) Done(now policy.Time, rnd rand.Source, p policy.Permit, o policy.Outcome) {
 	gen, s := split(b.word.Load())
-	if gen != p.Gen {
-		return // of another time
-	}
-	switch s {
-	case Closed, Ramp, ForcedClosed:
+	switch {
+	case gen != p.Gen: // of another time
+	case s == Closed && o == policy.Success && b.plain:
+		b.window.Add(int64(now), gen, kindOK)
+	case s == Closed || s == Ramp || s == ForcedClosed:
 		b.count(now, rnd, gen, s, p, o)
-	case HalfOpen:
+	case s == HalfOpen:
 		b.probed(now, rnd, p, o)
 	}
 }

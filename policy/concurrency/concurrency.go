@@ -112,13 +112,8 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 	}
 }
 
-// Pass is Admit for calls of policy.Do that simply go.
-func (l *Limiter) Pass(now policy.Time, c *policy.Call) (policy.Permit, bool) {
-	return l.PassUntil(now, deadlineOf(c))
-}
-
-// PassUntil is Pass for a call of which no more is known than its deadline; 0 = none.
-func (l *Limiter) PassUntil(now, deadline policy.Time) (policy.Permit, bool) {
+// Pass is Admit for calls that simply go, of which no more has to be known than the deadline; 0 = none.
+func (l *Limiter) Pass(now, deadline policy.Time, _ policy.Criticality) (policy.Permit, bool) {
 	if desks := l.desks.Load(); desks != nil {
 		p, ok := l.atDesk(now, desks)
 		if ok {

@@ -93,9 +93,12 @@ func (l *Limiter) Leave(now policy.Time, t policy.Ticket) bool {
 	return true
 }
 
+// Waits reports whether Next may have somebody.
+func (l *Limiter) Waits() bool { return l.word.Load() >= waiter || l.owed.Load() != 0 }
+
 // Next implements policy.Line. Those whose wait is over come first, with a refusal.
 func (l *Limiter) Next(now policy.Time, _ rand.Source) (policy.Waiting, policy.Verdict, bool) {
-	if l.word.Load() < waiter && l.owed.Load() == 0 {
+	if !l.Waits() {
 		return policy.Waiting{}, policy.Verdict{}, false
 	}
 	l.mu.Lock()

@@ -234,12 +234,10 @@ func TestPermitsSayHowItWas(t *testing.T) {
 		}
 	}
 	check("admitted", l.Admit(t0, nil, c).Permit, 1)
-	p, _ := l.Pass(t0, c)
+	p, _ := l.Pass(t0, c.Deadline, c.Criticality)
 	check("passed", p, 2)
-	p, _ = l.PassUntil(t0, c.Deadline)
-	check("passed until", p, 3)
 	_, v := l.Join(t0, nil, c, policy.Waiting{})
-	check("joined", v.Permit, 4)
+	check("joined", v.Permit, 3)
 	for l.Admit(t0, nil, c).Decision.Admits() {
 	}
 	if _, v := l.Join(t0, nil, c, policy.Waiting{}); v.Decision != policy.Park {

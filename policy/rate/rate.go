@@ -109,8 +109,8 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 	}
 }
 
-// Pass is Admit for calls of policy.Do that simply go, without keys.
-func (l *Limiter) Pass(now policy.Time, _ *policy.Call) (policy.Permit, bool) {
+// Pass is Admit for calls that simply go, without keys.
+func (l *Limiter) Pass(now, _ policy.Time, _ policy.Criticality) (policy.Permit, bool) {
 	p := l.pace.Load()
 	if leases := l.leases.Load(); leases != nil {
 		return l.byLease(now, p, leases)

@@ -136,6 +136,14 @@ func (t *Throttle) Admit(now policy.Time, rnd rand.Source, c *policy.Call) polic
 	return policy.Verdict{Permit: policy.Permit{Start: now, Slot: uint32(class)}}
 }
 
+// Pass is Admit for calls that simply go: the service has refused nothing for a whole window.
+func (t *Throttle) Pass(now, _ policy.Time, class policy.Criticality) (policy.Permit, bool) {
+	return policy.Permit{Start: now, Slot: uint32(min(class, classes-1))}, !t.recent(now, &t.last)
+}
+
+// Passer returns t: its own Admit is what Pass stands for.
+func (t *Throttle) Passer() policy.Gate { return t }
+
 // recent reports whether a latest rejection was within the window.
 func (t *Throttle) recent(now policy.Time, latest *atomic.Int64) bool {
 	last := latest.Load()

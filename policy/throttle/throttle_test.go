@@ -241,3 +241,21 @@ func TestForgives(t *testing.T) {
 		}
 	}
 }
+
+// Pass gives the permit that Admit gives, and leaves calls to Admit as long as a refusal is remembered.
+func TestPass(t *testing.T) {
+	th := must(t, Options{Window: time.Second})
+	for _, k := range []policy.Criticality{policy.Critical, policy.Sheddable, 9} {
+		p, ok := th.Pass(t0, 0, k)
+		if v := th.Admit(t0, nil, &policy.Call{Criticality: k}); !ok || p != v.Permit {
+			t.Errorf("class %d: %+v %t, want %+v", k, p, ok, v.Permit)
+		}
+	}
+	th.Done(t0, nil, policy.Permit{}, policy.Overloaded)
+	if _, ok := th.Pass(t0.Add(time.Second), 0, policy.Critical); ok {
+		t.Error("a call passes though the service has just refused one")
+	}
+	if _, ok := th.Pass(t0.Add(time.Second+1), 0, policy.Critical); !ok {
+		t.Error("a call does not pass when the refusal is forgotten")
+	}
+}
