@@ -93,7 +93,9 @@ func New(o Options) (*Timeouts, error) {
 
 // Attempt implements policy.Timeouts.
 func (t *Timeouts) Attempt(now policy.Time, _ *policy.Call, left time.Duration, last bool) time.Duration {
-	t.step(now)
+	if int64(now) >= t.next.Load() {
+		t.step(now)
+	}
 	d := time.Duration(t.t.Load())
 	switch {
 	case t.opt.Fixed > 0:
@@ -208,16 +210,7 @@ func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
 	c := e.Class.Counts()
 	switch {
 	case c.LowerBound:
-		d := time.Duration(t.t.Load())
-		// A timer may be a little early; an attempt that was cut much sooner says nothing about t.
-		if (e.Class == policy.ClassTimeout || e.Class == policy.ClassDeadlineLate) && e.Took >= d-d/16 {
-			t.sample.Never(now, e.Took)
-			if n := t.cut.Add(1); n >= handful && t.cold.Load() {
-				t.hurry(now, n)
-			}
-		} else {
-			t.sample.AtLeast(now, e.Took)
-		}
+		t.unended(now, e)
 	case c.Limit == policy.Success: // a handler ran
 		t.sample.Observe(now, e.Took)
 		if c.Breaker == policy.Failure {
@@ -232,6 +225,20 @@ func (t *Timeouts) Done(now policy.Time, e policy.Ended) {
 		if t.cold.Load() {
 			t.first(now, e.Took)
 		}
+	}
+}
+
+// unended takes in an attempt that was not seen to its end.
+func (t *Timeouts) unended(now policy.Time, e policy.Ended) {
+	d := time.Duration(t.t.Load())
+	// A timer may be a little early; an attempt that was cut much sooner says nothing about t.
+	if (e.Class == policy.ClassTimeout || e.Class == policy.ClassDeadlineLate) && e.Took >= d-d/16 {
+		t.sample.Never(now, e.Took)
+		if n := t.cut.Add(1); n >= handful && t.cold.Load() {
+			t.hurry(now, n)
+		}
+	} else {
+		t.sample.AtLeast(now, e.Took)
 	}
 }
 
