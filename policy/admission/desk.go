@@ -306,7 +306,9 @@ func (d *Desk) Done(now policy.Time, rnd rand.Source, m *Method, s *Seat, o poli
 			d.ended.Add(1)
 		}
 		s.hall.line.Done(now, rnd, policy.Permit{Start: s.start, Gen: s.gen, Slot: uint32(s.slot)}, o)
-		s.hall.next(now, rnd)
+		if s.hall.line.Waits() {
+			s.hall.next(now, rnd)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ type Limiter struct {
 	caps atomic.Uint64
 	// quiet is when somebody last came in while half of a source's places or more were free, to an eighth of Interval.
 	quiet atomic.Int64
+	fresh time.Duration // how long Interval and an eighth of it are, see isStale
 	// fell is when a source last took many places away that were taken, 0 = never, and fellFrom how many were taken then.
 	fell, fellFrom atomic.Int64
 	// Where processors have met in word: the desks that places are left at, see desk. nil = not yet. lends is odd while they are open.
@@ -67,7 +68,7 @@ func New(o Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Limiter{opt: o, source: o.Source, keepShift: keepShift}
+	l := &Limiter{opt: o, source: o.Source, fresh: o.Interval + o.Interval/8, keepShift: keepShift}
 	l.line.init()
 	if l.source != nil {
 		l.arms, _ = l.source.(*TwoArm)
@@ -114,21 +115,29 @@ func (l *Limiter) Admit(now policy.Time, _ rand.Source, c *policy.Call) policy.V
 
 // Pass is Admit for calls that simply go, of which no more has to be known than the deadline; 0 = none.
 func (l *Limiter) Pass(now, deadline policy.Time, _ policy.Criticality) (policy.Permit, bool) {
-	if desks := l.desks.Load(); desks != nil {
-		p, ok := l.atDesk(now, desks)
-		if ok {
-			p.Gen = l.circumstances(l.word.Load(), now, deadline)
-		}
-		return p, ok
+	if l.desks.Load() != nil {
+		return l.passAtDesk(now, deadline)
 	}
 	w, caps := l.word.Load(), l.caps.Load()
 	if w >= caps&lower || !l.word.CompareAndSwap(w, w+1) {
 		return policy.Permit{}, false
 	}
-	if l.source != nil && 2*w <= caps&lower && l.isStale(now, &l.quiet) {
+	if l.source == nil {
+		return policy.Permit{Start: now}, true
+	}
+	if 2*w <= caps&lower && l.isStale(now, &l.quiet) {
 		l.quiet.Store(int64(now))
 	}
 	return policy.Permit{Start: now, Gen: l.circumstances(w+1, now, deadline)}, true
+}
+
+// passAtDesk is Pass if there are desks.
+func (l *Limiter) passAtDesk(now, deadline policy.Time) (policy.Permit, bool) {
+	p, ok := l.atDesk(now, l.desks.Load())
+	if ok {
+		p.Gen = l.circumstances(l.word.Load(), now, deadline)
+	}
+	return p, ok
 }
 
 // circumstances are what a permit says of the moment in which it was given, for sources that learn from that.
@@ -190,6 +199,19 @@ func (l *Limiter) countRefused(now policy.Time) {
 
 // Done implements policy.Gate. The outcome matters to a Source only. The caller then calls Next until there is no more.
 func (l *Limiter) Done(now policy.Time, _ rand.Source, p policy.Permit, o policy.Outcome) {
+	switch w := l.word.Load(); {
+	case l.desks.Load() != nil || w&lower == 0:
+		l.giveBack(now, p, o)
+	case !l.word.CompareAndSwap(w, w-1):
+		l.met()
+		l.giveBack(now, p, o)
+	case l.source != nil:
+		l.learn(now, p, o, int(w&lower))
+	}
+}
+
+// giveBack is Done where it is not done with one exchange.
+func (l *Limiter) giveBack(now policy.Time, p policy.Permit, o policy.Outcome) {
 	desks := l.desks.Load()
 	if desks != nil && l.leave(&desks.of[p.Slot%stripe.N]) {
 		if l.source != nil {

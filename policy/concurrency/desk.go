@@ -173,7 +173,7 @@ func (l *Limiter) roughly() int {
 // went back, not a call that was held up.
 func (l *Limiter) isStale(now policy.Time, t *atomic.Int64) bool {
 	d := time.Duration(int64(now) - t.Load())
-	return d > l.opt.Interval/8 || d < -l.opt.Interval
+	return uint64(d+l.opt.Interval) > uint64(l.fresh) // d is between −Interval and an eighth of it
 }
 
 // findQuiet sets quiet if half of the places or more are free, counting those at the desks, which is not done more often than quiet is set.

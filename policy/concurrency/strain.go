@@ -162,13 +162,13 @@ func (r *trial) add(now policy.Time, s *Sample) (kept, over bool) {
 
 // strained takes an attempt in, and takes places away at once if those that begin now would not end in time. If that turns out to be of no use, it
 // gives them back.
-func (t *TwoArm) strained(now policy.Time, s *Sample) {
+func (t *TwoArm) strained(now policy.Time, s Sample) {
 	if !t.mu.TryLock() {
 		return // one more or less
 	}
 	defer t.mu.Unlock()
 	if t.trial.back > 0 {
-		if kept, over := t.trial.add(now, s); over {
+		if kept, over := t.trial.add(now, &s); over {
 			t.tried(now, kept)
 		}
 	}

@@ -139,8 +139,8 @@ func (t *TwoArm) Refused(policy.Time) { t.refused.Add(1) }
 
 // Sample implements Source.
 func (t *TwoArm) Sample(now policy.Time, s Sample) {
-	if s.Patience != 0 && s.Took > s.Patience/strainFrom && (s.Outcome == policy.Success || s.Outcome == policy.TimedOut) {
-		t.strained(now, &s)
+	if s.Patience != 0 && s.Took*strainFrom > s.Patience && (s.Outcome == policy.Success || s.Outcome == policy.TimedOut) {
+		t.strained(now, s)
 	}
 	var n int64
 	switch s.Outcome {
