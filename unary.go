@@ -104,7 +104,7 @@ type unaryCall struct {
 	req  transport.Request
 	rep  transport.Reply
 	node policy.Node // of the last attempt
-	lane policy.Lane // no call leaves anything in it
+	lane policy.Lane // used as the last call left it
 }
 
 // release keeps u for another call, with nothing in it. After a plain call that is little, see prepared.

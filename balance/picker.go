@@ -197,9 +197,33 @@ const maxHung = 3
 // Pick chooses a node. A refusal's State is "empty" (discovery knows no node), "unmatched" (none matches the selector
 // or filter) or "tried" (every node has been tried twice and cannot be reached).
 func (p *Picker) Pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) (policy.Node, policy.Verdict) {
+	n, slot, s := p.pick(now, rnd, c, tried)
+	switch {
+	case n != nil:
+		return n, policy.Verdict{Permit: policy.Permit{Start: now, Slot: slot}}
+	case len(s.pool) == 0:
+		return nil, policy.Verdict{Decision: policy.Refuse, State: s.state, Reason: s.reason}
+	}
+	return nil, policy.Verdict{Decision: policy.Refuse, State: "tried", Reason: "no node can be reached, and this call has tried each of them twice"}
+}
+
+// Choose is Pick for first attempts, without a Verdict, which is large: if there is no node, Pick says why not.
+func (p *Picker) Choose(now policy.Time, rnd rand.Source, c *policy.Call) (policy.Node, policy.Permit) {
+	n, slot, _ := p.pick(now, rnd, c, nil)
+	if n == nil {
+		return nil, policy.Permit{}
+	}
+	return n, policy.Permit{Start: now, Slot: slot}
+}
+
+// Chooser returns p: its own Pick is what Choose stands for.
+func (p *Picker) Chooser() policy.Nodes { return p }
+
+// pick chooses a node of s, nil if there is none. slot is its permit's.
+func (p *Picker) pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []policy.Node) (n *Node, slot uint32, s *set) {
 	k := p.core
 	for hung := 0; ; hung++ {
-		s := p.cur.Load()
+		s = p.cur.Load()
 		if s == nil || s.gen != k.gen.Load() || int64(now) >= k.due.Load() {
 			s = p.refresh(now, rnd)
 		}
@@ -207,18 +231,17 @@ func (p *Picker) Pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 			s = s.serving(lacked, c.Method)
 		}
 		if len(s.pool) == 0 {
-			return nil, policy.Verdict{Decision: policy.Refuse, State: s.state, Reason: s.reason}
+			return nil, 0, s
 		}
-		var n *Node
 		switch {
 		case len(tried) > 0:
 			if n = s.further(now, rnd, c, tried); n == nil {
-				return nil, policy.Verdict{Decision: policy.Refuse, State: "tried", Reason: "no node can be reached, and this call has tried each of them twice"}
+				return nil, 0, s
 			}
 		case s.probeDue(now, c):
 			if n = k.probe(now, rnd, c, s); n != nil && k.connects(n) {
 				n.begin(now)
-				return n, policy.Verdict{Permit: policy.Permit{Start: now, Slot: slotProbe}}
+				return n, slotProbe, s
 			}
 			fallthrough
 		default:
@@ -228,7 +251,7 @@ func (p *Picker) Pick(now policy.Time, rnd rand.Source, c *policy.Call, tried []
 			continue
 		}
 		n.begin(now)
-		return n, policy.Verdict{Permit: policy.Permit{Start: now}}
+		return n, 0, s
 	}
 }
 

@@ -283,3 +283,27 @@ func TestConfigureKeepsStatistics(t *testing.T) {
 		t.Errorf("with ejection on again: %v", s)
 	}
 }
+
+// Choose is Pick for a first attempt, and leaves refusals to it.
+func TestChooseIsPick(t *testing.T) {
+	picks, chooses := newDriver(t, Options{}, fleet(5)...), newDriver(t, Options{}, fleet(5)...)
+	for i := range 200 {
+		n, permit := picks.pick()
+		chosen, p := chooses.p.Choose(chooses.now, chooses.rnd, idempotent)
+		if chosen == nil || chosen.ID() != n.ID() || p != permit {
+			t.Fatalf("call %d: chose %v %+v, Pick %v %+v", i, chosen, p, n.ID(), permit)
+		}
+		class := policy.ClassOK
+		if i%3 == 0 { // so that there are probes
+			class = policy.ClassUnavailable
+		}
+		for _, d := range []*driver{picks, chooses} {
+			d.now = d.now.Add(100 * time.Millisecond)
+		}
+		picks.end(n, permit, class)
+		chooses.end(chosen.(*Node), p, class)
+	}
+	if n, p := picker(t, Options{}).Choose(start, policy.Source{}, idempotent); n != nil || p != (policy.Permit{}) {
+		t.Errorf("chose %v of no nodes, %+v", n, p)
+	}
+}

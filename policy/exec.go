@@ -630,15 +630,15 @@ func (x *Exec) leaveSeat(now Time, s *seat, gate int, tag uint32) {
 func (x *Exec) Release(now Time, rnd rand.Source, p *Pipeline, set Set) { p.release(now, rnd, set) }
 
 func (p *Pipeline) release(now Time, rnd rand.Source, set Set) {
-	for ; set != 0; set &= set - 1 {
-		if w := p.waiters[bits.TrailingZeros8(uint8(set))]; w == nil || w.Waits() {
-			p.handOut(now, rnd, set)
-			return
-		}
+	if set != 0 && p.crowded() {
+		p.handOut(now, rnd, set)
 	}
 }
 
-// handOut is release for lines of which the first may have somebody who waits.
+// crowded reports whether somebody may wait in a line.
+func (p *Pipeline) crowded() bool { return p.lines != 0 && (p.waiters == nil || p.waiters.Waits()) }
+
+// handOut is release where somebody may wait.
 func (p *Pipeline) handOut(now Time, rnd rand.Source, set Set) {
 	if rest := set & (set - 1); rest != 0 {
 		defer p.release(now, rnd, rest) // also if this line panics

@@ -183,10 +183,11 @@ type Pipeline struct {
 	max     int    // attempts
 	lines   Set    // the gates in which calls can wait: bits as in Steps.Release
 	line    [maxGates + 1]Line
-	lane    bool                  // calls of Drive can go straight
-	plain   bool                  // and those of Do
-	waiters [maxGates + 1]waiters // those of line that tell quickly if nobody waits
+	lane    bool    // calls of Drive can go straight
+	plain   bool    // and those of Do
+	waiters waiters // the only one of line, if it tells quickly that nobody waits
 	pass    [throttleBit + 1]passer
+	chooser chooser   // the nodes, if they are one
 	shows   bool      // policies look at calls
 	grows   Growing   // the timeouts, if they are a guess
 	seeks   Exploring // the same, if they know when waiting does not help

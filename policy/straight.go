@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 )
 
@@ -57,6 +58,14 @@ type passer interface {
 	Passer() Gate
 }
 
+// chooser is Nodes that choose for most first attempts without a Verdict. Nothing has happened if they do not, and Pick is asked.
+type chooser interface {
+	// Choose is Pick for a first attempt that has a node at once.
+	Choose(now Time, rnd rand.Source, c *Call) (Node, Permit)
+	// Chooser returns the Nodes themselves, as Passer does the gate.
+	Chooser() Nodes
+}
+
 // waiters is a Line, and a passer, that tells quickly that nobody waits.
 type waiters interface {
 	// Waits reports whether Next may have somebody. It says false only if Next would.
@@ -69,13 +78,13 @@ type blind interface {
 	Blind() Timeouts
 }
 
-// findPassers fills in pass and waiters, bits as in Steps.Release, and finds out whether any policy looks at calls.
+// findPassers fills in pass, bits as in Steps.Release, and finds out whether any policy looks at calls.
 func (p *Pipeline) findPassers() {
 	find := func(bit int, g Gate) {
 		if f, ok := g.(passer); ok && f.Passer() == g {
 			p.pass[bit] = f
-			if p.lines.Has(bit) {
-				p.waiters[bit], _ = g.(waiters)
+			if p.lines == one(bit) {
+				p.waiters, _ = g.(waiters)
 			}
 		} else if g != nil {
 			p.shows = true
@@ -86,6 +95,9 @@ func (p *Pipeline) findPassers() {
 	}
 	find(concurrencyBit, p.opt.Concurrency.Gate)
 	find(throttleBit, p.opt.Throttle.Gate)
+	if c, ok := p.opt.Nodes.(chooser); ok && c.Chooser() == p.opt.Nodes {
+		p.chooser = c
+	}
 	if t := p.opt.Timeouts; t != nil {
 		b, ok := t.(blind)
 		p.shows = p.shows || !ok || b.Blind() != t
@@ -140,11 +152,15 @@ func (s *straight) enter(now Time) *drive {
 		}
 	}
 	if p.opt.Nodes != nil {
-		n, v := p.opt.Nodes.Pick(now, Source{}, s.shown, nil) // only lanes have nodes, and those show their calls
-		if !v.Decision.Admits() || n == nil {
-			return s.goesNowhere(now, v)
+		if p.chooser != nil {
+			s.node, s.pick = p.chooser.Choose(now, Source{}, s.shown) // only lanes have nodes, and those show their calls
 		}
-		s.node, s.pick, s.hasPick = n, v.Permit, true
+		if s.node == nil {
+			if d := s.pickNode(now); d != nil {
+				return d
+			}
+		}
+		s.hasPick = true
 	}
 	if f := p.pass[concurrencyBit]; f != nil {
 		s.place, s.hasPlace = f.Pass(now, s.c.Deadline, s.c.Criticality)
@@ -207,8 +223,13 @@ func (s *straight) askThrottle(now Time) *drive {
 	return nil
 }
 
-// goesNowhere makes the call an Exec for whose first attempt no node was chosen.
-func (s *straight) goesNowhere(now Time, v Verdict) *drive {
+// pickNode has a node chosen. nil means that there is one.
+func (s *straight) pickNode(now Time) *drive {
+	n, v := s.p.opt.Nodes.Pick(now, Source{}, s.show(), nil)
+	if v.Decision.Admits() && n != nil {
+		s.node, s.pick = n, v.Permit
+		return nil
+	}
 	d := s.becomes()
 	x := &d.x
 	x.phase, x.n = phaseAttempts, 1
@@ -271,8 +292,8 @@ func (s *straight) tell() {
 		p.gates[i].Gate.Done(now, Source{}, s.held[i], c.Breaker)
 	}
 	s.ended = 0
-	if p.lines != 0 {
-		p.release(now, Source{}, p.lines)
+	if p.crowded() {
+		p.handOut(now, Source{}, p.lines)
 	}
 }
 

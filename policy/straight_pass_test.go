@@ -374,3 +374,57 @@ func (lonely) Pick(now policy.Time, _ rand.Source, _ *policy.Call, _ []policy.No
 }
 
 func (lonely) Done(policy.Time, rand.Source, policy.Node, policy.Permit, policy.Ended) {}
+
+// guide is Nodes that choose quickly, or not at all.
+type guide struct {
+	lonely
+	lost          bool
+	picked, chose int
+}
+
+func (g *guide) Pick(now policy.Time, r rand.Source, c *policy.Call, tried []policy.Node) (policy.Node, policy.Verdict) {
+	g.picked++
+	return g.lonely.Pick(now, r, c, tried)
+}
+
+func (g *guide) Choose(now policy.Time, _ rand.Source, c *policy.Call) (policy.Node, policy.Permit) {
+	if g.chose++; g.lost || c.Method != "m" {
+		return nil, policy.Permit{}
+	}
+	return corner(2), policy.Permit{Start: now}
+}
+
+func (g *guide) Chooser() policy.Nodes { return g }
+
+// detour embeds Nodes that choose quickly, and picks others.
+type detour struct{ *guide }
+
+func (d detour) Pick(now policy.Time, _ rand.Source, _ *policy.Call, _ []policy.Node) (policy.Node, policy.Verdict) {
+	return corner(3), policy.Verdict{Permit: policy.Permit{Start: now}}
+}
+
+// Nodes that choose quickly are asked first, and for a verdict if they do not; those with a Pick of their own are asked nothing else.
+func TestNodesChoose(t *testing.T) {
+	quick, lost, inner := &guide{}, &guide{lost: true}, &guide{}
+	for _, tt := range []struct {
+		nodes policy.Nodes
+		want  policy.Node
+	}{{quick, corner(2)}, {lost, corner(1)}, {detour{inner}, corner(3)}} {
+		p, err := policy.New(policy.Options{Nodes: tt.nodes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Drive(t.Context(), policy.Call{Method: "m"}, attempts(func(_ context.Context, a policy.Attempt) error {
+			if a.Node != tt.want {
+				t.Errorf("%T: attempt at %v, want %v", tt.nodes, a.Node, tt.want)
+			}
+			return nil
+		}))
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if quick.chose != 1 || quick.picked != 0 || lost.chose != 1 || lost.picked != 1 || inner.chose != 0 {
+		t.Errorf("chose %d, %d and %d times, picked %d and %d times", quick.chose, lost.chose, inner.chose, quick.picked, lost.picked)
+	}
+}
