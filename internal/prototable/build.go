@@ -14,7 +14,7 @@ import (
 )
 
 // tableOf makes the table of a type of messages, or nil if there can be none.
-func tableOf(typ reflect.Type) *Table {
+func tableOf(typ reflect.Type) *table {
 	b := make(builder)
 	b.add(typ)
 	// Only now is it known which types have one: they contain each other.
@@ -33,7 +33,7 @@ func tableOf(typ reflect.Type) *Table {
 
 // A builder makes the tables of a type and of the types of its fields, by the types of pointers to
 // them. What is asked for later has tables of its own for the same types; there is little to share.
-type builder map[reflect.Type]*Table
+type builder map[reflect.Type]*table
 
 // add adds the table of a type and those of its fields, nil for types that can have none.
 func (b builder) add(typ reflect.Type) {
@@ -66,7 +66,7 @@ func (b builder) add(typ reflect.Type) {
 	if !ok {
 		return
 	}
-	t := &Table{words: typ.Elem().Size() / wordSize, unknown: l.unknown}
+	t := &table{words: typ.Elem().Size() / wordSize, unknown: l.unknown}
 	if b.fill(t, info.Desc, l) {
 		b[typ] = t
 	}
@@ -161,7 +161,7 @@ func number(f reflect.StructField) (protoreflect.FieldNumber, bool) {
 }
 
 // fill gives t its fields, in the order in which package proto encodes them.
-func (b builder) fill(t *Table, d protoreflect.MessageDescriptor, l layout) bool {
+func (b builder) fill(t *table, d protoreflect.MessageDescriptor, l layout) bool {
 	var all []protoreflect.FieldDescriptor
 	for i := range d.Fields().Len() {
 		all = append(all, d.Fields().Get(i))

@@ -23,7 +23,7 @@ type index struct {
 
 type slot struct {
 	typ uintptr // 0 if free
-	t   *Table  // nil for types that have none
+	t   *table  // nil for types that have none
 }
 
 // typeOf returns the word by which an interface tells which type of value it holds: the address of
@@ -38,7 +38,7 @@ func pointerOf(v any) unsafe.Pointer {
 }
 
 // near returns the table of v's type if it lies where it is looked for first, as nearly all do.
-func near(v any) *Table {
+func near(v any) *table {
 	x := cache.tables.Load()
 	if x == nil {
 		return nil
@@ -54,7 +54,7 @@ func Knows(v any) bool { return near(v) != nil }
 
 // tableFor returns the table of v's type, or nil if only package proto can code its values, if
 // anybody can. v may be nil, or a nil pointer.
-func tableFor(v any) *Table {
+func tableFor(v any) *table {
 	if t, ok := cache.tables.Load().find(typeOf(v)); ok {
 		return t
 	}
@@ -76,7 +76,7 @@ func (x *index) place(typ uintptr) int {
 }
 
 // find returns typ's table. A nil index is empty.
-func (x *index) find(typ uintptr) (t *Table, ok bool) {
+func (x *index) find(typ uintptr) (t *table, ok bool) {
 	if x == nil {
 		return nil, false
 	}
@@ -85,7 +85,7 @@ func (x *index) find(typ uintptr) (t *Table, ok bool) {
 }
 
 // with returns an index that has a table more.
-func (x *index) with(typ uintptr, t *Table) *index {
+func (x *index) with(typ uintptr, t *table) *index {
 	more := &index{slots: make([]slot, 16)}
 	if x != nil {
 		size := len(x.slots)
@@ -109,7 +109,7 @@ func (x *index) add(s slot) {
 }
 
 // learn makes the table of v's type.
-func learn(v any) *Table {
+func learn(v any) *table {
 	if v == nil {
 		return nil
 	}

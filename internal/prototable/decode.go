@@ -52,7 +52,7 @@ func Unmarshal(data []byte, v any) (ok bool) {
 }
 
 // empty reports whether nothing was ever written to the message at p.
-func (t *Table) empty(p unsafe.Pointer) bool {
+func (t *table) empty(p unsafe.Pointer) bool {
 	var bits uintptr
 	var i uintptr
 	for ; i+4 <= t.words; i += 4 {
@@ -66,7 +66,7 @@ func (t *Table) empty(p unsafe.Pointer) bool {
 }
 
 // decode decodes d.data[i:end] into the message at p.
-func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer) bool {
+func (t *table) decode(d *decoder, i, end int, p unsafe.Pointer) bool {
 	if d.depth++; d.depth > maxDepth {
 		return false
 	}
@@ -166,7 +166,7 @@ func (t *Table) decode(d *decoder, i, end int, p unsafe.Pointer) bool {
 const noVarint = 7 &^ uint64(protowire.VarintType|protowire.BytesType)
 
 // find returns the field that comes with a tag, or nil.
-func (t *Table) find(tag uint64) *field {
+func (t *table) find(tag uint64) *field {
 	var place uint16
 	switch n := tag >> 3; {
 	case n < uint64(len(t.byNumber)):
@@ -198,7 +198,7 @@ var wires = [kinds]protowire.Type{kindFixed32: protowire.Fixed32Type, kindFixed6
 
 // keep keeps a field that nobody knows, whose value is at data[i], with the message at p. It returns
 // where the value ends, or -1 if there is none.
-func (t *Table) keep(data []byte, i int, tag uint64, p unsafe.Pointer) int {
+func (t *table) keep(data []byte, i int, tag uint64, p unsafe.Pointer) int {
 	num, wire := protowire.Number(tag>>3), protowire.Type(tag&7)
 	if tag>>3 < uint64(protowire.MinValidNumber) || tag>>3 > uint64(protowire.MaxValidNumber) {
 		return -1

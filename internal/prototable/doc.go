@@ -3,7 +3,7 @@
 //
 // The generated code of protoc-gen-go holds no code for encoding: package
 // proto finds out about a message's fields at run time and calls a function
-// for each of them. A [Table] knows the same of one type of messages, and
+// for each of them. A table knows the same of one type of messages, and
 // needs one loop for all of its fields: no calls, no second look at the
 // message for its size, and short strings of a decoded message share one
 // allocation.

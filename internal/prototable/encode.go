@@ -58,7 +58,7 @@ const (
 func (e *encoder) tooLong(n int) bool { return n > maxInner && e.depth > 1 }
 
 // message appends the message at p.
-func (e *encoder) message(b []byte, t *Table, p unsafe.Pointer) ([]byte, bool) {
+func (e *encoder) message(b []byte, t *table, p unsafe.Pointer) ([]byte, bool) {
 	if e.depth++; e.depth > maxDepth {
 		return b, false
 	}

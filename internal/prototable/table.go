@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// A Table encodes and decodes messages of one generated type. Any number of
+// A table knows how to encode and decode messages of one generated type. Any number of
 // goroutines may use it.
-type Table struct {
+type table struct {
 	words  uintptr // of the struct
 	fields []field // in the order in which they are encoded; one more, with the code none, is behind them
 	// byNumber has a field's place in fields, plus one, at its number, for
@@ -34,9 +34,9 @@ type field struct {
 const wordSize = unsafe.Sizeof(uintptr(0))
 
 // first returns the first field, or what is behind the last.
-func (t *Table) first() *field { return unsafe.SliceData(t.fields) }
+func (t *table) first() *field { return unsafe.SliceData(t.fields) }
 
-// next returns the field behind f, which is one.
+// next returns the field behind f, or what is behind the last; there is nothing behind that.
 func (f *field) next() *field {
 	return (*field)(unsafe.Add(unsafe.Pointer(f), unsafe.Sizeof(*f)))
 }
@@ -62,7 +62,7 @@ type oneof struct {
 type message struct {
 	typ reflect.Type // the struct
 	// table is nil if only package proto can code them.
-	table *Table
+	table *table
 }
 
 // kind is how one value is encoded.
