@@ -324,8 +324,10 @@ func (c *Conn) newMethod(name string, gen uint64) (*clientMethod, *status.Error)
 type methodTable struct {
 	gen    uint64
 	byName map[string]*clientMethod
-	quick  [16]*clientMethod // most of them, where quickSlot says: to compare one name is quicker than to search
+	quick  [1 << quickBits]*clientMethod // most of them, where quickSlot says: to compare one name is quicker than to search
 }
+
+const quickBits = 6
 
 func newMethodTable(gen uint64, methods map[string]*clientMethod) *methodTable {
 	t := &methodTable{gen: gen, byName: methods}
@@ -335,12 +337,20 @@ func newMethodTable(gen uint64, methods map[string]*clientMethod) *methodTable {
 	return t
 }
 
-// quickSlot is where a method is looked for first. Methods of one service begin alike; length and end tell them apart.
-func quickSlot(name string) int {
-	if name == "" {
-		return 0
+// quickSlot is where a method is looked for first. Methods of one service begin alike: the last 16 bytes tell them apart.
+func quickSlot(name string) uint64 {
+	n := len(name)
+	if n < 16 {
+		return uint64(n)
 	}
-	return (len(name) + int(name[len(name)-1])) % len(methodTable{}.quick)
+	const odd1, odd2 = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93 // any odd numbers whose bits are mixed
+	return (word(name[n-8:])*odd1 ^ word(name[n-16:])*odd2) >> (64 - quickBits)
+}
+
+// word is eight bytes as a number.
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 // maxSelectors is how many selectors of single calls a Conn keeps at hand.
