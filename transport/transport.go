@@ -111,7 +111,7 @@ type Request struct {
 
 // Reply is what comes back.
 type Reply struct {
-	// Message is where a unary answer is decoded into; a pointer. It is the transport's until Call returns.
+	// Message is where a unary answer is decoded into; a pointer.
 	Message         any
 	Header, Trailer Metadata
 	Load            Load

@@ -49,9 +49,6 @@ func near(v any) *table {
 	return nil
 }
 
-// Knows reports whether there is a table for v's type already, so that Unmarshal takes as long as the data is. It may overlook one.
-func Knows(v any) bool { return near(v) != nil }
-
 // tableFor returns the table of v's type, or nil if only package proto can code its values, if
 // anybody can. v may be nil, or a nil pointer.
 func tableFor(v any) *table {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hull-go/hull/codec"
-	"github.com/hull-go/hull/internal/prototable"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -36,8 +34,6 @@ type call struct {
 	head      answerHead
 	in        []byte
 	inPacked  bool // in is compressed
-	into      any  // what a small answer is to be decoded into by whoever takes it in; nil = its caller does
-	decoded   bool // it has been
 	gathering bool
 
 	// mayRead: its caller may take in what arrives while it waits, having nothing else to wait for. reads: it does; see lone.
@@ -76,10 +72,6 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 	}
 	err := c.encode(ca, req)
 	if err == nil {
-		ca.decoded = false
-		if _, ok := req.Codec.(codec.Proto); ok && prototable.Knows(rep.Message) {
-			ca.into = rep.Message
-		}
 		ca.mayRead, ca.reads = ctxDone == nil && len(ca.out) <= partSize, false
 		err = c.start(ctx, ca, req)
 	}
@@ -103,7 +95,7 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 		}
 	}
 	rep.Header, rep.Trailer, rep.Load = ca.head.header, ca.head.trailer, ca.head.load
-	if err = ca.err; err == nil && !ca.decoded {
+	if err = ca.err; err == nil {
 		err = c.decode(ca, req, rep)
 	}
 	c.recycle(ca)
@@ -135,7 +127,6 @@ func (c *clientConn) recycle(ca *call) {
 		ca.err, ca.head = nil, answerHead{}
 	}
 	ca.head.load, ca.head.total = transport.Load{}, 0
-	ca.into = nil
 	c.d.calls.Put(ca)
 }
 
@@ -251,13 +242,13 @@ func (c *clientConn) addedFor(ca *call, before int) (flush bool) {
 func (c *clientConn) appendHead(b []byte, ca *call, req *transport.Request, now policy.Time, total int) []byte {
 	c.opened++
 	ca.ordinal = c.opened
-	name, sent := req.Codec.Name(), now.Sub(c.began)
+	codec, sent := req.Codec.Name(), now.Sub(c.began)
 	if ca.plain && total == 0 && ca.deadline != 0 && sent > 0 && req.Method == c.lastMethod {
-		if id := codecID(name); id != codecNamed {
+		if id := codecID(codec); id != codecNamed {
 			return appendPlain(b, c.lastNumber, id, ca.deadline.Sub(now), sent)
 		}
 	}
-	h := callHead{codec: name, sent: sent, attempt: req.PathAttempt, criticality: req.Criticality, total: total}
+	h := callHead{codec: codec, sent: sent, attempt: req.PathAttempt, criticality: req.Criticality, total: total}
 	if ca.deadline != 0 {
 		h.hasDeadline, h.timeout = true, ca.deadline.Sub(now)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hull-go/hull/internal/prototable"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
@@ -126,11 +125,6 @@ func answerTooLarge(size, limit int) *status.Error {
 		Message: fmt.Sprintf("answer of %d bytes is over the limit of %d; hull.WithMaxReply raises it", size, limit)}
 }
 
-// smallAnswer is how large an answer may be that the reader decodes for its caller. It has the decoder at hand, which each caller would have
-// to fetch into its caches again, and saves the copy; but meanwhile all others wait. So it does that with nothing that is not Hull's own:
-// no codec or message that may block, or panic. The call has left the table, and its caller waits, even if it gives up meanwhile: see giveUp.
-const smallAnswer = 1 << 10
-
 // deliver ends a call, which has left the table, with an ANSWER in one piece.
 func (c *clientConn) deliver(ca *call, f *frame) error {
 	cur := cursor{in: f.payload}
@@ -153,11 +147,7 @@ func (c *clientConn) deliver(ca *call, f *frame) error {
 		ca.complete(c.answerTooLarge(size, unpacked, ca.limit))
 		return nil
 	}
-	if ca.into != nil && size <= smallAnswer && !f.packed && ca.head.status == nil && prototable.Unmarshal(msg, ca.into) {
-		ca.decoded = true
-	} else {
-		ca.in = append(ca.in[:0], msg...)
-	}
+	ca.in = append(ca.in[:0], msg...)
 	if ca.head.status != nil {
 		ca.excuse()
 	}
