@@ -7,8 +7,10 @@
 //	go run . -only grpc,hull -c 1 -shape bidi,up,down
 //	go run . idle-cost -n 19000
 //	go run . tables -svg ../docs/img
+//	go run . count -by function
 //
-// The last one measures, one after the other, all that docs/performance.md has a table of.
+// tables measures, one after the other, all that docs/performance.md has a table of. count tells how many instructions a call takes, and where,
+// which is the same however busy the machine is.
 //
 // Rounds are interleaved: each round measures every rival once at every level,
 // so that a machine that gets slower or faster by the minute does so for all.
@@ -52,6 +54,9 @@ func main() {
 	}
 	if args := os.Args[1:]; len(args) > 0 && args[0] == "tables" {
 		exit(runTables(ctx, rivals(), args[1:], os.Stdout, os.Stderr))
+	}
+	if args := os.Args[1:]; len(args) > 0 && args[0] == "count" {
+		exit(runCount(ctx, rivals(), args[1:], os.Stdout, os.Stderr))
 	}
 	exit(run(ctx, rivals(), os.Args[1:], os.Stdout, os.Stderr))
 }

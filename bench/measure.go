@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,8 @@ type runner struct {
 	// profiles is a directory for CPU profiles of every process; empty means none.
 	profiles string
 	heap     string // file for a heap profile of an idle server; empty means none
+	// under is what a role's program is started with in front of it, see count. It is slow, and is waited for when it ends.
+	under map[string][]string
 	// clientCPUs and serverCPUs are where the processes of a pinned level run;
 	// empty means anywhere.
 	clientCPUs, serverCPUs []int
@@ -79,7 +82,11 @@ func (r *runner) cpus(lv level) (client, server []int) {
 func (r *runner) measure(ctx context.Context, rival string, lv level) (measure, error) {
 	// A hung call ends by its deadline; twice that is enough for whatever else
 	// may hang.
-	ctx, cancel := context.WithTimeout(ctx, r.warm+r.d+2*callTimeout+10*time.Second)
+	patience := r.warm + r.d + 2*callTimeout + 10*time.Second
+	if r.under != nil {
+		patience = countPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 
 	clientCPUs, serverCPUs := r.cpus(lv)
@@ -163,10 +170,12 @@ type child struct {
 	in     io.WriteCloser
 	out    *json.Decoder
 	stderr bytes.Buffer
+	await  bool // it has something to write when it ends
 }
 
 func (r *runner) start(ctx context.Context, cpus []int, args ...string) (*child, error) {
-	c := &child{cmd: exec.CommandContext(ctx, r.exe, args...)}
+	line := slices.Concat(r.under[args[0]], []string{r.exe}, args)
+	c := &child{cmd: exec.CommandContext(ctx, line[0], line[1:]...), await: r.under[args[0]] != nil}
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -205,8 +214,10 @@ func (c *child) ask(word string, v any) error {
 func (c *child) stop() {
 	c.in.Close()
 	if c.cmd.ProcessState == nil {
-		// Nothing it could still say matters.
-		_ = c.cmd.Process.Kill()
+		if !c.await {
+			// Nothing it could still say matters.
+			_ = c.cmd.Process.Kill()
+		}
 		_ = c.cmd.Wait()
 	}
 }
