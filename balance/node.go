@@ -171,20 +171,8 @@ func (n *Node) Handle() any {
 	return nil
 }
 
-// SetHandle stores h in place of what is stored.
+// SetHandle stores h with the node, in place of what is stored. Any goroutine may.
 func (n *Node) SetHandle(h any) { n.handle.Store(&h) }
-
-// HandleOrStore stores h unless something is stored already, and returns what is stored and whether it was there before.
-func (n *Node) HandleOrStore(h any) (stored any, loaded bool) {
-	for {
-		if old := n.handle.Load(); old != nil {
-			return *old, true
-		}
-		if n.handle.CompareAndSwap(nil, &h) {
-			return h, false
-		}
-	}
-}
 
 // rampFloor is the share with which slow start begins.
 const rampFloor = 0.1

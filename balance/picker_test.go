@@ -153,7 +153,7 @@ func TestUpdateKeepsStatisticsByIdentity(t *testing.T) {
 	d := newDriver(t, Options{}, fleet(3)...)
 	d.spread(30)
 	before := d.node("n01")
-	before.HandleOrStore("pool")
+	before.SetHandle("pool")
 	nodes := fleet(3)
 	nodes[1].Version = "2"
 	nodes[2].Address = "10.9.9.9:80"
@@ -162,8 +162,8 @@ func TestUpdateKeepsStatisticsByIdentity(t *testing.T) {
 	if after != before || after.Info().Version != "2" || after.Handle() != "pool" || after.ok.Load() == 0 {
 		t.Error("a node that stayed lost its statistics, its handle or did not take its new version")
 	}
-	if h, loaded := after.HandleOrStore("other"); h != "pool" || !loaded {
-		t.Errorf("stored %v over the handle", h)
+	if after.SetHandle("other"); after.Handle() != "other" {
+		t.Errorf("the handle is %v", after.Handle())
 	}
 	var ids []string
 	for _, n := range gone {

@@ -208,7 +208,7 @@ func TestConcurrentUse(t *testing.T) {
 					}
 					tried, mine[n] = append(tried, n), true
 					now = policy.Time(clock.Load())
-					n.(*Node).HandleOrStore(g)
+					n.(*Node).SetHandle(g)
 					from.Done(now, src, n, v.Permit, policy.Ended{Class: policy.Class(r.IntN(int(policy.ClassProtocol) + 1)), Took: now.Sub(v.Permit.Start)})
 				}
 			}
