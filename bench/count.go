@@ -240,7 +240,7 @@ func readCachegrind(in io.Reader) (map[string]costs, error) {
 			continue
 		}
 		if list, ok := strings.CutPrefix(line, "events: "); ok {
-			if list != events {
+			if strings.TrimSpace(list) != events {
 				return nil, fmt.Errorf("cachegrind's line %d: events %q, not %q", n, list, events)
 			}
 			known = true

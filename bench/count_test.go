@@ -29,7 +29,7 @@ func TestSlowClock(t *testing.T) {
 func TestReadCachegrind(t *testing.T) {
 	const good = `desc: I1 cache: 32768 B
 cmd: ./bench serve
-events: Ir I1mr ILmr Dr D1mr DLmr Dw D1mw DLmw
+events: Ir I1mr ILmr Dr D1mr DLmr Dw D1mw DLmw 
 fl=/a/b.go
 fn=example.org/a.F
 10 5 1 0 2 1 0 1 1 1
@@ -51,7 +51,7 @@ summary: 18 1 0 2 1 0 1 1 1
 		t.Errorf("read %v", total)
 	}
 	for name, bad := range map[string]string{
-		"other events":     strings.Replace(good, "DLmw\n", "DLmw Bc\n", 1),
+		"other events":     strings.Replace(good, "DLmw \n", "DLmw Bc \n", 1),
 		"a figure missing": strings.Replace(good, "10 5 1", "10 5", 1),
 		"no number":        strings.Replace(good, "1 7 0", "1 x 0", 1),
 		"no events":        strings.Replace(good, "events: ", "event: ", 1),
