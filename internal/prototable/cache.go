@@ -37,16 +37,13 @@ func pointerOf(v any) unsafe.Pointer {
 	return (*[2]unsafe.Pointer)(unsafe.Pointer(&v))[1]
 }
 
-// near returns the table of v's type if it lies where it is looked for first, as nearly all do.
-func near(v any) *table {
-	x := cache.tables.Load()
-	if x == nil {
-		return nil
+// near is tableFor for types whose slot is where it is looked for first, as that of nearly all is; else it reports false.
+func near(v any) (t *table, ok bool) {
+	if x := cache.tables.Load(); x != nil {
+		s := &x.slots[x.home(typeOf(v))]
+		return s.t, s.typ == typeOf(v)
 	}
-	if s := &x.slots[x.home(typeOf(v))]; s.typ == typeOf(v) {
-		return s.t
-	}
-	return nil
+	return nil, false
 }
 
 // tableFor returns the table of v's type, or nil if only package proto can code its values, if

@@ -33,11 +33,12 @@ type decoder struct {
 // reports false, as for a nil pointer, only package proto can say what data is, if anybody can, and v
 // holds something unspecified. It keeps no reference to data.
 func Unmarshal(data []byte, v any) (ok bool) {
-	t := near(v)
+	t, ok := near(v)
+	if !ok {
+		t = tableFor(v)
+	}
 	if t == nil {
-		if t = tableFor(v); t == nil {
-			return false
-		}
+		return false
 	}
 	p := pointerOf(v)
 	if p == nil {

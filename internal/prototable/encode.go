@@ -21,11 +21,12 @@ const maxDepth = protowire.DefaultRecursionLimit
 //
 // v is only read, and may be in use elsewhere.
 func Append(dst []byte, v any) (_ []byte, ok bool) {
-	t := near(v)
+	t, ok := near(v)
+	if !ok {
+		t = tableFor(v)
+	}
 	if t == nil {
-		if t = tableFor(v); t == nil {
-			return dst, false
-		}
+		return dst, false
 	}
 	p := pointerOf(v)
 	if p == nil {
