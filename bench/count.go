@@ -55,11 +55,8 @@ func runCount(ctx context.Context, all []Rival, args []string, out, progress io.
 	by := fs.String("by", "package", "what to list: package or function")
 	most := fs.Int("n", 25, "how many `lines` to list")
 	d := fs.Duration("d", 150*time.Millisecond, "how long the longer run is, on its own clock, which is 128 times slower; the shorter has a tenth")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
-	}
-	if fs.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; everything is said with flags", fs.Arg(0))
 	}
 	picked, err := pick(all, *only)
 	if err != nil {

@@ -56,7 +56,7 @@ func runIdle(ctx context.Context, exe string, args []string, out, progress io.Wr
 	settle := fs.Duration("settle", 5*time.Second, "how long to leave them alone before measuring")
 	only := fs.String("only", "hull", "`names` of rivals: hull, grpc")
 	heap := fs.String("heap", "", "`file` for a heap profile of the server with its connections")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	if *n < 2*fewConns || *procs < 1 {

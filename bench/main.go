@@ -61,6 +61,17 @@ func main() {
 	exit(run(ctx, rivals(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// parse reads a command's flags, which are all that it is told.
+func parse(fs *flag.FlagSet, args []string) error {
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; everything is said with flags", fs.Arg(0))
+	}
+	return nil
+}
+
 // exit ends the program: 0 for no error or a request for help, 1 otherwise.
 func exit(err error) {
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -87,11 +98,8 @@ func run(ctx context.Context, all []Rival, args []string, out, progress io.Write
 	profiles := fs.String("profiles", "", "`directory` for CPU profiles of the last round, which slow everything down a little")
 	svg := fs.String("svg", "", "`directory` for charts, one for each level")
 	list := fs.Bool("list", false, "list the rivals and how they are configured, and stop")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
-	}
-	if fs.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; everything is said with flags", fs.Arg(0))
 	}
 	picked, err := pick(all, *only)
 	if err != nil {

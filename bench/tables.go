@@ -40,11 +40,8 @@ func runTables(ctx context.Context, all []Rival, args []string, out, progress io
 	d := fs.Duration("d", 0, "how long each measurement takes; 0 = as long as is usual for its table")
 	idle := fs.Int("idle", 19000, "how many idle `connections`; 0 = leave them out")
 	svg := fs.String("svg", "", "`directory` for charts")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
-	}
-	if fs.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; everything is said with flags", fs.Arg(0))
 	}
 	var failed []error
 	for _, t := range tables {
