@@ -37,11 +37,10 @@ func surroundings(ctx context.Context) (parent *incoming, told *Explanation) {
 
 // explanation returns who hears the stories of calls for c, if the context that a transport made for it says so.
 func (c *incoming) explanation() *Explanation {
-	base := c.base()
-	if base == context.Context(&c.own) {
+	if c.whole() {
 		return nil
 	}
-	_, told := surroundings(base)
+	_, told := surroundings(c.base())
 	return told
 }
 

@@ -177,10 +177,10 @@ func (c *incoming) Value(key any) any {
 	case c.from.keys.stream:
 		return serverTransportStream{c}
 	}
-	if base := c.base(); base != context.Context(&c.own) {
-		return base.Value(key)
+	if c.whole() {
+		return nil
 	}
-	return nil
+	return c.base().Value(key)
 }
 
 // decoder reads the request of one call. It is used again, so that the function which handlers are given is made once.

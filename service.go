@@ -109,7 +109,8 @@ func (s *service) known() bool {
 	return snap == s.seen.Load() && len(snap.Nodes) > 0
 }
 
-// discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer. A patient caller waits for a node until deadline. now is set anew if that takes its time.
+// discover sees to it that the picker knows what discovery knows. The first call of a service waits for an answer, a patient caller for a node
+// until deadline. now is set anew if that takes its time.
 func (s *service) discover(ctx context.Context, now *policy.Time, deadline policy.Time, patient bool) *status.Error {
 	if !s.used.Load() { // a look spares other cores the write
 		s.used.Store(true)
