@@ -13,31 +13,32 @@ import (
 
 // call is a call or stream as its client keeps it. Unary calls are reused; done has room for one token, which is sent
 // exactly once per use, by whoever took the call out of the table.
+//
+// What is touched when an answer comes, by who reads it and who waited for it, fills one line of the cache, since with many calls under way none of
+// it is left there by then. What comes next is touched once a call, when it begins, and the rest by few calls.
 type call struct {
-	done     chan struct{}
-	id       uint32
-	ordinal  uint64 // which CALL or OPEN of the connection it was; 0 = its first frame has not been appended
-	at, end  uint64 // positions of the first and behind the last byte of the latest frame appended, of OPEN for a stream
-	whole    bool   // nothing of the request is left to append
-	deadline policy.Time
-	fate     status.Fate
-	kind     status.Kind // with fate, of a deadline that passed
-	stream   *clientStream
-	limit    int // of the answer's message
-
-	out    []byte // the encoded request
-	packed bool   // it is compressed
-	plain  bool   // the request is, see there
-	spare  []byte // to compress into, and to decompress
-	// The answer: a status or a message, gathered in in when it comes in parts.
-	err       *status.Error
-	head      answerHead
-	in        []byte
-	inPacked  bool // in is compressed
-	gathering bool
-
+	id    uint32
+	load  transport.Load // of the answer
+	whole bool           // nothing of the request is left to append
+	plain bool           // the request is, see there
 	// mayRead: its caller may take in what arrives while it waits, having nothing else to wait for. reads: it does; see lone.
 	mayRead, reads bool
+	packed         bool // what is in buf is compressed
+	gathering      bool // the answer comes in parts
+	more           bool // err, header or trailer are set
+	done           chan struct{}
+	stream         *clientStream
+	limit          int    // of the answer's message
+	buf            []byte // the encoded request until it is whole, and then the answer's message
+
+	deadline policy.Time
+	ordinal  uint64 // which CALL or OPEN of the connection it was; 0 = its first frame has not been appended
+	at, end  uint64 // positions of the first and behind the last byte of the latest frame appended, of OPEN for a stream
+
+	err             *status.Error
+	header, trailer transport.Metadata
+	total           int    // of the answer's message, when it comes in parts
+	spare           []byte // to compress into and decompress; or buf's place, while that is too large to be kept
 }
 
 // unsent reports whether the call cannot have been processed when the kernel took the first taken bytes.
@@ -49,14 +50,35 @@ func (ca *call) complete(err *status.Error) {
 		ca.stream.ended(err, &answerHead{})
 		return
 	}
-	ca.err = err
+	if err != nil {
+		ca.err, ca.more = err, true
+	}
 	ca.done <- struct{}{}
+}
+
+// heard notes what the answer's head says beside a status.
+func (ca *call) heard(h *answerHead) {
+	ca.load = h.load
+	if h.header != nil || h.trailer != nil {
+		ca.header, ca.trailer, ca.more = h.header, h.trailer, true
+	}
+}
+
+// makeRoom sees to it that an answer of n bytes can be put into buf, which it may have to itself from now on.
+func (ca *call) makeRoom(s *shared, n int) {
+	if !ca.whole { // the rest of the request is still being sent from it
+		ca.buf = nil
+	}
+	if n > keepScratch && n > cap(ca.buf) {
+		ca.buf, ca.spare = s.room(nil, n), ca.buf
+	}
 }
 
 // Call implements transport.Conn.
 func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *transport.Reply) *status.Error {
 	ca := c.d.calls.Get().(*call)
-	ca.deadline, ca.whole, ca.gathering, ca.limit = req.Deadline, false, false, c.sh.opts.MaxMessage
+	ca.whole, ca.gathering, ca.load = false, false, transport.Load{}
+	ca.deadline, ca.limit = req.Deadline, c.sh.opts.MaxMessage
 	if req.MaxReply > 0 {
 		ca.limit = min(req.MaxReply, ca.limit)
 	}
@@ -72,7 +94,7 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 	}
 	err := c.encode(ca, req)
 	if err == nil {
-		ca.mayRead, ca.reads = ctxDone == nil && len(ca.out) <= partSize, false
+		ca.mayRead, ca.reads = ctxDone == nil && len(ca.buf) <= partSize, false
 		err = c.start(ctx, ca, req)
 	}
 	if err != nil {
@@ -94,8 +116,11 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 			}
 		}
 	}
-	rep.Header, rep.Trailer, rep.Load = ca.head.header, ca.head.trailer, ca.head.load
-	if err = ca.err; err == nil {
+	rep.Load = ca.load
+	if ca.more {
+		rep.Header, rep.Trailer, err = ca.header, ca.trailer, ca.err
+	}
+	if err == nil {
 		err = c.decode(ca, req, rep)
 	}
 	c.recycle(ca)
@@ -104,8 +129,8 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 
 // decode turns what was received into rep.Message.
 func (c *clientConn) decode(ca *call, req *transport.Request, rep *transport.Reply) *status.Error {
-	in := ca.in
-	if ca.inPacked {
+	in := ca.buf
+	if ca.packed {
 		var err error
 		if ca.spare, err = c.sh.unpack(ca.spare, in); err != nil {
 			return c.sh.unpackError("the answer", err)
@@ -120,13 +145,14 @@ func (c *clientConn) decode(ca *call, req *transport.Request, rep *transport.Rep
 
 // recycle lets go of what ca holds and keeps it for another call. Nobody else may know ca any more.
 func (c *clientConn) recycle(ca *call) {
-	if max(cap(ca.out), cap(ca.in), cap(ca.spare)) > keepScratch {
-		ca.out, ca.in, ca.spare = c.sh.keep(ca.out), c.sh.keep(ca.in), c.sh.keep(ca.spare)
+	if ca.packed || cap(ca.buf) > keepScratch {
+		if ca.buf, ca.spare = c.sh.keep(ca.buf), c.sh.keep(ca.spare); ca.buf == nil {
+			ca.buf, ca.spare = ca.spare, nil
+		}
 	}
-	if ca.err != nil || ca.head.header != nil || ca.head.trailer != nil {
-		ca.err, ca.head = nil, answerHead{}
+	if ca.more {
+		ca.err, ca.header, ca.trailer, ca.more = nil, nil, nil, false
 	}
-	ca.head.load, ca.head.total = transport.Load{}, 0
 	c.d.calls.Put(ca)
 }
 
@@ -138,10 +164,10 @@ func gaveUp(err error, fate status.Fate) *status.Error {
 	return &status.Error{Code: status.Canceled, Kind: status.Cancelled, Fate: fate, Message: "the caller gave up", Cause: err}
 }
 
-// encode fills ca.out. It runs without any lock: codecs are foreign code.
+// encode fills ca.buf. It runs without any lock: codecs are foreign code.
 func (c *clientConn) encode(ca *call, req *transport.Request) *status.Error {
-	b, err := req.Codec.Append(ca.out[:0], req.Message)
-	ca.out, ca.packed = b, false
+	b, err := req.Codec.Append(ca.buf[:0], req.Message)
+	ca.buf, ca.packed = b, false
 	if err != nil {
 		return &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused, Message: "the request does not encode", Cause: err}
 	}
@@ -159,8 +185,9 @@ func (c *clientConn) encode(ca *call, req *transport.Request) *status.Error {
 	}
 	if k != packNone {
 		if ca.spare, ca.packed = c.sh.tryPack(ca.spare, b, k); ca.packed {
-			ca.out, ca.spare = ca.spare, ca.out
+			ca.buf, ca.spare = ca.spare, ca.buf
 		}
+		ca.spare = c.sh.keep(ca.spare)
 	}
 	return nil
 }
@@ -206,11 +233,11 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 		return nil // the call has ended, or its context has: the caller finds out which
 	}
 	before := len(c.buf)
-	first := ca.out
-	typ := byte(typeCall)
-	total := 0
+	first, typ, total := ca.buf, byte(typeCall), 0
+	var rest []byte
 	if len(first) > partSize {
-		first, typ, total = first[:partSize], typeCall|flagMore, len(first)
+		typ, total = typeCall|flagMore, len(first)
+		first, rest = first[:partSize], first[partSize:]
 	}
 	if ca.packed {
 		typ |= flagPacked
@@ -224,8 +251,8 @@ func (c *clientConn) start(ctx context.Context, ca *call, req *transport.Request
 	if mine {
 		c.flush(!ca.reads)
 	}
-	if total != 0 {
-		c.sendParts(ctx, ca)
+	if len(rest) > 0 {
+		c.sendParts(ctx, ca, rest)
 	}
 	return nil
 }
@@ -318,10 +345,9 @@ func (c *clientConn) awaitRoom(ctx context.Context, ca *call) bool {
 	return true
 }
 
-// sendParts sends what is left of a large request, so that smaller ones find room in between. It stops when the call
+// sendParts sends the rest of a large request, so that smaller ones find room in between. It stops when the call
 // has ended.
-func (c *clientConn) sendParts(ctx context.Context, ca *call) {
-	rest := ca.out[partSize:]
+func (c *clientConn) sendParts(ctx context.Context, ca *call, rest []byte) {
 	for len(rest) > 0 {
 		part, typ := rest, byte(typePart)
 		if len(part) > partSize {

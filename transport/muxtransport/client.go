@@ -242,13 +242,14 @@ func (c *clientConn) endLate(now policy.Time) {
 		case stood && ca.deadline > graced:
 			wait = true
 		default:
-			ca.kind = status.Timeout
+			kind := status.Timeout
 			if ca.deadline <= c.stalledUntil {
-				ca.kind = status.Stalled
+				kind = status.Stalled
 			}
 			fate, mine := c.abandon(ca)
-			ca.fate, flush = fate, flush || mine
+			flush = flush || mine
 			c.dismiss(ca)
+			ca.err = &status.Error{Code: status.DeadlineExceeded, Kind: kind, Fate: fate, Message: "no answer within the deadline"}
 			late = append(late, ca)
 		}
 	}
@@ -260,8 +261,7 @@ func (c *clientConn) endLate(now policy.Time) {
 	}
 	c.mu.Unlock()
 	for _, ca := range late {
-		ca.complete(&status.Error{Code: status.DeadlineExceeded, Kind: ca.kind, Fate: ca.fate,
-			Message: "no answer within the deadline"})
+		ca.complete(ca.err)
 	}
 	if flush {
 		c.flush(false)

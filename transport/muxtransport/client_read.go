@@ -73,27 +73,30 @@ func (c *clientConn) answer(f *frame) error {
 // gather takes in an ANSWER whose rest is in parts. mu is held, and released. The call stays in the table, so all is done under the lock.
 func (c *clientConn) gather(ca *call, f *frame) error {
 	cur := cursor{in: f.payload}
-	err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head)
+	var head answerHead
+	err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &head)
+	ca.heard(&head)
 	size := 0
 	if f.packed && err == nil {
 		size, err = packedSize(cur.rest())
 	}
-	if err != nil || ca.head.status != nil {
+	if err != nil || head.status != nil {
 		c.leave(ca)
 		c.mu.Unlock()
 		return c.broken(ca, errors.Join(err, errMalformed))
 	}
-	if max(ca.head.total, size) > ca.limit {
+	if max(head.total, size) > ca.limit {
 		_, flush := c.abandon(ca)
 		c.mu.Unlock()
-		ca.complete(c.answerTooLarge(ca.head.total, size, ca.limit))
+		ca.complete(c.answerTooLarge(head.total, size, ca.limit))
 		if flush {
 			c.flush(false)
 		}
 		return nil
 	}
-	ca.gathering, ca.inPacked = true, f.packed
-	ca.in = append(c.sh.room(ca.in, ca.head.total), cur.rest()...)
+	ca.makeRoom(c.sh, head.total)
+	ca.gathering, ca.packed, ca.total = true, f.packed, head.total
+	ca.buf = append(ca.buf[:0], cur.rest()...)
 	c.mu.Unlock()
 	return nil
 }
@@ -128,14 +131,16 @@ func answerTooLarge(size, limit int) *status.Error {
 // deliver ends a call, which has left the table, with an ANSWER in one piece.
 func (c *clientConn) deliver(ca *call, f *frame) error {
 	cur := cursor{in: f.payload}
-	if err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &ca.head); err != nil {
+	var head answerHead
+	err := parseAnswer(&cur, maxSendHeader, c.inNames(f.payload, answerHeader|answerTrailer), &head)
+	ca.heard(&head)
+	if err != nil {
 		return c.broken(ca, err)
 	}
 	msg := cur.rest()
 	size := len(msg)
-	if ca.inPacked = f.packed; f.packed {
-		var err error
-		if size, err = packedSize(msg); err != nil || ca.head.status != nil {
+	if f.packed {
+		if size, err = packedSize(msg); err != nil || head.status != nil {
 			return c.broken(ca, errors.Join(err, errMalformed))
 		}
 	}
@@ -147,18 +152,18 @@ func (c *clientConn) deliver(ca *call, f *frame) error {
 		ca.complete(c.answerTooLarge(size, unpacked, ca.limit))
 		return nil
 	}
-	ca.in = append(ca.in[:0], msg...)
-	if ca.head.status != nil {
-		ca.excuse()
+	ca.makeRoom(c.sh, len(msg))
+	ca.buf, ca.packed = append(ca.buf[:0], msg...), f.packed
+	if head.status != nil {
+		ca.excuse(head.status)
 	}
-	ca.complete(ca.head.status)
+	ca.complete(head.status)
 	return nil
 }
 
 // excuse looks closer at a server's word that the call's time was up when it came. Had this process not stood still, it would have ended the call by itself:
 // so the request lay here, and that is nobody's fault.
-func (ca *call) excuse() {
-	e := ca.head.status
+func (ca *call) excuse(e *status.Error) {
 	if e.Kind == status.Expired && ca.deadline != 0 && policy.Now().Sub(ca.deadline) > stallAfter {
 		e.Kind = status.Stalled
 	}
@@ -182,19 +187,19 @@ func (c *clientConn) part(f frame) error {
 		c.mu.Unlock()
 		return fmt.Errorf("PART on stream %#x: %w", f.id, errMalformed)
 	}
-	if !ca.gathering || len(ca.in)+len(f.payload) > ca.head.total {
+	if !ca.gathering || len(ca.buf)+len(f.payload) > ca.total {
 		c.leave(ca)
 		c.mu.Unlock()
 		return c.broken(ca, errMalformed)
 	}
-	ca.in = append(ca.in, f.payload...)
+	ca.buf = append(ca.buf, f.payload...)
 	if f.more {
 		c.mu.Unlock()
 		return nil
 	}
 	c.leave(ca)
 	c.mu.Unlock()
-	if len(ca.in) != ca.head.total {
+	if len(ca.buf) != ca.total {
 		return c.broken(ca, errMalformed)
 	}
 	ca.complete(nil)

@@ -1,11 +1,15 @@
 package muxtransport
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"io"
 	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/status"
@@ -87,6 +91,71 @@ func TestNothingKeptWhileWaiting(t *testing.T) {
 			if ca := r.server.calls.Get().(*serverCall); ca.ctx != nil || ca.m != nil || ca.in.Peer != nil || ca.head.header != nil {
 				t.Errorf("the pool keeps %+v", ca)
 			}
+		}
+	})
+}
+
+// An answer takes the place of its request in memory, but not while the request is still being sent.
+func TestAnswerBeforeRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New(memnet.Options{})
+		ln, err := n.Host("server").Listen(":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		request, answer := bytes.Repeat([]byte("request "), 3<<17), bytes.Repeat([]byte("answer. "), 3<<17)
+		got := make(chan []byte, 1)
+		go func() {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer nc.Close()
+			say(t, nc, serverScript().b)
+			time.Sleep(time.Second) // all that may wait to be written does
+			s, rest := new(script), answer[partSize:]
+			s.answer(typeAnswer|flagMore, 1<<16, answerHead{total: len(answer)}, string(answer[:partSize]))
+			for ; len(rest) > partSize; rest = rest[partSize:] {
+				s.frame(typePart|flagMore, 1<<16, rest[:partSize]...)
+			}
+			say(t, nc, s.b)
+			time.Sleep(time.Second)
+			r, body := bufio.NewReader(nc), []byte(nil)
+			_, _ = r.Discard(prefaceLen)
+			for more := true; more; {
+				head := make([]byte, headerLen)
+				if _, err := io.ReadFull(r, head); err != nil {
+					t.Error(err)
+					break
+				}
+				f, payload := parseFrame(head), make([]byte, frameSize(head)-headerLen)
+				if _, err := io.ReadFull(r, payload); err != nil {
+					t.Error(err)
+					break
+				}
+				if f.typ == typeCall || f.typ == typePart {
+					body, more = append(body, payload...), f.more
+				}
+			}
+			got <- body
+			say(t, nc, new(script).frame(typePart, 1<<16, rest...).b)
+			_, _ = io.Copy(io.Discard, nc)
+		}()
+		d, err := NewDialer(Options{Dial: n.Host("client").Dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, serr := d.Dial(t.Context(), "server:80")
+		if serr != nil {
+			t.Fatal(serr)
+		}
+		defer c.Close()
+		if out, err := unary(c, "a.B/C", request, time.Minute); err != nil || !bytes.Equal(out, answer) {
+			t.Errorf("an answer of %d bytes, %v", len(out), err)
+		}
+		if sent := <-got; !bytes.HasSuffix(sent, request) {
+			t.Errorf("%d bytes were sent, %d of them the answer's", len(sent), 8*bytes.Count(sent, answer[:8]))
 		}
 	})
 }
