@@ -453,7 +453,7 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) (out transp
 		out.Status = s.failed(c, err)
 	}
 	returned = true
-	out.Load.InFlight = s.leave(c, out.Status)
+	s.leave(c, &out)
 	x.tell(s.Server, &out)
 	return out
 }
@@ -578,14 +578,14 @@ func (s *handler) turnAway(c *incoming, in *transport.Incoming, m *method, x *ex
 	return why
 }
 
-// leave ends a call that enter has let in, and returns how many there were, itself included.
-func (s *Server) leave(c *incoming, e *status.Error) uint32 {
+// leave ends a call that enter has let in, and notes in its answer when that was and how many there were, itself included.
+func (s *Server) leave(c *incoming, out *transport.Outgoing) {
 	if c.seat.Taken() {
-		now := policy.Now()
-		s.desk.Done(now, policy.Source{}, c.m.desk, &c.seat, c.outcome(now, e))
+		out.Ended = policy.Now()
+		s.desk.Done(out.Ended, policy.Source{}, c.m.desk, &c.seat, c.outcome(out.Ended, out.Status))
 	}
 	ended := s.ended.Add(1)
-	return uint32(s.calls.Load() - ended + 1)
+	out.Load.InFlight = uint32(s.calls.Load() - ended + 1)
 }
 
 // inFlight is how many calls are under way.

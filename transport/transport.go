@@ -150,6 +150,8 @@ type Outgoing struct {
 	Message         any
 	Header, Trailer Metadata
 	Load            Load
+	// Ended is when the handler was done, where it knows: that spares the transport another look at the clock. 0 = not said.
+	Ended policy.Time
 }
 
 // Stream is what both sides of a stream have in common. Send and Recv may be used at the same time by two goroutines,

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/internal/callctx"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
@@ -360,7 +361,7 @@ func (c *serverConn) runInline(ca *serverCall, t *turn) (keep bool) {
 	out := c.s.handler.Unary(ca.ctx, &ca.in)
 	c.encodeAnswer(ca, &out)
 	t.ca = nil
-	return c.finishInline(ca, t)
+	return c.finishInline(ca, t, &out)
 }
 
 // unreturned ends a turn whose handler did not return, and with it the goroutine that had the role: it panicked with cause, or called
@@ -368,7 +369,7 @@ func (c *serverConn) runInline(ca *serverCall, t *turn) (keep bool) {
 func (c *serverConn) unreturned(rd *reader, t turn, cause any) {
 	out := c.panicked(t.ca, cause, debug.Stack())
 	c.encodeAnswer(t.ca, &out)
-	if c.finishInline(t.ca, &t) {
+	if c.finishInline(t.ca, &t, &out) {
 		go c.read()
 	} else {
 		rd.release()
@@ -376,7 +377,7 @@ func (c *serverConn) unreturned(rd *reader, t turn, cause any) {
 }
 
 // finishInline answers a call that the reader ran, and finds out whether it is still the reader.
-func (c *serverConn) finishInline(ca *serverCall, t *turn) (keep bool) {
+func (c *serverConn) finishInline(ca *serverCall, t *turn, out *transport.Outgoing) (keep bool) {
 	ca.ctx.End()
 	if len(ca.out) > partSize { // may have to wait, so the role can be lost over it
 		c.sendAnswer(ca, false)
@@ -385,7 +386,7 @@ func (c *serverConn) finishInline(ca *serverCall, t *turn) (keep bool) {
 		c.finish(ca)
 		return false
 	}
-	c.clock = policy.Now()
+	c.clock = ca.over(out)
 	ca.m.note(c.clock.Sub(t.began))
 	if !ca.answered {
 		c.mu.Lock()
@@ -399,6 +400,17 @@ func (c *serverConn) finishInline(ca *serverCall, t *turn) (keep bool) {
 	}
 	c.ready = ca
 	return true
+}
+
+// shortAnswer is the size of answers that take no longer to encode than it takes to read the clock a few times.
+const shortAnswer = 1 << 10
+
+// over is when a call that the reader has run was over, its answer encoded. Mostly that is as good as when its handler was done.
+func (ca *serverCall) over(out *transport.Outgoing) policy.Time {
+	if _, quick := out.Codec.(codec.Proto); quick && out.Ended != 0 && len(ca.out) <= shortAnswer && ca.pack == packNone {
+		return out.Ended
+	}
+	return policy.Now()
 }
 
 // lookInline takes the reader's role over from a handler that has held it since the last look. It returns false when
