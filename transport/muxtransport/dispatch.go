@@ -71,6 +71,8 @@ type method struct {
 }
 
 const (
+	// noted is the least by which the average of how long a handler takes is changed: less is not worth writing it.
+	noted = int64(quick) / 256
 	// quick is how long a handler may take on average to be run by the reader: more than that outweighs a goroutine's cost.
 	quick = 20 * time.Microsecond
 	// minPenalty to maxPenalty is how long a handler that held up the reader is kept away from it; each time four times longer.
@@ -93,7 +95,9 @@ func (m *method) slow() bool { return m.took.Load() >= int64(quick) }
 func (m *method) note(took time.Duration) {
 	took = min(took, 10*quick) // one outlier must not weigh for long: punish deals with those
 	old := m.took.Load()
-	m.took.Store(old + (int64(took)-old)/8)
+	if step := (int64(took) - old) / 8; step >= noted || step <= -noted {
+		m.took.Store(old + step)
+	}
 }
 
 // punish keeps a handler that held up the reader away from it, unless it had done well for long: then all is forgiven.
@@ -354,15 +358,23 @@ type turn struct {
 func (c *serverConn) runInline(ca *serverCall, t *turn) (keep bool) {
 	c.current = ca
 	t.ca, t.began = ca, c.clock
-	t.seq = c.inline.Add(1) // from here on the role may be taken over
-	if !c.entry.hot.Load() {
-		c.sh.watch.add(&c.entry)
-	}
+	c.lendRole(t)
 	out := c.s.handler.Unary(ca.ctx, &ca.in)
 	c.encodeAnswer(ca, &out)
 	t.ca = nil
 	return c.finishInline(ca, t, &out)
 }
+
+// lendRole begins what may take long: from here on the role may be taken over.
+func (c *serverConn) lendRole(t *turn) {
+	t.seq = c.inline.Add(1)
+	if !c.entry.hot.Load() {
+		c.sh.watch.add(&c.entry)
+	}
+}
+
+// regainRole ends what may take long. It returns false if the role was taken over meanwhile.
+func (c *serverConn) regainRole(t *turn) bool { return c.inline.CompareAndSwap(t.seq, t.seq+1) }
 
 // unreturned ends a turn whose handler did not return, and with it the goroutine that had the role: it panicked with cause, or called
 // runtime.Goexit.
@@ -380,26 +392,50 @@ func (c *serverConn) unreturned(rd *reader, t turn, cause any) {
 func (c *serverConn) finishInline(ca *serverCall, t *turn, out *transport.Outgoing) (keep bool) {
 	ca.ctx.End()
 	if len(ca.out) > partSize { // may have to wait, so the role can be lost over it
+		if c.regainRole(t) {
+			c.handIn() // what came before need not wait as well
+			c.lendRole(t)
+		}
 		c.sendAnswer(ca, false)
 	}
-	if !c.inline.CompareAndSwap(t.seq, t.seq+1) {
+	if !c.regainRole(t) {
 		c.finish(ca)
 		return false
 	}
 	c.clock = ca.over(out)
 	ca.m.note(c.clock.Sub(t.began))
-	if !ca.answered {
+	switch {
+	case ca.answered:
+	case len(ca.head.header)+len(ca.head.trailer) > 0: // their keys are numbered in the order in which they are sent
 		c.mu.Lock()
 		c.appendAnswer(ca, typeAnswer, ca.out, 0)
-		mine := (len(c.buf) >= flushSize || c.clock > c.flushAt) && c.claimFlush()
 		c.mu.Unlock()
-		if mine {
-			c.flush(false)
-			c.flushAt = c.clock.Add(flushInterval)
-		}
+	default:
+		c.answers = ca.appendAnswer(c.answers, typeAnswer, ca.out, nil)
+	}
+	if len(c.answers) >= flushSize || c.clock > c.flushAt {
+		c.handIn()
+		c.flushPending()
+		c.flushAt = c.clock.Add(flushInterval)
 	}
 	c.ready = ca
 	return true
+}
+
+// handIn gives the writer what the reader has answered. Its caller has the reader's role.
+func (c *serverConn) handIn() {
+	c.mu.Lock()
+	c.handInLocked()
+	c.mu.Unlock()
+}
+
+// handInLocked is handIn with mu held.
+func (c *serverConn) handInLocked() {
+	if c.cause == nil {
+		c.buf = append(c.buf, c.answers...)
+		c.appended += uint64(len(c.answers))
+	}
+	c.answers = c.answers[:0]
 }
 
 // shortAnswer is the size of answers that take no longer to encode than it takes to read the clock a few times.
@@ -429,15 +465,7 @@ func (c *serverConn) lookInline() bool {
 	c.mu.Unlock()
 	if taken {
 		c.sh.takeovers.Add(1)
-		go func() {
-			c.mu.Lock()
-			mine := c.claimFlush() // what was answered before the handler got stuck
-			c.mu.Unlock()
-			if mine {
-				c.flush(false)
-			}
-			c.read()
-		}()
+		go c.read()
 	}
 	return false
 }

@@ -24,6 +24,7 @@ func descriptor(nc net.Conn) syscall.Conn {
 // rest ends the reader's part in an idle connection: it waits in the parking lot, or else with a goroutine whose stack has not grown.
 // Whoever calls it has the reader's role, and gives it away.
 func (c *serverConn) rest() {
+	c.answers = nil
 	c.mu.Lock()
 	idle := c.cause == nil && !c.busy() && c.first == nil && c.holding.Load() == 0
 	for _, ca := range c.table {

@@ -37,7 +37,8 @@ type serverConn struct {
 	rd      *reader
 	clock   policy.Time // a recent reading
 	crowded bool        // what waits for a goroutine has done so for long
-	flushAt policy.Time // when answers have waited long enough for others
+	answers []byte      // to calls that the reader has run, which the writer does not know of yet
+	flushAt policy.Time // when they have waited long enough for others
 	ready   *serverCall // of a call that the reader has run, for the next one of the same read; nil = the pool has one
 	methods []*method
 	// nameBytes are those of the names of methods; unnumbered is what is known of methods without a number, nil until there is one.
@@ -130,6 +131,7 @@ func (c *serverConn) beforeWait() error {
 		c.s.recycle(ca)
 	}
 	c.mu.Lock()
+	c.handInLocked()
 	mine := c.claimFlush()
 	if c.draining.Load() {
 		c.checkDrained()
@@ -159,6 +161,7 @@ func (c *serverConn) refuseConn(err error) {
 		return
 	}
 	c.mu.Lock()
+	c.handInLocked()
 	before := len(c.buf)
 	c.buf = appendGoAway(c.buf, c.accepted.Load(), reason, err.Error())
 	mine := c.added(before)
