@@ -211,30 +211,17 @@ func (c *serverConn) begin(f *frame) (ca *serverCall, msg []byte, err error) {
 	}
 	ca.progress = progress{}
 	ca.id, ca.pack, ca.opening = f.id, c.pack, f.typ == typeOpen
-	cur := cursor{in: f.payload}
-	var h rawCall
-	if err := parseCall(&cur, c.sh.opts.MaxHeader, c.inNames(f.payload, callMetadata), &h); err != nil {
-		return nil, nil, c.badHead(ca, &h, err)
-	}
-	m, err := c.method(&h)
-	if err != nil {
+	in, now := &ca.in, c.rd.now
+	in.Metadata, in.Payload, in.Peer, in.TLS = nil, nil, c.remoteAddr, c.tls
+	in.Received, in.Deadline, in.PathAttempt, in.Criticality = now, 0, 1, 0
+	h, msg, plain := parsePlain(f.payload)
+	if plain && int(h.method) <= len(c.methods) {
+		ca.m = c.methods[h.method-1]
+		in.Method, in.Codec = ca.m.name, codecNames[h.codec]
+	} else if h, msg, err = c.readHead(ca, f.payload); msg == nil {
 		return nil, nil, err
 	}
-	ca.m, ca.total = m, h.total
-	if h.hasReply {
-		ca.pack = c.replyPack(h.reply)
-	}
-	now := c.rd.now
 	ca.age = c.age.of(h.sent, now)
-	in := &ca.in
-	in.Method, in.Codec, in.Metadata, in.Payload, in.Peer, in.TLS = m.name, h.codec, h.metadata, nil, c.remoteAddr, c.tls
-	in.Received, in.Deadline, in.PathAttempt, in.Criticality = now, 0, max(h.attempt, 1), h.criticality
-	if m.name == "" {
-		in.Method = string(h.rawName)
-	}
-	if h.rawCodec != nil {
-		in.Codec = string(h.rawCodec)
-	}
 	if h.hasDeadline {
 		in.Deadline = now.Add(h.timeout - ca.age)
 	}
@@ -243,11 +230,40 @@ func (c *serverConn) begin(f *frame) (ca *serverCall, msg []byte, err error) {
 		return nil, nil, nil
 	}
 	if c.s.contexts != nil {
-		ca.ctx = c.s.contexts.CallContext(c.info, m.found, in)
+		ca.ctx = c.s.contexts.CallContext(c.info, ca.m.found, in)
 	} else {
 		ca.ctx = callctx.New(in.Deadline, nil)
 	}
-	return ca, cur.rest(), nil
+	return ca, msg, nil
+}
+
+// readHead reads a head that is not that of a plain call: into the call, but for the times in h. It returns what follows it, not nil unless there is nothing
+// to be done, as in begin.
+func (c *serverConn) readHead(ca *serverCall, payload []byte) (h plainCall, msg []byte, err error) {
+	cur := cursor{in: payload}
+	var said rawCall
+	if err := parseCall(&cur, c.sh.opts.MaxHeader, c.inNames(payload, callMetadata), &said); err != nil {
+		return h, nil, c.badHead(ca, &said, err)
+	}
+	m, err := c.method(&said)
+	if err != nil {
+		return h, nil, err
+	}
+	ca.m, ca.total = m, said.total
+	if said.hasReply {
+		ca.pack = c.replyPack(said.reply)
+	}
+	in := &ca.in
+	in.Method, in.Codec, in.Metadata = m.name, said.codec, said.metadata
+	in.PathAttempt, in.Criticality = max(said.attempt, 1), said.criticality
+	if m.name == "" {
+		in.Method = string(said.rawName)
+	}
+	if said.rawCodec != nil {
+		in.Codec = string(said.rawCodec)
+	}
+	h.hasDeadline, h.timeout, h.sent = said.hasDeadline, said.timeout, said.sent
+	return h, cur.rest(), nil
 }
 
 func malformedCall(id uint32, err error) error { return fmt.Errorf("call %#x: %w", id, err) }

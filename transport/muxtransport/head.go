@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/hull-go/hull/internal/varint"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
@@ -154,6 +155,39 @@ func (h *callHead) appendRest(b []byte, names *sentNames, flags byte) ([]byte, b
 type rawCall struct {
 	callHead
 	rawName, rawCodec []byte
+}
+
+// plainCall is what the head of a plain call says, as nearly all are: the numbers of its codec and of a method that has been named before, and perhaps
+// how long it may take and when it was sent.
+type plainCall struct {
+	method        uint32
+	codec         byte
+	hasDeadline   bool
+	timeout, sent time.Duration
+}
+
+// parsePlain reads the head of CALL or OPEN, and returns the message behind it. It leaves all but plain calls to parseCall, and what makes no sense.
+func parsePlain(in []byte) (h plainCall, msg []byte, ok bool) {
+	if len(in) < 3 || in[0]&^(callDeadline|callSent) != 0 || in[1]-1 >= 0x7f || in[2] == codecNamed || int(in[2]) >= len(codecNames) {
+		return h, nil, false
+	}
+	h.method, h.codec = uint32(in[1]), in[2]
+	at := 3
+	if in[0]&callDeadline != 0 {
+		var us uint64
+		if us, at = varint.Read(in, at); at < 0 {
+			return h, nil, false
+		}
+		h.hasDeadline, h.timeout = true, microseconds(us)
+	}
+	if in[0]&callSent != 0 {
+		var us uint64
+		if us, at = varint.Read(in, at); at < 0 {
+			return h, nil, false
+		}
+		h.sent = microseconds(us)
+	}
+	return h, in[at:], true
 }
 
 // parseCall reads the head of CALL or OPEN into h, which is the zero value, and leaves the message in c.

@@ -51,3 +51,24 @@ func TestPlainHead(t *testing.T) {
 		}
 	}
 }
+
+// The short way to read the head of a plain call reads what the long way does, and leaves all else to that.
+func TestPlainHeadRead(t *testing.T) {
+	for _, flags := range []byte{0, callDeadline, callSent, callDeadline | callSent, callAttempt, callCriticality, callMetadata, callName, callTotal, callMore} {
+		for _, numbers := range [][]byte{{1, codecProto}, {127, codecJSON}, {128, 1, codecBytes}, {0, codecProto}, {1, codecNamed, 0}, {1, codecBytes + 1}, {1}, {}} {
+			for _, rest := range [][]byte{{}, {5}, {5, 6, 7}, {0x80, 0x80, 0x80, 1, 0x85, 1, 'm', 's', 'g', '!', '!'}, bytes.Repeat([]byte{0xff}, 20)} {
+				in := append(append([]byte{flags}, numbers...), rest...)
+				cur := cursor{in: in}
+				var want rawCall
+				err := parseCall(&cur, 1<<10, nil, &want)
+				h, msg, ok := parsePlain(in)
+				if plain := err == nil && flags&^(callDeadline|callSent) == 0 && want.rawCodec == nil && want.method > 0 && want.method < 0x80; ok != plain {
+					t.Errorf("%x: taken for plain: %v, %v", in, ok, err)
+				}
+				if ok && (h != plainCall{want.method, in[2], want.hasDeadline, want.timeout, want.sent} || codecNames[h.codec] != want.codec || !bytes.Equal(msg, cur.rest())) {
+					t.Errorf("%x: %+v and %q, want %+v and %q", in, h, msg, want, cur.rest())
+				}
+			}
+		}
+	}
+}
