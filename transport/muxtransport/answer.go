@@ -15,25 +15,37 @@ func (c *serverConn) appendAnswer(ca *serverCall, typ byte, msg []byte, total in
 		return
 	}
 	before := len(c.buf)
+	b := append(c.buf, 0, 0, 0, 0, 0, 0, 0, 0)
 	ca.head.total = total
 	var names *sentNames
 	if len(ca.head.header)+len(ca.head.trailer) > 0 {
 		names = c.outNames()
 	}
-	c.buf = ca.appendAnswer(c.buf, typ, msg, names)
-	c.appended += uint64(len(c.buf) - before)
-}
-
-// appendAnswer appends ANSWER or END to b. names are those of the connection, which only an answer with metadata needs.
-func (ca *serverCall) appendAnswer(b []byte, typ byte, msg []byte, names *sentNames) []byte {
 	if ca.packed {
 		typ |= flagPacked
 	}
-	before := len(b)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 	b = ca.head.append(b, names)
 	b = append(b, msg...)
 	putHeader(b[before:], len(b)-before-headerLen, typ, ca.id)
+	c.buf = b
+	c.appended += uint64(len(b) - before)
+}
+
+// plain reports whether an answer that has been encoded has nothing but its message and the load.
+func (ca *serverCall) plain() bool {
+	return ca.head.status == nil && len(ca.head.header)+len(ca.head.trailer) == 0 && !ca.packed
+}
+
+// appendPlain appends ANSWER to b in one go, of a call whose answer is plain.
+func (ca *serverCall) appendPlain(b []byte) []byte {
+	at := len(b)
+	if n := ca.head.load.InFlight; n != 0 {
+		b = appendUvarint(append(b, 0, 0, 0, 0, 0, 0, 0, 0, answerLoad), uint64(n))
+	} else {
+		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	}
+	b = append(b, ca.out...)
+	putHeader(b[at:], len(b)-at-headerLen, typeAnswer, ca.id)
 	return b
 }
 
@@ -166,7 +178,7 @@ func (c *serverConn) part(f frame) error {
 // encodeAnswer turns what the handler returned into ca.head and ca.out.
 func (c *serverConn) encodeAnswer(ca *serverCall, out *transport.Outgoing) {
 	h := &ca.head
-	h.status, h.header, h.trailer, h.load, h.total = out.Status, out.Header, out.Trailer, out.Load, 0
+	h.status, h.header, h.trailer, h.load = out.Status, out.Header, out.Trailer, out.Load
 	last := ca.m.answer.Load()
 	if ca.out = ca.out[:0]; last > keepScratch {
 		ca.out = c.sh.room(ca.out, int(last))

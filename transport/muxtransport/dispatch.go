@@ -422,12 +422,12 @@ func (c *serverConn) finishInline(ca *serverCall, t *turn, out *transport.Outgoi
 	ca.m.note(c.clock.Sub(t.began))
 	switch {
 	case ca.answered:
-	case len(ca.head.header)+len(ca.head.trailer) > 0: // their keys are numbered in the order in which they are sent
+	case ca.plain():
+		c.answers = ca.appendPlain(c.answers)
+	default: // not beside the writer's buffer: keys of metadata are numbered in the order in which they are sent
 		c.mu.Lock()
 		c.appendAnswer(ca, typeAnswer, ca.out, 0)
 		c.mu.Unlock()
-	default:
-		c.answers = ca.appendAnswer(c.answers, typeAnswer, ca.out, nil)
 	}
 	if len(c.answers) >= flushSize || c.clock > c.flushAt {
 		c.handIn()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hull-go/hull/codec"
 	"github.com/hull-go/hull/policy"
+	"github.com/hull-go/hull/status"
 	"github.com/hull-go/hull/transport"
 )
 
@@ -69,6 +70,34 @@ func TestPlainHeadRead(t *testing.T) {
 					t.Errorf("%x: %+v and %q, want %+v and %q", in, h, msg, want, cur.rest())
 				}
 			}
+		}
+	}
+}
+
+// The short way to write a plain answer writes what the long way does.
+func TestPlainAnswer(t *testing.T) {
+	for _, load := range []uint32{0, 1, 127, 128, 1 << 31} {
+		for _, msg := range []string{"", "ahoy"} {
+			ca := &serverCall{id: 0x10002, out: []byte(msg), head: answerHead{load: transport.Load{InFlight: load}}}
+			if !ca.plain() {
+				t.Errorf("%+v is not plain", ca.head)
+			}
+			c := &serverConn{}
+			c.buf = []byte("what waits")
+			c.appendAnswer(ca, typeAnswer, ca.out, 0)
+			if got := ca.appendPlain([]byte("what waits")); !bytes.Equal(got, c.buf) {
+				t.Errorf("%d, %q: %x, want %x", load, msg, got, c.buf)
+			}
+		}
+	}
+	for i, ca := range []*serverCall{
+		{head: answerHead{status: &status.Error{}}},
+		{head: answerHead{header: transport.Metadata{{Key: "k"}}}},
+		{head: answerHead{trailer: transport.Metadata{{Key: "k"}}}},
+		{progress: progress{packed: true}},
+	} {
+		if ca.plain() {
+			t.Errorf("%d: %+v is taken for plain", i, ca.head)
 		}
 	}
 }
