@@ -26,7 +26,7 @@ func (p *prepared) sameAgain(ctx context.Context, s *service, a policy.Attempt, 
 	if own := int(p.call.Attempts); own > 0 {
 		most = min(most, own)
 	}
-	again, message := *req, rep.Message
+	again := *req
 	again.Metadata = append(slices.Clip(req.Metadata), transport.Field{Key: headerNode, Value: process(asked)})
 	last := first
 	for k := 1; k < most; k++ {
@@ -39,7 +39,7 @@ func (p *prepared) sameAgain(ctx context.Context, s *service, a policy.Attempt, 
 			return first
 		}
 		again.PathAttempt = req.PathAttempt + k
-		*rep = transport.Reply{Message: message}
+		rep.Reset()
 		p.repeated++
 		at := s.node(n, n.Info())
 		var conn transport.Conn

@@ -128,7 +128,7 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 	n := a.Node.(*balance.Node)
 	u.node = n
 	if a.N > 0 {
-		u.rep = transport.Reply{Message: u.rep.Message}
+		u.rep.Reset()
 	}
 	attempt(&u.req, &u.call, &a)
 	u.m.budget.Peak(a.Start, n.InFlight())
@@ -186,6 +186,7 @@ func (s *service) sendTo(ctx context.Context, n *balance.Node, info *registry.No
 	if err == nil {
 		err = conn.Call(ctx, req, rep)
 		if found, err = vouched(ctx, conn, info, req.Deadline, err); found == registry.Lives {
+			rep.Reset()
 			err = conn.Call(ctx, plain, rep)
 		}
 		heard(n, at, req, rep, err)

@@ -109,13 +109,17 @@ type Request struct {
 	Compressor string
 }
 
-// Reply is what comes back.
+// Reply is what comes back. One call at a time is made with it, and nothing of an earlier one may be in it then: a transport need not touch what the
+// peer says nothing of.
 type Reply struct {
 	// Message is where a unary answer is decoded into; a pointer.
 	Message         any
-	Header, Trailer Metadata
 	Load            Load
+	Header, Trailer Metadata
 }
+
+// Reset empties r of what a peer has said, for another attempt at the same call.
+func (r *Reply) Reset() { r.Load, r.Header, r.Trailer = Load{}, nil, nil }
 
 // Load is what a node says about itself with each answer. The zero value says nothing.
 type Load struct {
