@@ -46,6 +46,7 @@ func (c *Client) Leftover() any {
 		u.own = nil
 	}
 	u.plain, u.now, u.codec, u.lane = false, 0, nil, policy.Lane{} // a Lane is begun anew by each call
+	u.rep.Scratch, u.scratch = nil, nil                            // which the transport answers for
 	u.call.Service, u.call.Method, u.call.Deadline, u.call.Idempotent, u.call.SideEffectFree = "", "", 0, false, false
 	u.req.Method, u.req.Codec, u.req.Deadline, u.req.PathAttempt, u.req.WantLoad = "", nil, 0, 0, false
 	if reflect.ValueOf(u).IsZero() {

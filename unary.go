@@ -18,6 +18,7 @@ func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ..
 	u, _ := c.s.c.calls.Get().(*unaryCall)
 	if u == nil {
 		u = new(unaryCall)
+		u.rep.Scratch = &u.scratch
 	}
 	u.s, u.req.Message, u.rep.Message = c.s, req, reply
 	err := c.prepare(ctx, &u.prepared, method, reply, opts, false)
@@ -100,18 +101,19 @@ func (c *Conn) refused(p *prepared, method string, err *status.Error) error {
 // unaryCall is the Runner of a call whose attempts follow one another.
 type unaryCall struct {
 	prepared
-	s    *service
-	req  transport.Request
-	rep  transport.Reply
-	node policy.Node // of the last attempt
-	lane policy.Lane // used as the last call left it
+	s       *service
+	req     transport.Request
+	rep     transport.Reply
+	scratch any         // rep's
+	node    policy.Node // of the last attempt
+	lane    policy.Lane // used as the last call left it
 }
 
 // release keeps u for another call, with nothing in it. After a plain call that is little, see prepared.
 func (u *unaryCall) release(c *Client) {
 	if u.plain {
 		u.opt, u.m, u.s, u.node, u.req.Message = nil, nil, nil, nil, nil
-		u.rep = transport.Reply{}
+		u.rep = transport.Reply{Scratch: &u.scratch}
 		c.calls.Put(u)
 		return
 	}
@@ -119,7 +121,7 @@ func (u *unaryCall) release(c *Client) {
 	if own != nil && u.opt == own {
 		*own = callOptions{}
 	}
-	u.prepared, u.s, u.req, u.rep, u.node = prepared{own: own}, nil, transport.Request{}, transport.Reply{}, nil
+	u.prepared, u.s, u.req, u.rep, u.node = prepared{own: own}, nil, transport.Request{}, transport.Reply{Scratch: &u.scratch}, nil
 	c.calls.Put(u)
 }
 

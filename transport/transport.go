@@ -113,7 +113,10 @@ type Request struct {
 // peer says nothing of.
 type Reply struct {
 	// Message is where a unary answer is decoded into; a pointer.
-	Message         any
+	Message any
+	// Scratch is where a transport may keep what it needs for a call, for the next one that is made with this Reply; nil = nowhere. Whoever calls keeps
+	// what it points to, and leaves it alone.
+	Scratch         *any
 	Load            Load
 	Header, Trailer Metadata
 }

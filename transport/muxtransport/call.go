@@ -26,6 +26,7 @@ type call struct {
 	packed         bool // what is in buf is compressed
 	gathering      bool // the answer comes in parts
 	more           bool // err, header or trailer are set
+	kept           bool // a Reply keeps it for its next call
 	done           chan struct{}
 	stream         *clientStream
 	limit          int    // of the answer's message
@@ -74,9 +75,23 @@ func (ca *call) makeRoom(s *shared, n int) {
 	}
 }
 
+// call returns a call that nobody uses: the one that rep keeps, or else one that it keeps from now on, if it can.
+func (d *Dialer) call(rep *transport.Reply) *call {
+	if rep.Scratch != nil {
+		if ca, ok := (*rep.Scratch).(*call); ok {
+			return ca
+		}
+	}
+	ca := d.calls.Get().(*call)
+	if rep.Scratch != nil && *rep.Scratch == nil {
+		*rep.Scratch, ca.kept = ca, true
+	}
+	return ca
+}
+
 // Call implements transport.Conn.
 func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *transport.Reply) *status.Error {
-	ca := c.d.calls.Get().(*call)
+	ca := c.d.call(rep)
 	ca.whole, ca.gathering, ca.load = false, false, transport.Load{}
 	ca.deadline, ca.limit = req.Deadline, c.sh.opts.MaxMessage
 	if req.MaxReply > 0 {
@@ -153,7 +168,9 @@ func (c *clientConn) recycle(ca *call) {
 	if ca.more {
 		ca.err, ca.header, ca.trailer, ca.more = nil, nil, nil, false
 	}
-	c.d.calls.Put(ca)
+	if !ca.kept {
+		c.d.calls.Put(ca)
+	}
 }
 
 // gaveUp is the error of a call whose context ended.
