@@ -504,6 +504,7 @@ func TestStuckServerIsUnready(t *testing.T) {
 			}
 		}
 		wg.Wait()
+		time.Sleep(time.Second) // until callers know
 		if n.Server.Phase() != hull.Unready {
 			t.Fatalf("%v: %+v", n.Server.Phase(), n.Server.Snapshot().Admission)
 		}
