@@ -68,7 +68,7 @@ func (c *Conn) Service() string { return c.s.name }
 func (c *Conn) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
 	method = strings.TrimPrefix(method, "/")
 	if c.invoke == nil {
-		return c.unary(ctx, method, req, reply, opts...)
+		return c.call(ctx, c.newCall(method, req, reply), opts)
 	}
 	return c.invoke(ctx, method, req, reply, opts...)
 }
@@ -98,36 +98,44 @@ func CallElse[Rep any](ctx context.Context, c grpc.ClientConnInterface, name str
 	return instead(ctx, err)
 }
 
-// prepared is a call whose options, deadline and method are settled.
+// prepared is a call whose options, deadline and method are settled. What every call needs comes last, where what follows in a unaryCall is needed too.
 type prepared struct {
-	opt   *callOptions // what holds for the call: its Conn's, or its own, see change
-	own   *callOptions // room for options of its own; nil = it has never had any
-	m     *clientMethod
-	now   policy.Time // when it began, or went on after it had to wait
-	call  policy.Call
-	codec codec.Codec
+	own *callOptions // room for options of its own; nil = it has never had any
 
-	// plain: no option, context or document says anything of the call that is nobody else's. Then the rest is zero, and of call all but names,
-	// deadline and what may be repeated.
-	plain bool
-
-	keyed    bool   // it may be repeated because of its key only, where that is known
-	borrowed bool   // its baggage is that of the call above
-	instead  string // what answered when it had failed
-	md       transport.Metadata
-	parent   *incoming
-	alt      *alternative // nil: a failure is a failure
-	repeated int          // how often the call was made again to a node that knows its key
-	wishes   *hop.Path    // of the call above, after which failures this one is repeated; nil = none
-
+	// These are zero if the call is plain.
+	instead     string // what answered when it had failed
+	md          transport.Metadata
+	parent      *incoming
+	repeated    int          // how often the call was made again to a node that knows its key
+	wishes      *hop.Path    // of the call above, after which failures this one is repeated; nil = none
 	explanation *Explanation // who else hears the story; nil = nobody
+	alt         *alternative // nil: a failure is a failure
+	keyed       bool         // it may be repeated because of its key only, where that is known
+	borrowed    bool         // its baggage is that of the call above
+
+	// plain: no option, context or document says anything of the call that is nobody else's. Then call is zero too, but for names, deadline and what may
+	// be repeated.
+	plain bool
+	opt   *callOptions // what holds for the call: its Conn's, or its own, see change
+	m     *clientMethod
+	now   policy.Time  // when it began, or went on after it had to wait
+	call  *policy.Call // never nil; what it points to is part of whatever is prepared
+	codec codec.Codec
 }
 
-// prepare settles everything about a call but its outcome.
-func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message any, opts []CallOption, stream bool) *status.Error {
+// codecFor returns the codec of a message, where no option names another.
+func codecFor(message any) codec.Codec {
+	if _, ok := message.(proto.Message); ok {
+		return codec.Proto{}
+	}
+	return codec.JSON{}
+}
+
+// prepare settles everything about a call but its outcome. Its names and codec are there.
+func (c *Conn) prepare(ctx context.Context, p *prepared, opts []CallOption, stream bool) *status.Error {
 	parent, told := surroundings(ctx)
 	md, _ := metadata.FromOutgoingContext(ctx)
-	p.opt, p.call.Service, p.call.Method = &c.base, c.s.name, method
+	p.opt = &c.base
 	for i, o := range opts {
 		if !saysNothing(o) {
 			p.change().apply(opts[i:])
@@ -146,7 +154,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 			chosen = c.selecting(p.opt.sel)
 		}
 	}
-	m, err := chosen.method(method)
+	m, err := chosen.method(p.call.Method)
 	if err != nil {
 		return err
 	}
@@ -164,7 +172,7 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 		p.call.Deadline = policy.Earliest(p.call.Deadline, p.now.Add(p.opt.timeout))
 	}
 	if m.Else != nil && !stream {
-		p.plain, p.alt = false, newAlternative(ctx, c, p, message, p.now)
+		p.plain, p.alt = false, newAlternative(ctx, c, p, p.now)
 	}
 	var unknown *status.Error
 	if !c.s.known() {
@@ -174,11 +182,6 @@ func (c *Conn) prepare(ctx context.Context, p *prepared, method string, message 
 	}
 	said := m.published(c.s)
 	p.call.Idempotent, p.call.SideEffectFree = said.idempotent, said.sideEffectFree
-	if _, ok := message.(proto.Message); ok || (stream && message == nil) {
-		p.codec = codec.Proto{}
-	} else {
-		p.codec = codec.JSON{}
-	}
 	if !p.plain {
 		if err := c.complete(ctx, p, fromMD(md), said.keyed); err != nil {
 			return err
@@ -434,8 +437,4 @@ func (i *CallInfo) fill(now policy.Time, c *policy.Call, s *policy.Story) {
 	}
 }
 
-func (i *CallInfo) answeredBy(n policy.Node) {
-	if b, ok := n.(*balance.Node); ok {
-		i.Node, i.Address = b.ID(), b.Info().Address
-	}
-}
+func (i *CallInfo) answeredBy(n *balance.Node) { i.Node, i.Address = n.ID(), n.Info().Address }

@@ -45,11 +45,12 @@ func (c *Client) Leftover() any {
 	if u.own != nil && reflect.ValueOf(*u.own).IsZero() {
 		u.own = nil
 	}
-	u.plain, u.now, u.codec, u.lane = false, 0, nil, policy.Lane{} // a Lane is begun anew by each call
-	u.rep.Scratch, u.scratch = nil, nil                            // which the transport answers for
-	u.call.Service, u.call.Method, u.call.Deadline, u.call.Idempotent, u.call.SideEffectFree = "", "", 0, false, false
+	call := *u.call
+	call.Service, call.Method, call.Deadline, call.Idempotent, call.SideEffectFree = "", "", 0, false, false
+	u.plain, u.now, u.codec, u.call, u.lane = false, 0, nil, nil, policy.Lane{} // a Lane is begun anew by each call
+	u.rep.Scratch, u.scratch = nil, nil                                         // which the transport answers for
 	u.req.Method, u.req.Codec, u.req.Deadline, u.req.PathAttempt, u.req.WantLoad = "", nil, 0, 0, false
-	if reflect.ValueOf(u).IsZero() {
+	if reflect.ValueOf(u).IsZero() && call == (policy.Call{}) {
 		return nil
 	}
 	return u

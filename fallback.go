@@ -54,8 +54,8 @@ type insteadOption struct {
 }
 
 // newAlternative keeps some of the call's time for another service, if there is one.
-func newAlternative(ctx context.Context, c *Conn, p *prepared, reply any, now policy.Time) *alternative {
-	a := &alternative{c: c, ctx: ctx, began: now, deadline: p.call.Deadline, reply: reply}
+func newAlternative(ctx context.Context, c *Conn, p *prepared, now policy.Time) *alternative {
+	a := &alternative{c: c, ctx: ctx, began: now, deadline: p.call.Deadline}
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = policy.Earliest(a.deadline, policy.At(d))
 	}
@@ -85,7 +85,7 @@ func (a *alternative) settle(p *prepared, err error) error {
 		return all
 	}
 	p.m.Unary.FellBack(policy.On)
-	a.c.s.c.recorder.fellBack(a.began, &p.call, p.instead)
+	a.c.s.c.recorder.fellBack(a.began, p.call, p.instead)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hull-go/hull/balance"
 	"github.com/hull-go/hull/policy"
 	"github.com/hull-go/hull/status"
 )
@@ -140,7 +141,9 @@ func (r *record) fill(now policy.Time, c *policy.Call, s *policy.Story) {
 	}
 	r.info.fill(now, c, s)
 	if s.Err == nil && len(r.info.Attempts) > 0 {
-		r.info.answeredBy(s.Attempts[len(r.info.Attempts)-1].Node)
+		if n, ok := s.Attempts[len(r.info.Attempts)-1].Node.(*balance.Node); ok {
+			r.info.answeredBy(n)
+		}
 	}
 	r.shorten()
 }

@@ -59,14 +59,15 @@ type messageOption struct {
 // stream begins one stream, with all its policies. A stream that has begun is not repeated.
 func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...CallOption) (grpc.ClientStream, error) {
 	st := &clientStream{serverStreams: desc.ServerStreams, clientStreams: desc.ClientStreams}
-	var sample any
+	st.call, st.codec = &st.whole, codec.Proto{}
+	st.call.Service, st.call.Method = c.s.name, method
 	for _, o := range opts {
-		if m, ok := o.(messageOption); ok {
-			sample = m.sample
+		if m, ok := o.(messageOption); ok && m.sample != nil {
+			st.codec = codecFor(m.sample)
 		}
 	}
-	if err := c.prepare(ctx, &st.prepared, method, sample, opts, true); err != nil {
-		return nil, c.refused(&st.prepared, method, err)
+	if err := c.prepare(ctx, &st.prepared, opts, true); err != nil {
+		return nil, c.refused(&st.prepared, err)
 	}
 	st.s = c.s
 	st.req = transport.Request{Method: method, Codec: streamCodec{st.codec}, Metadata: st.md, Criticality: st.call.Criticality, MaxReply: st.opt.maxReply,
@@ -80,7 +81,7 @@ func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string,
 	if st.opt.info != nil {
 		r = &toldCall{Runner: st, info: st.opt.info}
 	}
-	opened, err := st.m.Stream.Open(ctx, st.call, r)
+	opened, err := st.m.Stream.Open(ctx, st.whole, r)
 	if err != nil {
 		st.cancel()
 		if st.opt.explain {
@@ -99,6 +100,7 @@ func (c *Conn) stream(ctx context.Context, desc *grpc.StreamDesc, method string,
 type clientStream struct {
 	transport.ClientStream
 	prepared
+	whole                        policy.Call
 	s                            *service
 	req                          transport.Request
 	serverStreams, clientStreams bool
@@ -113,7 +115,7 @@ type clientStream struct {
 // Run implements policy.Runner: it opens the stream.
 func (s *clientStream) Run(ctx context.Context, a policy.Attempt) error {
 	n := a.Node.(*balance.Node)
-	s.req.Deadline, s.req.PathAttempt = a.Deadline, pathAttempt(&s.call, a.N)
+	s.req.Deadline, s.req.PathAttempt = a.Deadline, pathAttempt(s.call, a.N)
 	req := &s.req
 	if s.doubted = s.s.doubts(n.Info()); s.doubted {
 		req = addressed(req, n.Info())
@@ -156,6 +158,7 @@ func (s *clientStream) settle(err *status.Error) {
 	s.once.Do(func() {
 		defer s.cancel()
 		a := s.opened.Attempt()
+		n := a.Node.(*balance.Node)
 		var rep transport.Reply
 		if s.opt.header != nil {
 			if err != nil {
@@ -165,12 +168,11 @@ func (s *clientStream) settle(err *status.Error) {
 		}
 		rep.Trailer = s.ClientStream.Trailer()
 		if s.doubted {
-			info := a.Node.(*balance.Node).Info()
-			s.s.report(info, recognise(info, &rep))
+			s.s.report(n.Info(), recognise(n.Info(), &rep))
 		}
 		if err == nil {
 			s.opened.End(nil)
-			s.tell(a.N, a.Node, &rep, nil)
+			s.tell(a.N, n, &rep, nil)
 			if s.opt.explain {
 				s.explained(s.s)
 			}
@@ -178,10 +180,10 @@ func (s *clientStream) settle(err *status.Error) {
 			return
 		}
 		if lacksMethod(err) {
-			a.Node.(*balance.Node).Lacks(policy.Now(), s.req.Method)
+			n.Lacks(policy.Now(), s.req.Method)
 		}
 		s.opened.End(err)
-		s.tell(a.N, a.Node, &rep, err)
+		s.tell(a.N, n, &rep, err)
 		if s.opt.explain {
 			s.explained(s.s)
 		}

@@ -15,25 +15,36 @@ import (
 
 // unary makes one call, with all its policies.
 func (c *Conn) unary(ctx context.Context, method string, req, reply any, opts ...CallOption) error {
+	return c.call(ctx, c.newCall(method, req, reply), opts)
+}
+
+// newCall returns a call that is to be made.
+func (c *Conn) newCall(method string, req, reply any) *unaryCall {
 	u, _ := c.s.c.calls.Get().(*unaryCall)
 	if u == nil {
 		u = new(unaryCall)
-		u.rep.Scratch = &u.scratch
+		u.call, u.rep.Scratch = u.lane.Call(), &u.scratch
 	}
 	u.s, u.req.Message, u.rep.Message = c.s, req, reply
-	err := c.prepare(ctx, &u.prepared, method, reply, opts, false)
-	if u.alt != nil {
-		u.alt.req = req
+	u.call.Service, u.call.Method, u.codec = c.s.name, method, codecFor(reply)
+	return u
+}
+
+// call makes a call, whose u is used up then.
+func (c *Conn) call(ctx context.Context, u *unaryCall, opts []CallOption) error {
+	err := c.prepare(ctx, &u.prepared, opts, false)
+	if !u.plain && u.alt != nil {
+		u.alt.req, u.alt.reply = u.req.Message, u.rep.Message
 	}
 	if err != nil {
-		return u.refuse(c, method, err)
+		return u.refuse(c, err)
 	}
-	u.request(method)
-	if u.m.Unary.Concurrent(&u.call) {
+	u.request()
+	if u.m.Unary.Concurrent(u.call) {
 		return c.hedged(ctx, u)
 	}
 	quiet := u.plain || u.quiet() // found out now: if many calls are under way, u has left the caches by then
-	winner, failed := u.m.Unary.DriveIn(ctx, u.now, &u.lane, &u.call, u.runner())
+	winner, failed := u.m.Unary.DriveIn(ctx, u.now, &u.lane, u.runner())
 	if failed != nil || !quiet {
 		failed = u.ended(winner, failed)
 	}
@@ -57,9 +68,9 @@ func (u *unaryCall) ended(winner int, err error) error {
 }
 
 // request fills in what goes out. It does so one by one: there is no copy then.
-func (u *unaryCall) request(method string) {
+func (u *unaryCall) request() {
 	r := &u.req
-	r.Method, r.Codec = method, u.codec
+	r.Method, r.Codec = u.call.Method, u.codec
 	if u.plain {
 		return
 	}
@@ -76,15 +87,15 @@ func (u *unaryCall) runner() policy.Runner {
 }
 
 // refuse ends a call that did not get as far as its pipeline.
-func (u *unaryCall) refuse(c *Conn, method string, e *status.Error) error {
-	err := c.refused(&u.prepared, method, e)
+func (u *unaryCall) refuse(c *Conn, e *status.Error) error {
+	err := c.refused(&u.prepared, e)
 	u.release(c.s.c)
 	return err
 }
 
 // refused ends a call that did not get as far as its pipeline, and tells those who want to know of calls.
-func (c *Conn) refused(p *prepared, method string, err *status.Error) error {
-	info := CallInfo{Service: c.s.name, Method: method, Class: policy.ClassRefused, Err: err}
+func (c *Conn) refused(p *prepared, err *status.Error) error {
+	info := CallInfo{Service: c.s.name, Method: p.call.Method, Class: policy.ClassRefused, Err: err}
 	if p.opt.info != nil {
 		*p.opt.info = info
 	}
@@ -98,15 +109,15 @@ func (c *Conn) refused(p *prepared, method string, err *status.Error) error {
 	return p.finish(err)
 }
 
-// unaryCall is the Runner of a call whose attempts follow one another.
+// unaryCall is the Runner of a call whose attempts follow one another. What all of them need lies together, see policy.Lane.
 type unaryCall struct {
+	lane policy.Lane // used as the last call left it; prepared.call is in it
 	prepared
 	s       *service
-	req     transport.Request
+	node    *balance.Node // of the last attempt; nil = there was none
 	rep     transport.Reply
-	scratch any         // rep's
-	node    policy.Node // of the last attempt
-	lane    policy.Lane // used as the last call left it
+	scratch any // rep's
+	req     transport.Request
 }
 
 // release keeps u for another call, with nothing in it. After a plain call that is little, see prepared.
@@ -121,7 +132,8 @@ func (u *unaryCall) release(c *Client) {
 	if own != nil && u.opt == own {
 		*own = callOptions{}
 	}
-	u.prepared, u.s, u.req, u.rep, u.node = prepared{own: own}, nil, transport.Request{}, transport.Reply{Scratch: &u.scratch}, nil
+	*u.call = policy.Call{}
+	u.prepared, u.s, u.req, u.rep, u.node = prepared{own: own, call: u.call}, nil, transport.Request{}, transport.Reply{Scratch: &u.scratch}, nil
 	c.calls.Put(u)
 }
 
@@ -132,7 +144,7 @@ func (u *unaryCall) Run(ctx context.Context, a policy.Attempt) error {
 	if a.N > 0 {
 		u.rep.Reset()
 	}
-	attempt(&u.req, &u.call, &a)
+	attempt(&u.req, u.call, &a)
 	u.m.budget.Peak(a.Start, n.InFlight())
 	info := n.Info() // another process may have taken the name by the time the connection breaks
 	if err := u.s.send(ctx, n, info, &u.req, &u.rep); err != nil {
@@ -231,17 +243,15 @@ func heard(n *balance.Node, at *pool.Node, req *transport.Request, rep *transpor
 }
 
 // tell fills in what the caller asked to be told, well or not.
-func (p *prepared) tell(winner int, n policy.Node, rep *transport.Reply, err error) {
+func (p *prepared) tell(winner int, n *balance.Node, rep *transport.Reply, err error) {
 	if p.opt.header != nil {
 		*p.opt.header = toMD(rep.Header)
 	}
 	if p.opt.trailer != nil {
 		*p.opt.trailer = toMD(rep.Trailer)
 	}
-	if p.opt.peer != nil {
-		if b, ok := n.(*balance.Node); ok {
-			p.opt.peer.Addr = nodeAddr(b.Info().Address)
-		}
+	if p.opt.peer != nil && n != nil {
+		p.opt.peer.Addr = nodeAddr(n.Info().Address)
 	}
 	if p.opt.info != nil {
 		p.opt.info.Repeated = p.repeated
@@ -275,21 +285,22 @@ func (t *toldCall) Call(now policy.Time, c *policy.Call, s *policy.Story) { t.in
 // hedged makes a call whose attempts run at the same time: the request is encoded once, because a loser may still send it when the
 // caller has its answer and changes it; each attempt has an answer of its own, and the winner's is decoded.
 func (c *Conn) hedged(ctx context.Context, u *unaryCall) error {
-	h := &hedgedCall{prepared: u.prepared, s: u.s, req: u.req, codec: u.codec}
+	h := &hedgedCall{prepared: u.prepared, whole: *u.call, s: u.s, req: u.req, codec: u.codec}
+	h.call = &h.whole
 	raw, err := h.codec.Append(nil, u.req.Message)
 	h.req.Codec, h.req.Message = rawCodec{h.codec}, raw
-	method, reply := u.req.Method, u.rep.Message
+	reply := u.rep.Message
 	u.opt, u.own = nil, nil // they are h's now
 	u.release(c.s.c)
 	if err != nil {
-		return c.refused(&h.prepared, method, &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused,
+		return c.refused(&h.prepared, &status.Error{Code: status.Internal, Fate: status.NotSent, Kind: status.Refused,
 			Message: "the request does not encode", Cause: err})
 	}
 	var r policy.Runner = h
 	if h.opt.info != nil {
 		r = &toldCall{Runner: h, info: h.opt.info}
 	}
-	winner, err := h.m.Unary.Drive(ctx, h.call, r)
+	winner, err := h.m.Unary.Drive(ctx, h.whole, r)
 	if winner >= 0 {
 		h.mu.Lock()
 		won := h.attempts[winner]
@@ -312,6 +323,7 @@ func (c *Conn) hedged(ctx context.Context, u *unaryCall) error {
 // hedgedCall is the Runner of a hedged call. Losers may still use it when the call has ended, so it is not pooled.
 type hedgedCall struct {
 	prepared
+	whole policy.Call
 	s     *service
 	req   transport.Request
 	codec codec.Codec
@@ -321,18 +333,18 @@ type hedgedCall struct {
 }
 
 type hedgedAttempt struct {
-	node policy.Node
+	node *balance.Node
 	raw  []byte
 	rep  transport.Reply
 }
 
 // Run implements policy.Runner.
 func (h *hedgedCall) Run(ctx context.Context, a policy.Attempt) error {
-	at := &hedgedAttempt{node: a.Node}
+	n := a.Node.(*balance.Node)
+	at := &hedgedAttempt{node: n}
 	at.rep.Message = &at.raw
 	req := h.req
-	attempt(&req, &h.call, &a)
-	n := a.Node.(*balance.Node)
+	attempt(&req, &h.whole, &a)
 	h.m.budget.Peak(a.Start, n.InFlight())
 	err := h.s.send(ctx, n, n.Info(), &req, &at.rep)
 	h.mu.Lock()

@@ -36,7 +36,8 @@ func (p *Pipeline) Drive(ctx context.Context, c Call, r Runner) (winner int, err
 	if !ok {
 		l = new(Lane)
 	}
-	winner, err = p.DriveIn(ctx, Now(), l, &c, r)
+	l.c = c
+	winner, err = p.DriveIn(ctx, Now(), l, r)
 	p.lanes.Put(l)
 	return winner, err
 }

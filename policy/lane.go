@@ -2,24 +2,26 @@ package policy
 
 import "context"
 
-// Lane is the room that a call of DriveIn needs, in memory that is its caller's and that serves one call after the other. Its zero value is ready.
+// Lane is a call of DriveIn and the room that it needs, in memory that is its caller's and that serves one call after the other. Its zero value is ready.
 // It must not be copied.
 type Lane struct {
 	straight
 	story Story
 }
 
+// Call returns the call, to be filled in before DriveIn. What it says is the last one's until then.
+func (l *Lane) Call() *Call { return &l.c }
+
 // DriveIn is Drive for those who have room for calls, and have just read the clock: a call that needs no more than one attempt at once begins at now, another
-// when the clock is read again. It neither changes nor keeps c. l is not to be used again if a panic passes through.
-func (p *Pipeline) DriveIn(ctx context.Context, now Time, l *Lane, c *Call, r Runner) (winner int, err error) {
-	l.c = *c
+// when the clock is read again. ctx's deadline becomes that of l.Call if it is earlier. l is not to be used again if a panic passes through.
+func (p *Pipeline) DriveIn(ctx context.Context, now Time, l *Lane, r Runner) (winner int, err error) {
 	if d, ok := ctx.Deadline(); ok {
 		l.c.Deadline = Earliest(l.c.Deadline, At(d))
 	}
 	if _, own := r.(Observer); own || !p.lane || ctx.Err() != nil {
 		return p.driveOther(ctx, &l.c, r)
 	}
-	l.p, l.shown, l.node, l.d, l.straightState = p, &l.c, nil, nil, straightState{}
+	l.p, l.shown, l.node, l.straightState = p, &l.c, nil, straightState{}
 	defer func() {
 		if !l.left || l.ended != 0 {
 			l.crashed(r)
@@ -52,7 +54,7 @@ func (l *Lane) stumbled(ctx context.Context, now Time, err error) *drive {
 
 // leaves drives the Exec that the call has become to its end.
 func (l *Lane) leaves(ctx context.Context, d *drive, r Runner) (int, error) {
-	l.left = true
+	l.left, l.d = true, nil
 	return d.goOn(ctx, r)
 }
 

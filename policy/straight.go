@@ -9,23 +9,26 @@ import (
 // straight is a call of Do, or of Drive (see lane), on the straight road: every gate admits it at once, and its first attempt succeeds; of those of
 // Do nobody wants to hear the story. Nearly every call is one. It asks and tells the policies what Exec would, in the same order, with nothing in
 // between; when anything else happens it becomes an Exec that stands where it stopped. A test compares the two.
+//
+// It is ordered by how often a call needs what: in a lane it has left the caches by the time that many calls later its own attempt ends, and each line of 64
+// bytes that has to come back is time.
 type straight struct {
+	c Call
+
 	p        *Pipeline
-	ctx      *attemptContext // the function's, on the heap: it may keep it; nil in a lane
-	c        Call
-	shown    *Call // what gates are shown of it, on the heap too; nil as long as none looks
 	began    Time
 	deadline Time // of the attempt
 	own      time.Duration
 	node     Node
-
-	d *drive // what it became
-
 	straightState
-	ended Time // when it succeeded
 
+	ended                 Time  // when it succeeded
+	shown                 *Call // what gates are shown of it, on the heap too; nil as long as none looks
 	throttle, pick, place Permit
 	held                  [maxGates]Permit
+
+	ctx *attemptContext // the function's, on the heap: it may keep it; nil in a lane
+	d   *drive          // what it became
 }
 
 // straightState is how far a straight call has come.

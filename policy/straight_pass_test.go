@@ -344,7 +344,7 @@ func TestALaneServesCallAfterCall(t *testing.T) {
 	for range 2 {
 		for _, fail = range []bool{false, true} {
 			for _, p := range []*policy.Pipeline{with, without} {
-				if _, err := p.DriveIn(t.Context(), policy.Now(), &l, &policy.Call{}, run); (err != nil) != fail {
+				if _, err := p.DriveIn(t.Context(), policy.Now(), &l, run); (err != nil) != fail {
 					t.Errorf("failing %t: %v", fail, err)
 				}
 			}
@@ -359,7 +359,7 @@ func TestALaneServesCallAfterCall(t *testing.T) {
 	allocs := testing.AllocsPerRun(100, func() {
 		fail = false
 		seen = seen[:0]
-		_, _ = without.DriveIn(t.Context(), policy.Now(), &l, &policy.Call{}, run)
+		_, _ = without.DriveIn(t.Context(), policy.Now(), &l, run)
 	})
 	if allocs > 0 {
 		t.Errorf("%v allocations, want none", allocs)

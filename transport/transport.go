@@ -83,17 +83,22 @@ func (m Metadata) Get(key string) string {
 
 // Request is what goes out.
 type Request struct {
-	// Method is pkg.Service/Method, without a leading slash.
-	Method string
 	// Codec encodes Message and decodes the reply. Its name travels with the request.
 	Codec   codec.Codec
 	Message any // unary only
+	// WantLoad asks for Reply.Load, where nodes say nothing unless they are asked.
+	WantLoad    bool
+	Criticality policy.Criticality
+	// Method is pkg.Service/Method, without a leading slash.
+	Method string
 	// Deadline is when the attempt ends; 0 = none. What is left of it travels with the request.
 	Deadline policy.Time
-	Metadata Metadata
 	// PathAttempt is the highest attempt number between the root of the call tree and this request, itself included; ≥ 1.
 	PathAttempt int
-	Criticality policy.Criticality
+	// Compressor names how what is sent is compressed, where that is the caller's choice; "" = as the transport likes. A name that the transport does not
+	// know fails the call.
+	Compressor string
+	Metadata   Metadata
 	// MaxReply bounds the size of one received message in bytes; 0 = the transport's limit.
 	MaxReply int
 	// MaxRequest bounds the size of one sent message in bytes, where it is the caller's wish and not the transport's own limit; 0 = the
@@ -102,11 +107,6 @@ type Request struct {
 	// Authority is the server's name where that is not the host of its address; "" = it is. Transports that name no server
 	// overlook it.
 	Authority string
-	// WantLoad asks for Reply.Load, where nodes say nothing unless they are asked.
-	WantLoad bool
-	// Compressor names how what is sent is compressed, where that is the caller's choice; "" = as the transport likes. A name that the transport does not
-	// know fails the call.
-	Compressor string
 }
 
 // Reply is what comes back. One call at a time is made with it, and nothing of an earlier one may be in it then: a transport need not touch what the
