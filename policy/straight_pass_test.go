@@ -214,6 +214,54 @@ func TestLanePanic(t *testing.T) {
 	}
 }
 
+// overdue is Timeouts, and spent a Budget, that panic when they are told of a success, and note how often they were.
+type (
+	overdue struct{ told int }
+	spent   struct{ told int }
+)
+
+func (*overdue) Attempt(policy.Time, *policy.Call, time.Duration, bool) time.Duration { return 0 }
+
+func (*overdue) Fair(policy.Time, time.Duration) bool { return true }
+
+func (o *overdue) Done(policy.Time, policy.Ended) {
+	o.told++
+	panic("timeouts")
+}
+
+func (*spent) Spend(policy.Time, policy.Criticality, int) bool { return true }
+
+func (s *spent) Earn(policy.Time, int) {
+	s.told++
+	panic("budget")
+}
+
+// Whoever panics when it is told of a success is told once, and does not keep those after it from being told.
+func TestPanicsWhenTold(t *testing.T) {
+	for _, way := range []string{"Do", "Drive"} {
+		late, poor, b := &overdue{}, &spent{}, &counting{}
+		p, err := policy.New(policy.Options{Timeouts: late, Budget: poor, Breaker: policy.Slot{Gate: b}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if v := recover(); v != "timeouts" && v != "budget" {
+					t.Errorf("%s: recovered %v", way, v)
+				}
+			}()
+			if way == "Do" {
+				_, _ = policy.Do(t.Context(), p, func(context.Context) (int, error) { return 1, nil })
+			} else {
+				_, _ = p.Drive(t.Context(), policy.Call{}, attempts(func(context.Context, policy.Attempt) error { return nil }))
+			}
+		}()
+		if late.told != 1 || poor.told != 1 || b.asked != 1 || b.told != 1 {
+			t.Errorf("%s: timeouts told %d times, budget %d times, breaker asked %d and told %d times; want each once", way, late.told, poor.told, b.asked, b.told)
+		}
+	}
+}
+
 // counting is a Gate that admits and counts.
 type counting struct{ asked, told int }
 
