@@ -135,27 +135,30 @@ func (c *clientConn) Call(ctx context.Context, req *transport.Request, rep *tran
 	if ca.more {
 		rep.Header, rep.Trailer, err = ca.header, ca.trailer, ca.err
 	}
+	if err == nil && ca.packed {
+		err = c.unpack(ca)
+	}
 	if err == nil {
-		err = c.decode(ca, req, rep)
+		if cause := req.Codec.Unmarshal(ca.buf, rep.Message); cause != nil {
+			err = undecodable(cause)
+		}
 	}
 	c.recycle(ca)
 	return err
 }
 
-// decode turns what was received into rep.Message.
-func (c *clientConn) decode(ca *call, req *transport.Request, rep *transport.Reply) *status.Error {
-	in := ca.buf
-	if ca.packed {
-		var err error
-		if ca.spare, err = c.sh.unpack(ca.spare, in); err != nil {
-			return c.sh.unpackError("the answer", err)
-		}
-		in = ca.spare
-	}
-	if err := req.Codec.Unmarshal(in, rep.Message); err != nil {
-		return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: err}
+// unpack undoes the compression of the answer.
+func (c *clientConn) unpack(ca *call) *status.Error {
+	plain, err := c.sh.unpack(ca.spare, ca.buf)
+	if ca.buf, ca.spare = plain, ca.buf; err != nil {
+		return c.sh.unpackError("the answer", err)
 	}
 	return nil
+}
+
+// undecodable is how a call ends whose answer the codec makes nothing of.
+func undecodable(err error) *status.Error {
+	return &status.Error{Code: status.Internal, Fate: status.Processed, Message: "the answer does not decode", Cause: err}
 }
 
 // recycle lets go of what ca holds and keeps it for another call. Nobody else may know ca any more.
@@ -286,13 +289,17 @@ func (c *clientConn) addedFor(ca *call, before int) (flush bool) {
 func (c *clientConn) appendHead(b []byte, ca *call, req *transport.Request, now policy.Time, total int) []byte {
 	c.opened++
 	ca.ordinal = c.opened
-	codec, sent := req.Codec.Name(), now.Sub(c.began)
-	if ca.plain && total == 0 && ca.deadline != 0 && sent > 0 && req.Method == c.lastMethod {
-		if id := codecID(codec); id != codecNamed {
+	if sent := now.Sub(c.began); ca.plain && total == 0 && ca.deadline != 0 && sent > 0 && req.Method == c.lastMethod {
+		if id := codecID(req.Codec.Name()); id != codecNamed {
 			return appendPlain(b, c.lastNumber, id, ca.deadline.Sub(now), sent)
 		}
 	}
-	h := callHead{codec: codec, sent: sent, attempt: req.PathAttempt, criticality: req.Criticality, total: total}
+	return c.appendFull(b, ca, req, now, total)
+}
+
+// appendFull appends what appendHead does for the others. It is apart for the room on the stack that it takes: most calls need not touch so much.
+func (c *clientConn) appendFull(b []byte, ca *call, req *transport.Request, now policy.Time, total int) []byte {
+	h := callHead{codec: req.Codec.Name(), sent: now.Sub(c.began), attempt: req.PathAttempt, criticality: req.Criticality, total: total}
 	if ca.deadline != 0 {
 		h.hasDeadline, h.timeout = true, ca.deadline.Sub(now)
 	}
