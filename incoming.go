@@ -187,7 +187,7 @@ func (c *incoming) Value(key any) any {
 type decoder struct {
 	c      *incoming // nil when its handler has returned
 	codec  codec.Codec
-	in     *transport.Incoming
+	in     *transport.Incoming // the one that has it, or nil, between calls
 	decode func(any) error
 	over   bool // the call was over when its request had been read, so that its handler must not begin
 }

@@ -435,11 +435,15 @@ func (s *handler) Unary(ctx context.Context, in *transport.Incoming) (out transp
 	if !own {
 		d = s.spareDecoder()
 	}
-	d.c, d.codec, d.in, d.over = c, cd, in, false
+	if d.in != in { // as it is mostly: the collector would be told of each pointer that is written
+		d.in = in
+	}
+	d.c, d.codec, d.over = c, cd, false
 	v, err := m.serve(m.impl, c, d.decode, mw)
 	over := d.over
-	d.c, d.in = nil, nil
+	d.c = nil
 	if !own {
+		d.in = nil
 		s.decoders.Put(d)
 	}
 	out.Codec = cd

@@ -1,7 +1,9 @@
 package muxtransport
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/hull-go/hull/codec"
@@ -36,17 +38,21 @@ func (ca *serverCall) plain() bool {
 	return ca.head.status == nil && len(ca.head.header)+len(ca.head.trailer) == 0 && !ca.packed
 }
 
-// appendPlain appends ANSWER to b in one go, of a call whose answer is plain.
-func (ca *serverCall) appendPlain(b []byte) []byte {
-	at := len(b)
+// appendPlain appends ANSWER to answers in one go, of a call whose answer is plain. Its caller has the reader's role.
+func (c *serverConn) appendPlain(ca *serverCall) {
+	at := len(c.answers)
+	if room := headerLen + 1 + binary.MaxVarintLen32 + len(ca.out); room > cap(c.answers)-at {
+		c.answers = slices.Grow(c.answers, room)
+	}
+	b := c.answers[at:at]
 	if n := ca.head.load.InFlight; n != 0 {
 		b = appendUvarint(append(b, 0, 0, 0, 0, 0, 0, 0, 0, answerLoad), uint64(n))
 	} else {
 		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	}
 	b = append(b, ca.out...)
-	putHeader(b[at:], len(b)-at-headerLen, typeAnswer, ca.id)
-	return b
+	putHeader(b, len(b)-headerLen, typeAnswer, ca.id)
+	c.answers = c.answers[:at+len(b)] // where b lies
 }
 
 // refuse answers a call that is not going to start. The call is not in the table.

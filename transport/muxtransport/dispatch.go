@@ -205,8 +205,9 @@ func (c *serverConn) begin(f *frame) (ca *serverCall, msg []byte, err error) {
 	if c.slow.Load() {
 		c.hurry()
 	}
-	ca = c.ready
-	if c.ready = nil; ca == nil {
+	if ca = c.current; c.spare {
+		c.spare = false
+	} else {
 		ca = c.s.calls.Get().(*serverCall)
 	}
 	ca.progress = progress{}
@@ -216,7 +217,9 @@ func (c *serverConn) begin(f *frame) (ca *serverCall, msg []byte, err error) {
 	in.Received, in.Deadline, in.PathAttempt, in.Criticality = now, 0, 1, 0
 	h, msg, plain := parsePlain(f.payload)
 	if plain && int(h.method) <= len(c.methods) {
-		ca.m = c.methods[h.method-1]
+		if m := c.methods[h.method-1]; ca.m != m {
+			ca.m = m
+		}
 		in.Method, in.Codec = ca.m.name, codecNames[h.codec]
 	} else if h, msg, err = c.readHead(ca, f.payload); msg == nil {
 		return nil, nil, err
@@ -365,19 +368,26 @@ func (c *serverConn) anonymous(name []byte) *method {
 
 // turn is a handler that a reader runs. It belongs to the reader's goroutine: by the time the handler returns, the role may be another's.
 type turn struct {
-	ca    *serverCall // nil = none is running
-	seq   uint64      // of inline meanwhile
-	began policy.Time
+	ca      *serverCall
+	running bool   // it has not returned
+	seq     uint64 // of inline meanwhile
+	began   policy.Time
 }
 
 // runInline runs the handler on the reader's own goroutine. It returns false when the role was taken over meanwhile.
 func (c *serverConn) runInline(ca *serverCall, t *turn) (keep bool) {
-	c.current = ca
-	t.ca, t.began = ca, c.clock
+	// What changes rarely is only written when it does: while the collector marks, it is told of each pointer.
+	if c.current != ca {
+		c.current = ca
+	}
+	if t.ca != ca {
+		t.ca = ca
+	}
+	t.running, t.began = true, c.clock
 	c.lendRole(t)
 	out := c.s.handler.Unary(ca.ctx, &ca.in)
 	c.encodeAnswer(ca, &out)
-	t.ca = nil
+	t.running = false
 	return c.finishInline(ca, t, &out)
 }
 
@@ -423,7 +433,7 @@ func (c *serverConn) finishInline(ca *serverCall, t *turn, out *transport.Outgoi
 	switch {
 	case ca.answered:
 	case ca.plain():
-		c.answers = ca.appendPlain(c.answers)
+		c.appendPlain(ca)
 	default: // not beside the writer's buffer: keys of metadata are numbered in the order in which they are sent
 		c.mu.Lock()
 		c.appendAnswer(ca, typeAnswer, ca.out, 0)
@@ -434,7 +444,7 @@ func (c *serverConn) finishInline(ca *serverCall, t *turn, out *transport.Outgoi
 		c.flushPending()
 		c.flushAt = c.clock.Add(flushInterval)
 	}
-	c.ready = ca
+	c.spare = true
 	return true
 }
 

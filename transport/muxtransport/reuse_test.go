@@ -86,8 +86,8 @@ func TestNothingKeptWhileWaiting(t *testing.T) {
 		calls.Wait()
 		synctest.Wait()
 		for _, sc := range r.server.all() {
-			if sc.ready != nil {
-				t.Errorf("the connection keeps %+v", sc.ready)
+			if sc.current != nil {
+				t.Errorf("the connection keeps %+v", sc.current)
 			}
 			if ca := r.server.calls.Get().(*serverCall); ca.ctx != nil || ca.m != nil || ca.in.Peer != nil || ca.head.header != nil {
 				t.Errorf("the pool keeps %+v", ca)

@@ -25,7 +25,7 @@ type serverConn struct {
 	info       any                  // of the handler, see contextMaker
 
 	// inline is odd while the reader runs a handler. Whoever moves it on from there, the reader or the one that takes the
-	// role over, has the role. current is the call of that handler.
+	// role over, has the role. current is the call of that handler, or of the last one.
 	inline     atomic.Uint64
 	current    *serverCall
 	seenInline uint64 // by the watch
@@ -39,7 +39,7 @@ type serverConn struct {
 	crowded bool        // what waits for a goroutine has done so for long
 	answers []byte      // to calls that the reader has run, which the writer does not know of yet
 	flushAt policy.Time // when they have waited long enough for others
-	ready   *serverCall // of a call that the reader has run, for the next one of the same read; nil = the pool has one
+	spare   bool        // current is nobody's any more: the next call of the same read is kept there
 	methods []*method
 	// nameBytes are those of the names of methods; unnumbered is what is known of methods without a number, nil until there is one.
 	nameBytes  int
@@ -80,7 +80,7 @@ func (c *serverConn) read() {
 	var f frame
 	var t turn
 	defer func() {
-		if t.ca != nil {
+		if t.running {
 			c.unreturned(rd, t, recover())
 		}
 	}()
@@ -126,9 +126,9 @@ func (c *serverConn) fill() error {
 // beforeWait writes what the frames of one read have been answered with, and keeps nothing of the calls in them. While the client
 // does not take its answers, no more of its calls are read.
 func (c *serverConn) beforeWait() error {
-	if ca := c.ready; ca != nil {
-		c.ready = nil
-		c.s.recycle(ca)
+	if c.spare {
+		c.s.recycle(c.current)
+		c.spare, c.current = false, nil
 	}
 	c.mu.Lock()
 	c.handInLocked()
