@@ -48,18 +48,12 @@ func (Proto) Name() string { return "proto" }
 
 // Append implements [Codec].
 func (Proto) Append(dst []byte, v any) ([]byte, error) {
-	if b, ok := prototable.Append(dst, v); ok {
-		return b, nil
-	}
-	return appendOther(dst, v)
+	return prototable.Append(dst, v, appendOther)
 }
 
 // Unmarshal implements [Codec].
 func (Proto) Unmarshal(data []byte, v any) error {
-	if prototable.Unmarshal(data, v) {
-		return nil
-	}
-	return unmarshalOther(data, v)
+	return prototable.Unmarshal(data, v, unmarshalOther)
 }
 
 // appendOther is Append for what tables do not encode.

@@ -61,7 +61,7 @@ func BenchmarkAppend(b *testing.B) {
 			var buf []byte
 			for b.Loop() {
 				var ok bool
-				if buf, ok = prototable.Append(buf[:0], bm.m); !ok {
+				if buf, ok = prototable.Encode(buf[:0], bm.m); !ok {
 					b.Fatal("does not encode")
 				}
 			}
@@ -91,7 +91,7 @@ func BenchmarkUnmarshal(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
-				if !prototable.Unmarshal(data, bm.empty()) {
+				if !prototable.Decode(data, bm.empty()) {
 					b.Fatal("does not decode")
 				}
 			}

@@ -39,13 +39,13 @@ func TestConcurrentUse(t *testing.T) {
 					return
 				}
 				for range 5 {
-					got, ok := prototable.Append(nil, s.m)
+					got, ok := prototable.Encode(nil, s.m)
 					if !ok || !bytes.Equal(got, s.data) {
 						t.Errorf("%T encodes to %x, %v; want %x", s.m, got, ok, s.data)
 						return
 					}
 					back := fresh(s.m)
-					if !prototable.Unmarshal(s.data, back) || !proto.Equal(back, s.m) {
+					if !prototable.Decode(s.data, back) || !proto.Equal(back, s.m) {
 						t.Errorf("%T from %x: got %v, want %v", s.m, s.data, back, s.m)
 						return
 					}

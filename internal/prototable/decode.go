@@ -29,27 +29,30 @@ type decoder struct {
 	from, until int
 }
 
-// Unmarshal decodes data into the message v, and replaces what it held. If it
-// reports false, as for a nil pointer, only package proto can say what data is, if anybody can, and v
+// Unmarshal decodes data into the message v, and replaces what it held. Where it
+// cannot, as for a nil pointer, only package proto can say what data is, if anybody can: that is other's, for which v
 // holds something unspecified. It keeps no reference to data.
-func Unmarshal(data []byte, v any) (ok bool) {
+func Unmarshal(data []byte, v any, other func(data []byte, v any) error) error {
 	t, ok := near(v)
 	if !ok {
 		t = tableFor(v)
 	}
 	if t == nil {
-		return false
+		return other(data, v)
 	}
 	p := pointerOf(v)
 	if p == nil {
-		return false
+		return other(data, v)
 	}
 	// To look is quicker than to reset a message that is new, as nearly all are.
 	if !t.empty(p) {
 		proto.Reset(v.(proto.Message))
 	}
 	d := decoder{data: data}
-	return t.decode(&d, 0, len(data), p)
+	if !t.decode(&d, 0, len(data), p) {
+		return other(data, v)
+	}
+	return nil
 }
 
 // empty reports whether nothing was ever written to the message at p.

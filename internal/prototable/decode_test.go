@@ -141,7 +141,7 @@ func TestUnmarshalReplaces(t *testing.T) {
 		used, want := r.message(typ), fresh(typ)
 		for range 30 {
 			data := encoded(t, r, typ, 1000)
-			if !prototable.Unmarshal(data, used) || proto.Unmarshal(data, want) != nil {
+			if !prototable.Decode(data, used) || proto.Unmarshal(data, want) != nil {
 				t.Fatalf("%T does not decode %x", typ, data)
 			}
 			if err := same(used, want); err != nil {
@@ -172,10 +172,10 @@ func TestUTF8(t *testing.T) {
 // To package proto a nil pointer is an empty message to read, and none to write to.
 func TestNilPointer(t *testing.T) {
 	var none *testpb.Small
-	if prototable.Unmarshal(nil, none) {
+	if prototable.Decode(nil, none) {
 		t.Error("decodes into a nil pointer")
 	}
-	if b, ok := prototable.Append([]byte("before"), none); string(b) != "before" {
+	if b, ok := prototable.Encode([]byte("before"), none); string(b) != "before" {
 		t.Errorf("nothing encodes to %q, %v", b, ok)
 	}
 }

@@ -15,29 +15,29 @@ import (
 // maxDepth is how deep messages may lie in each other, as for package proto's decoding.
 const maxDepth = protowire.DefaultRecursionLimit
 
-// Append appends the encoding of the message v to dst. If it reports false, as for a nil
-// pointer, only package proto can say what v is, if anybody can: dst comes back as it was then, but for what lies
+// Append appends the encoding of the message v to dst. Where it cannot, as for a nil
+// pointer, only package proto can say what v is, if anybody can: that is other's, which gets dst as it was, but for what lies
 // beyond its length.
 //
 // v is only read, and may be in use elsewhere.
-func Append(dst []byte, v any) (_ []byte, ok bool) {
+func Append(dst []byte, v any, other func(dst []byte, v any) ([]byte, error)) ([]byte, error) {
 	t, ok := near(v)
 	if !ok {
 		t = tableFor(v)
 	}
 	if t == nil {
-		return dst, false
+		return other(dst, v)
 	}
 	p := pointerOf(v)
 	if p == nil {
-		return dst, false
+		return other(dst, v)
 	}
 	var e encoder
 	out, ok := e.message(dst, t, p)
 	if !ok || len(out)-len(dst) > math.MaxInt32 {
-		return dst, false
+		return other(dst, v)
 	}
-	return out, true
+	return out, nil
 }
 
 // An encoder encodes one message, with all that lie in it.

@@ -43,7 +43,7 @@ func FuzzUnmarshal(f *testing.F) {
 			return
 		}
 		m := fresh(typ)
-		if !prototable.Unmarshal(data, m) {
+		if !prototable.Decode(data, m) {
 			t.Fatalf("%T decodes %x once only", typ, data)
 		}
 		if !manyEntries(m.ProtoReflect()) {

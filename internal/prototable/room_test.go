@@ -29,7 +29,7 @@ func TestRoom(t *testing.T) {
 			}
 			for room := range len(want) + guard {
 				whole := bytes.Repeat([]byte{0xa5}, prefix+room+guard)
-				got, ok := prototable.Append(whole[:prefix:prefix+room], m)
+				got, ok := prototable.Encode(whole[:prefix:prefix+room], m)
 				if !ok || !bytes.Equal(got[prefix:], want) || !bytes.Equal(got[:prefix], whole[:prefix]) {
 					t.Fatalf("%v with room for %d encodes to %x, %v; want %x", m, room, got, ok, want)
 				}

@@ -20,7 +20,7 @@ func checkAppend(t *testing.T, m proto.Message) {
 	want, err := proto.MarshalOptions{}.MarshalAppend([]byte(prefix), m)
 	for _, room := range []int{0, 3, 1000} {
 		dst := append(make([]byte, 0, len(prefix)+room), prefix...)
-		got, ok := prototable.Append(dst, m)
+		got, ok := prototable.Encode(dst, m)
 		switch {
 		case err != nil && ok:
 			t.Fatalf("%T encodes, against package proto: %v", m, err)
@@ -41,7 +41,7 @@ func checkUnmarshal(t *testing.T, typ proto.Message, data []byte) (ok, protoOK b
 	want, got := fresh(typ), fresh(typ)
 	err := proto.Unmarshal(data, want)
 	own := bytes.Clone(data)
-	ok = prototable.Unmarshal(own, got)
+	ok = prototable.Decode(own, got)
 	if !bytes.Equal(own, data) {
 		t.Fatalf("%T: decoding changes %x to %x", typ, data, own)
 	}

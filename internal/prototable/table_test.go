@@ -174,7 +174,7 @@ func TestMovedTooOften(t *testing.T) {
 		deep,
 	} {
 		dst := []byte("before")
-		if got, ok := prototable.Append(dst, m); ok || string(got) != "before" {
+		if got, ok := prototable.Encode(dst, m); ok || string(got) != "before" {
 			t.Errorf("%T is encoded: %t, %d bytes", m, ok, len(got))
 		}
 		data, err := proto.Marshal(m)
@@ -212,14 +212,14 @@ func TestUnknownFieldsPassThrough(t *testing.T) {
 	r := seeded(t, 3, oddities{})
 	for range 200 {
 		m := r.message(&testpb.New{})
-		data, ok := prototable.Append(nil, m)
+		data, ok := prototable.Encode(nil, m)
 		var old testpb.Old
-		if !ok || !prototable.Unmarshal(data, &old) {
+		if !ok || !prototable.Decode(data, &old) {
 			t.Fatalf("%x passes: %v", data, ok)
 		}
-		data, ok = prototable.Append(nil, &old)
+		data, ok = prototable.Encode(nil, &old)
 		back := &testpb.New{}
-		if !ok || !prototable.Unmarshal(data, back) || !proto.Equal(back, m) {
+		if !ok || !prototable.Decode(data, back) || !proto.Equal(back, m) {
 			t.Fatalf("%v came back as %v", m, back)
 		}
 	}
@@ -236,7 +236,7 @@ func TestBytesAreTheirOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, want := fresh(typ), fresh(typ)
-			if !prototable.Unmarshal(data, got) || proto.Unmarshal(data, want) != nil {
+			if !prototable.Decode(data, got) || proto.Unmarshal(data, want) != nil {
 				t.Fatalf("does not decode %x", data)
 			}
 			gots, wants := bytesOf(reflect.ValueOf(got)), bytesOf(reflect.ValueOf(want))
@@ -292,7 +292,7 @@ func TestAppendLeavesMessage(t *testing.T) {
 			if err != nil || proto.Unmarshal(data, m) != nil || proto.Unmarshal(data, before) != nil {
 				t.Fatalf("package proto does not decode its %x, %v", data, err)
 			}
-			if _, ok := prototable.Append(nil, m); !ok {
+			if _, ok := prototable.Encode(nil, m); !ok {
 				t.Fatalf("%v does not encode", m)
 			}
 			if err := same(m, before); err != nil {
@@ -335,14 +335,14 @@ func TestDepth(t *testing.T) {
 				data := nested(tt.tags, depth)
 				m := fresh(tt.typ)
 				protoOK := proto.Unmarshal(data, m) == nil
-				if ok := prototable.Unmarshal(data, fresh(tt.typ)); ok != protoOK {
+				if ok := prototable.Decode(data, fresh(tt.typ)); ok != protoOK {
 					t.Errorf("decodes: %v, want %v", ok, protoOK)
 				}
 				// Encoding knows no bound, but the table may leave what is deep to package proto.
 				if err := (proto.UnmarshalOptions{RecursionLimit: depth + 1}).Unmarshal(data, m); err != nil {
 					t.Fatal(err)
 				}
-				if got, ok := prototable.Append(nil, m); ok && !bytes.Equal(got, data) {
+				if got, ok := prototable.Encode(nil, m); ok && !bytes.Equal(got, data) {
 					t.Errorf("encodes to %d bytes that are not the %d decoded", len(got), len(data))
 				}
 			})
