@@ -17,7 +17,21 @@ import (
 const (
 	MaxServices = maxServices
 	MaxMethods  = maxMethods
+	RestAtOnce  = restAtOnce
 )
+
+// Rests reports whether the Conn's service was put to rest.
+func (c *Conn) Rests() bool { return c.s.resting.Load() }
+
+// Connected returns how many nodes the client has connections to.
+func (c *Client) Connected() (up int) {
+	for _, n := range c.pool.Snapshot() {
+		if len(n.Conns) > 0 {
+			up++
+		}
+	}
+	return up
+}
 
 // Services returns how many services a client watches.
 func (c *Client) Services() int {

@@ -503,3 +503,31 @@ func sep(query string) string {
 	}
 	return "&"
 }
+
+// TestApplyHoldsForAllMethods: also for those that are called after others have been.
+func TestApplyHoldsForAllMethods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		slow := func(context.Context, *helloRequest) (*helloReply, error) {
+			time.Sleep(time.Second)
+			return &helloReply{}, nil
+		}
+		w.Serve("greeter", "a", func(s *hull.Server) {
+			hull.Handle(s, "greeter.Greeter/Hello", slow)
+			hull.Handle(s, "greeter.Greeter/Wait", slow)
+		})
+		c := w.Client("caller")
+		for _, limit := range []time.Duration{2 * time.Second, 300 * time.Millisecond, 3 * time.Second} {
+			if err := c.Apply(timeouts(limit.String())); err != nil {
+				t.Fatal(err)
+			}
+			for _, method := range []string{"Hello", "Wait", "Hello"} {
+				began := time.Now()
+				_, err := hull.Call[helloReply](t.Context(), c.To("greeter"), "greeter.Greeter/"+method, &helloRequest{})
+				if took := time.Since(began); took != min(limit, time.Second) || (err == nil) != (limit > time.Second) {
+					t.Errorf("%s with %v: %v after %v", method, limit, err, took)
+				}
+			}
+		}
+	})
+}

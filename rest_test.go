@@ -76,6 +76,49 @@ func TestManyServices(t *testing.T) {
 	})
 }
 
+// TestCalledServicesDoNotRest: among ever new names, those that are called stay, and what rests has its connections back when it is called again.
+func TestCalledServicesDoNotRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", greeter)
+		c := w.Client("caller")
+		conn := c.To("greeter")
+		names := 0
+		flood := func(n int) {
+			for range n {
+				c.To(fmt.Sprintf("name-%d", names))
+				names++
+			}
+		}
+		call := func() {
+			t.Helper()
+			if rep, err := hull.Call[helloReply](t.Context(), conn, "greeter.Greeter/Hello", &helloRequest{Name: "Ada"}); err != nil {
+				t.Fatalf("%v, %v", rep, err)
+			}
+		}
+		flood(hull.MaxServices + 1) // once all have been new, and one as good as the other
+		call()
+		for round := range 200 { // of as many names as are put to rest together
+			flood(hull.RestAtOnce)
+			if conn.Rests() {
+				t.Fatalf("round %d: put to rest though it is called", round)
+			}
+			call()
+		}
+		for !conn.Rests() {
+			flood(hull.RestAtOnce)
+		}
+		synctest.Wait()
+		if up := c.Connected(); up != 0 {
+			t.Errorf("%d nodes are connected while the service rests", up)
+		}
+		call()
+		if up := c.Connected(); up != 1 {
+			t.Errorf("%d nodes are connected after a call, want 1", up)
+		}
+	})
+}
+
 // TestManyMethods is the same for names of methods.
 func TestManyMethods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

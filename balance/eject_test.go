@@ -368,6 +368,39 @@ func TestStalledNodeIsSuspected(t *testing.T) {
 	d.end(hung, permit, policy.ClassOK)
 }
 
+// TestFewSilentNodesAreJudgedAtOnce: a call that finds every node silent, after a pause of the whole process say, condemns few of them.
+func TestFewSilentNodesAreJudgedAtOnce(t *testing.T) {
+	d := newDriver(t, Options{Strategy: RoundRobin()}, fleet(20)...)
+	for range 300 {
+		d.call(10*time.Millisecond, policy.ClassOK)
+	}
+	for _, n := range d.p.Nodes() {
+		n.begin(d.now)
+	}
+	d.wait(time.Second)
+	d.pick()
+	suspects := 0
+	for _, s := range d.p.Explain(d.now) {
+		if s.State == Suspect {
+			suspects++
+		}
+	}
+	if suspects != maxHung {
+		t.Errorf("%d nodes are suspect after one call, want %d", suspects, maxHung)
+	}
+}
+
+// TestSuccessesCountOnce: also that of a node that had failed.
+func TestSuccessesCountOnce(t *testing.T) {
+	d := newDriver(t, Options{}, fleet(2)...)
+	for _, class := range []policy.Class{policy.ClassOK, policy.ClassUnavailable, policy.ClassOK, policy.ClassOK} {
+		d.force("n00", time.Millisecond, class)
+	}
+	if s := d.state("n00"); s.OK != 3 || s.Failed != 1 {
+		t.Errorf("%d successes and %d failures, want 3 and 1", s.OK, s.Failed)
+	}
+}
+
 func TestTimeoutWithoutASignOfLifeSuspects(t *testing.T) {
 	d := newDriver(t, Options{}, fleet(3)...)
 	d.force("n00", time.Second, policy.ClassTimeout)
