@@ -37,6 +37,10 @@ func TestAnswersOfOneRead(t *testing.T) {
 		}
 		return transport.Outgoing{Codec: codec.Bytes{}, Message: answer}
 	})
+	stuckInTurn := call(call(call(clientScript(), 1, 0), 2, 1), 3, 2)
+	for m := range uint32(12) { // each in a method of its own, which is not known to be slow
+		stuckInTurn.call(typeCall, 4+m, callHead{method: 2 + m, name: fmt.Sprint("slow", m), codec: "bytes"}, string(make([]byte, stuck)))
+	}
 	for _, tt := range []struct {
 		name string
 		say  *script
@@ -44,6 +48,7 @@ func TestAnswersOfOneRead(t *testing.T) {
 	}{
 		{"large answer", call(call(call(call(clientScript(), 1, 0), 2, 1), 3, large), 4, 1), []string{"4 1", "4 2", "4 3 of 65537", "5 3", "5 3", "4 4"}},
 		{"stuck handler", call(call(call(call(clientScript(), 1, 0), 2, 1), 3, stuck), 4, 1), []string{"4 1", "4 2", "4 4"}},
+		{"stuck handlers", stuckInTurn, []string{"4 1", "4 2", "4 3"}},
 		{"malformed frame", call(call(clientScript(), 1, 0), 2, 1).frame(99, 0), []string{"4 1", "4 2", "14 0"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -491,7 +491,11 @@ func (c *serverConn) lookInline() bool {
 	c.mu.Unlock()
 	if taken {
 		c.sh.takeovers.Add(1)
-		go c.read()
+		go func() {
+			c.handIn() // what was answered before the handler got stuck: the next may get stuck as well
+			c.flushPending()
+			c.read()
+		}()
 	}
 	return false
 }
