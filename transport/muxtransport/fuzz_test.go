@@ -290,11 +290,12 @@ func FuzzClient(f *testing.F) {
 }
 
 // FuzzHeads checks that a head that parses means the same when it is written and parsed again, with keys of metadata in letters
-// and as numbers.
+// and as numbers, and to the reader of plain heads.
 func FuzzHeads(f *testing.F) {
 	named := callHead{method: 1, name: "a.B/C", codec: "x", hasDeadline: true, timeout: time.Second, attempt: 2, total: 9,
 		metadata: transport.Metadata{{Key: "k", Value: "v"}}}
 	f.Add(named.append(nil, nil))
+	f.Add(appendPlain(nil, 3, 1, time.Second, time.Minute)[headerLen:])
 	names := &sentNames{limit: 2}
 	named.metadata = transport.Metadata{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}, {Key: "b", Value: "3"}, {Key: "c", Value: "4"}, {Key: "b", Value: "5"}}
 	f.Add(named.append(nil, names))
@@ -314,7 +315,14 @@ func FuzzHeads(f *testing.F) {
 			_, given := tables()
 			var call rawCall
 			cur := cursor{in: in}
-			if parseCall(&cur, 1<<10, given, &call) == nil {
+			err := parseCall(&cur, 1<<10, given, &call)
+			if h, msg, ok := parsePlain(in); ok {
+				plain := plainCall{call.method, codecID(call.codec), call.hasDeadline, call.timeout, call.sent}
+				if err != nil || call.rawName != nil || call.rawCodec != nil || plain != h || !bytes.Equal(msg, cur.rest()) {
+					t.Fatalf("%x is %+v to those in a hurry, and %+v, %v to others", in, h, call, err)
+				}
+			}
+			if err == nil {
 				call.name = string(call.rawName)
 				if call.rawCodec != nil {
 					call.codec = string(call.rawCodec)
