@@ -75,3 +75,19 @@ func TestNoHedgeToTheSameNode(t *testing.T) {
 		}
 	})
 }
+
+// TestHedgedRequestThatDoesNotEncode: what is told of such a call is about that call.
+func TestHedgedRequestThatDoesNotEncode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := hulltest.New(t)
+		w.Serve("greeter", "a", greeter)
+		c := w.Client("caller", hull.WithSpec(hedged(time.Millisecond)))
+		for range 2 { // the second time with what is left of the first
+			var info hull.CallInfo
+			_, err := hull.Call[helloReply](t.Context(), c.To("greeter"), "greeter.Greeter/Hello", &struct{ C chan int }{}, hull.SideEffectFree(), hull.Info(&info))
+			if err == nil || info.Service != "greeter" || info.Method != "greeter.Greeter/Hello" || info.Err == nil {
+				t.Errorf("%v: told of %q, %q, %v", err, info.Service, info.Method, info.Err)
+			}
+		}
+	})
+}
