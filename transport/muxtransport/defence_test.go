@@ -378,6 +378,14 @@ func TestIdleConnection(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		for _, sc := range r.server.all() {
 			checkIdle(t, &sc.link)
+			sc.mu.Lock()
+			if sc.answers != nil {
+				t.Errorf("an idle connection has room for %d bytes of answers", cap(sc.answers))
+			}
+			if sc.appended == 0 || sc.appended != sc.taken {
+				t.Errorf("%d bytes were to be sent, and %d were", sc.appended, sc.taken)
+			}
+			sc.mu.Unlock()
 		}
 		checkIdle(t, &c.link)
 		time.Sleep(10 * time.Minute)
