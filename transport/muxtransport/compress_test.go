@@ -198,14 +198,7 @@ func TestWhatIsCompressed(t *testing.T) {
 				defer r.stop()
 				s := &sizes{dial: r.net.Host("client").Dial}
 				tt.client.Dial = s.Dial
-				d, err := NewDialer(tt.client)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c, serr := d.Dial(t.Context(), "server:80")
-				if serr != nil {
-					t.Fatal(serr)
-				}
+				c := dialed(t, tt.client)
 				defer c.Close()
 				check := func(what string, call func() ([]byte, *status.Error)) {
 					s.sent.Store(0)
@@ -247,7 +240,7 @@ func TestWhatIsCompressed(t *testing.T) {
 				if tt.up {
 					want = 2
 				}
-				for side, c := range map[string]Counters{"client": d.Counters(), "server": r.server.Counters()} {
+				for side, c := range map[string]Counters{"client": c.d.Counters(), "server": r.server.Counters()} {
 					if c.Compressed != want || c.Decompressed != want {
 						t.Errorf("the %s counts %d compressed and %d decompressed messages, want %d", side, c.Compressed, c.Decompressed, want)
 					}
@@ -399,14 +392,7 @@ func TestBombsFromServer(t *testing.T) {
 					say(t, nc, s.b)
 				}
 			}()
-			d, err := NewDialer(Options{Dial: n.Host("client").Dial, MaxMessage: 50_000})
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, serr := d.Dial(t.Context(), "server:80")
-			if serr != nil {
-				t.Fatal(serr)
-			}
+			c := dialed(t, Options{Dial: n.Host("client").Dial, MaxMessage: 50_000})
 			defer c.Close()
 			for i := range 2 {
 				_, err := unary(c, "a.B/C", []byte("x"), time.Second)
@@ -421,7 +407,7 @@ func TestBombsFromServer(t *testing.T) {
 			if err := status.From(s.Recv(new([]byte))); err == nil || err.Code != status.ResourceExhausted || !strings.Contains(err.Message, "message") {
 				t.Errorf("stream: %v", err)
 			}
-			if got := d.Counters(); got.Bombs != 3 || got.ProtocolErrors != 0 || !c.Usable() {
+			if got := c.d.Counters(); got.Bombs != 3 || got.ProtocolErrors != 0 || !c.Usable() {
 				t.Errorf("%+v", got)
 			}
 		})

@@ -94,6 +94,12 @@ func say(t *testing.T, c net.Conn, b []byte) {
 func (r *rig) dial(t *testing.T, o Options) *clientConn {
 	t.Helper()
 	o.Dial = r.net.Host("client").Dial
+	return dialed(t, o)
+}
+
+// dialed returns a connection to server:80.
+func dialed(t *testing.T, o Options) *clientConn {
+	t.Helper()
 	d, err := NewDialer(o)
 	if err != nil {
 		t.Fatal(err)

@@ -180,14 +180,7 @@ func TestMetadataOnTheWire(t *testing.T) {
 		}), Options{}, memnet.Options{})
 		defer r.stop()
 		s := &sizes{dial: r.net.Host("client").Dial}
-		d, err := NewDialer(Options{Dial: s.Dial})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, serr := d.Dial(t.Context(), "server:80")
-		if serr != nil {
-			t.Fatal(serr)
-		}
+		c := dialed(t, Options{Dial: s.Dial})
 		defer c.Close()
 		md := transport.Metadata{{Key: "authorization", Value: "Bearer 1"}, {Key: traceKey, Value: aTrace}, {Key: "tracestate", Value: "a=b"}}
 		var cost []int64

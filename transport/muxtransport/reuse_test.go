@@ -143,14 +143,7 @@ func TestAnswerBeforeRequest(t *testing.T) {
 			say(t, nc, new(script).frame(typePart, 1<<16, rest...).b)
 			_, _ = io.Copy(io.Discard, nc)
 		}()
-		d, err := NewDialer(Options{Dial: n.Host("client").Dial})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, serr := d.Dial(t.Context(), "server:80")
-		if serr != nil {
-			t.Fatal(serr)
-		}
+		c := dialed(t, Options{Dial: n.Host("client").Dial})
 		defer c.Close()
 		if out, err := unary(c, "a.B/C", request, time.Minute); err != nil || !bytes.Equal(out, answer) {
 			t.Errorf("an answer of %d bytes, %v", len(out), err)

@@ -76,18 +76,11 @@ func TestCompressedTranscript(t *testing.T) {
 func sayCompressed(t *testing.T, r *rig, text []byte) []byte {
 	t.Helper()
 	var kept *keepConn
-	d, err := NewDialer(Options{CompressFrom: 1, Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+	c := dialed(t, Options{CompressFrom: 1, Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 		nc, err := r.net.Host("client").Dial(ctx, addr)
 		kept = &keepConn{Conn: nc}
 		return kept, err
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, serr := d.Dial(t.Context(), "server:80")
-	if serr != nil {
-		t.Fatal(serr)
-	}
 	defer c.Close()
 	for i, name := range []string{"gzip", "zstd", "gzip", "zstd"} {
 		req := &transport.Request{Method: "a.B/C", Codec: codec.Bytes{}, Message: &text, Compressor: name, Deadline: policy.Now().Add(time.Hour)}
