@@ -122,9 +122,10 @@ type unaryCall struct {
 
 // release keeps u for another call, with nothing in it. After a plain call that is little, see prepared.
 func (u *unaryCall) release(c *Client) {
+	u.rep.Message = nil
+	u.rep.Reset()
 	if u.plain {
 		u.opt, u.m, u.s, u.node, u.req.Message = nil, nil, nil, nil, nil
-		u.rep = transport.Reply{Scratch: &u.scratch}
 		c.calls.Put(u)
 		return
 	}
@@ -133,7 +134,7 @@ func (u *unaryCall) release(c *Client) {
 		*own = callOptions{}
 	}
 	*u.call = policy.Call{}
-	u.prepared, u.s, u.req, u.rep, u.node = prepared{own: own, call: u.call}, nil, transport.Request{}, transport.Reply{Scratch: &u.scratch}, nil
+	u.prepared, u.s, u.req, u.node = prepared{own: own, call: u.call}, nil, transport.Request{}, nil
 	c.calls.Put(u)
 }
 
