@@ -68,7 +68,7 @@ func (c *Conn) Service() string { return c.s.name }
 func (c *Conn) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
 	method = strings.TrimPrefix(method, "/")
 	if c.invoke == nil {
-		return c.call(ctx, c.newCall(method, req, reply), opts)
+		return c.call(ctx, c.newCall(method, req, reply), opts) // as unary, with less of the stack
 	}
 	return c.invoke(ctx, method, req, reply, opts...)
 }

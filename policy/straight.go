@@ -10,8 +10,8 @@ import (
 // Do nobody wants to hear the story. Nearly every call is one. It asks and tells the policies what Exec would, in the same order, with nothing in
 // between; when anything else happens it becomes an Exec that stands where it stopped. A test compares the two.
 //
-// It is ordered by how often a call needs what: in a lane it has left the caches by the time that many calls later its own attempt ends, and each line of 64
-// bytes that has to come back is time.
+// It is ordered by how often a call needs what: where many calls are under way it has left the caches when its attempt ends, and each line of 64 bytes that
+// has to come back takes time.
 type straight struct {
 	c Call
 
